@@ -1,0 +1,25 @@
+//! What Downbeat decides, and nothing else.
+//!
+//! Every state machine here is a plain value: an event and the time go in, effects come out. There is no async, no
+//! I/O, no clock, no randomness and no global in this package, so that a week of a device's life is a test of a
+//! millisecond, and any failure found by simulation is replayed from its seed.
+//!
+//! - [`id`], [`time`], [`light`], [`radio`]: the field's words as types.
+//! - [`codec`]: command bytes out, report bytes in; one file per device type.
+//! - [`network`]: what ChirpStack tells us and what its queue holds, in our words.
+//! - [`device`]: the life of a downlink and of what is wanted of a device.
+//! - [`turn`]: whose turn it is to occupy ChirpStack's queue and the air.
+//! - [`gateway`]: which gateways are there, as far as anyone knows.
+//! - [`circuit`]: when to stop asking a ChirpStack that does not answer.
+
+pub mod circuit;
+pub mod codec;
+pub mod device;
+pub mod gateway;
+pub mod id;
+pub mod light;
+pub mod network;
+pub mod radio;
+pub mod random;
+pub mod time;
+pub mod turn;
