@@ -65,6 +65,19 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
+impl Frame {
+    /// The frame itself, if `ChirpStack` can be asked to send it.
+    fn checked(&self) -> Result<Self, EncodeError> {
+        if self.f_port.get() == 0 {
+            return Err(EncodeError::Port);
+        }
+        if self.payload.is_empty() || self.payload.len() > MAX_PAYLOAD {
+            return Err(EncodeError::PayloadLength);
+        }
+        Ok(self.clone())
+    }
+}
+
 /// How a device proves that it received a downlink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -100,6 +113,8 @@ pub struct Report {
     pub adr: Option<u8>,
     /// A byte with two published meanings (last reset reason, or high brightness), kept raw.
     pub ambiguous: Option<u8>,
+    /// High brightness mode of the models that report it without ambiguity, raw.
+    pub high_brightness: Option<u8>,
     /// Sound settings of the models that have them, raw.
     pub sound: Option<busylight::Sound>,
 }
@@ -116,6 +131,9 @@ pub enum EncodeError {
     /// A raw payload that no region can carry.
     #[error("a payload has 1 to {max} bytes", max = MAX_PAYLOAD)]
     PayloadLength,
+    /// Port 0 belongs to the network.
+    #[error("a downlink goes to port 1 to 255")]
+    Port,
 }
 
 /// Why bytes of a device were not understood. They are kept raw; nothing is guessed.
@@ -142,4 +160,9 @@ pub trait Codec: Send + Sync {
 
     /// How this device proves a command when the caller does not say otherwise.
     fn proof(&self, command: &Command, confirmed: bool) -> Proof;
+
+    /// The light that a report shows once the device has applied this frame; `None` if the frame changes no light.
+    fn expected_light(&self, _frame: &Frame) -> Option<LightState> {
+        None
+    }
 }
