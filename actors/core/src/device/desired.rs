@@ -1,0 +1,115 @@
+//! What is wanted of the device beyond the commands: a colour is a wish that stays.
+//!
+//! When a report differs from it and no command is under way, the device is told again without being asked: at most
+//! once in a while, longer apart as long as that does not help, at the lowest priority.
+
+use crate::codec::Command;
+use crate::id::DownlinkId;
+use crate::light::LightState;
+use crate::time::Timestamp;
+
+use super::downlink::{Origin, Request, Step};
+use super::event::Effect;
+use super::state::{Desired, Device, record};
+
+impl Device {
+    /// A new state command is a new wish, unless it is transient.
+    pub(super) fn note_wish(&mut self, now: Timestamp, request: &Request) {
+        let Some(light) = request.light else { return };
+        if request.origin == Origin::Reconcile {
+            return;
+        }
+        if request.transient || !request.is_state {
+            self.transient_light = Some(light);
+            return;
+        }
+        let before = self.desired.map(|desired| desired.light);
+        self.transient_light = None;
+        self.reconcile = super::state::Reconcile::default();
+        self.desired = Some(Desired {
+            light,
+            since: now,
+            downlink_id: request.id,
+            before,
+        });
+    }
+
+    /// A cancelled wish is none: what was wanted before is wanted again.
+    pub(super) fn forget_wish(&mut self, now: Timestamp, id: DownlinkId) {
+        let Some(desired) = self.desired else { return };
+        if desired.downlink_id != id {
+            return;
+        }
+        self.desired = desired.before.map(|light| Desired {
+            light,
+            since: now,
+            before: None,
+            ..desired
+        });
+    }
+
+    /// After a report: arranges for a reconcile command if the light is not the wanted one.
+    pub(super) fn compare_with_desired(&mut self, now: Timestamp, shown: LightState) {
+        let Some(desired) = self.desired else { return };
+        if shown == desired.light {
+            self.reconcile = super::state::Reconcile::default();
+            self.transient_light = None;
+            return;
+        }
+        if !self.policy.reconcile || self.transient_light == Some(shown) {
+            self.reconcile.due_at = None;
+            return;
+        }
+        let doublings = self.reconcile.streak.saturating_sub(1).min(16);
+        let pause = self
+            .policy
+            .reconcile_pause
+            .saturating_mul(1 << doublings)
+            .min(self.policy.reconcile_pause_max);
+        // A frame on its way may still put it right.
+        let landing = self
+            .flights
+            .iter()
+            .filter(|flight| {
+                flight.light == Some(desired.light) && flight.epoch == self.session.epoch
+            })
+            .filter_map(|flight| flight.over_at)
+            .max();
+        let rested = self.reconcile.last_at.map(|last| last + pause);
+        self.reconcile.due_at = Some(
+            [Some(now), landing, rested]
+                .into_iter()
+                .flatten()
+                .max()
+                .unwrap_or(now),
+        );
+    }
+
+    /// Tells the device again, if that is due and nothing is under way.
+    pub(super) fn reconcile_if_due(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.active.is_some()
+            || self.item.is_some()
+            || self.reconcile.due_at.is_none_or(|due| due > now)
+        {
+            return;
+        }
+        self.reconcile.due_at = None;
+        let Some(desired) = self.desired else { return };
+        if self.session.light == Some(desired.light) {
+            return;
+        }
+        let id = DownlinkId::from_uuid(self.random.uuid_v7(now));
+        let command = Command::SetLight(desired.light);
+        let Ok(mut request) = Request::new(id, self.codec, &command, false, true) else {
+            return;
+        };
+        request.origin = Origin::Reconcile;
+        self.reconcile.last_at = Some(now);
+        self.reconcile.streak += 1;
+        self.unproven = None;
+        let mut downlink = self.accept(now, request);
+        record(&mut downlink, now, Step::Accepted, effects);
+        self.waiting.push_back(downlink);
+        self.promote();
+    }
+}

@@ -1,0 +1,35 @@
+//! The life of a downlink, and of what is wanted of a device.
+//!
+//! One [`Device`] holds everything that is known and wanted of one device. Its only entry is [`Device::step`]: an
+//! event, the time and what is known of the gateways go in, effects come out. It is level-triggered: an event changes
+//! facts, then one look at all facts decides what to do next, so that a missing or repeated event costs time, never
+//! correctness. [`Device::next_wake`] tells when it wants to look again.
+//!
+//! What it promises, whatever happens outside:
+//! - every accepted downlink reaches exactly one terminal state (a late proof may still turn `unverified` into
+//!   `verified`, nothing else changes after the end);
+//! - `verified` is said only on evidence, which is kept;
+//! - at most one item of ours is in ChirpStack's queue of the device;
+//! - nothing is flushed: items expire, because a flush of a frame in flight makes ChirpStack reuse its counter and the
+//!   device then drops the next command as a replay.
+//!
+//! Where to look: [`downlink`] the record and its words, [`policy`] the numbers, `sending.rs` attempts and the queue
+//! item, `session.rs` boot epochs and uplinks, [`proof`] what counts as evidence, `ending.rs` terminal states,
+//! `desired.rs` reconciling.
+
+mod desired;
+pub mod downlink;
+mod ending;
+pub mod event;
+pub mod policy;
+pub mod proof;
+mod sending;
+mod session;
+mod state;
+
+pub use downlink::{
+    Downlink, DownlinkState, Evidence, Origin, Priority, Reason, Request, Step, TimelineEntry,
+};
+pub use event::{Effect, Enqueue, Event, Record};
+pub use policy::Policy;
+pub use state::{Admission, Desired, Device, Reported};

@@ -1,0 +1,383 @@
+//! Uplinks and joins: which boot epoch they belong to, and what they mean for what was sent.
+//!
+//! An uplink is better than a timer. Whatever it says of the active downlink is acted on at once; and because any
+//! uplink refreshes ChirpStack's route to the device, it is also the best moment for the next attempt.
+
+use crate::codec::{Proof, Report};
+use crate::id::GatewayId;
+use crate::network::{Joined, Uplink};
+use crate::time::Timestamp;
+
+use crate::id::DownlinkId;
+
+use super::downlink::{Evidence, Reason, UplinkEvidence};
+use super::event::Effect;
+use super::proof::{Proving, Verdict};
+use super::state::{Active, Device, Heard, Phase, Reported};
+
+/// Gateways of an uplink that are kept.
+const RECEPTIONS_MAX: usize = 8;
+
+/// Where an uplink stands against what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Newer than all known of this session.
+    Newest,
+    /// The first known of a session whose join was not seen.
+    NewSession,
+    /// Older than known, or known: history, not state.
+    Old,
+}
+
+impl Device {
+    pub(super) fn on_joined(&mut self, now: Timestamp, joined: Joined, effects: &mut Vec<Effect>) {
+        let known = joined.dev_addr.is_some()
+            && (joined.dev_addr == self.session.dev_addr
+                || self
+                    .session
+                    .former
+                    .iter()
+                    .any(|former| Some(*former) == joined.dev_addr));
+        let repeated =
+            joined.deduplication_id.is_some() && joined.deduplication_id == self.session.last_join;
+        if known || repeated {
+            return;
+        }
+        self.session.begin_epoch(joined.dev_addr);
+        self.session.last_join = joined.deduplication_id;
+        self.session.awaiting_first_uplink = true;
+        self.on_new_epoch(now, effects);
+    }
+
+    pub(super) fn on_heard(&mut self, now: Timestamp, uplink: &Uplink, effects: &mut Vec<Effect>) {
+        let report = self
+            .codec
+            .codec()
+            .decode(uplink.f_port, &uplink.payload)
+            .ok();
+        let place = self.place(uplink, report.as_ref());
+        if place == Place::Old {
+            return;
+        }
+        let first_after_join = self.session.awaiting_first_uplink;
+        self.session.awaiting_first_uplink = false;
+        if place == Place::NewSession {
+            self.session.begin_epoch(uplink.dev_addr);
+            self.on_new_epoch(now, effects);
+        } else if report
+            .as_ref()
+            .is_some_and(|report| self.counts_went_down(report))
+        {
+            self.session.begin_epoch(None);
+            self.on_new_epoch(now, effects);
+        }
+        self.session.dev_addr = uplink.dev_addr.or(self.session.dev_addr);
+        if first_after_join || place == Place::NewSession {
+            self.check_item_soon(now);
+        }
+        self.note_heard(now, uplink);
+        if let Some(report) = report {
+            self.on_report(now, uplink, report, effects);
+        }
+        self.seize_the_moment();
+    }
+
+    fn place(&self, uplink: &Uplink, report: Option<&Report>) -> Place {
+        let session = &self.session;
+        if let Some(dev_addr) = uplink.dev_addr
+            && session.dev_addr != Some(dev_addr)
+        {
+            return if session.former.contains(&dev_addr) {
+                Place::Old
+            } else if session.dev_addr.is_none() && session.heard.is_none() {
+                Place::Newest
+            } else {
+                Place::NewSession
+            };
+        }
+        let Some(heard) = session.heard.as_ref().filter(|heard| heard.in_session) else {
+            return Place::Newest;
+        };
+        if uplink.f_cnt > heard.f_cnt {
+            Place::Newest
+        } else if uplink.dev_addr.is_none()
+            && report.is_some_and(|report| self.counts_went_down(report))
+        {
+            // A server that does not tell the address (v3): the device's own counters tell the restart.
+            Place::NewSession
+        } else {
+            Place::Old
+        }
+    }
+
+    fn counts_went_down(&self, report: &Report) -> bool {
+        let less = |now: Option<u32>, before: Option<u32>| matches!((now, before), (Some(now), Some(before)) if now < before);
+        less(report.downlinks_received, self.session.downlinks_received)
+            || less(report.uplinks_sent, self.session.uplinks_sent)
+    }
+
+    /// What was on the air for the old session cannot be received any more. What is in the queue may be: ChirpStack
+    /// keeps it over a join unless told otherwise, so its proof is looked for in the new epoch.
+    fn on_new_epoch(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let epoch = self.session.epoch;
+        let in_queue = self.item.as_ref().map(|item| item.attempt);
+        self.flights.retain_mut(|flight| {
+            flight.epoch = epoch;
+            Some(flight.attempt) == in_queue
+        });
+        self.unproven = None;
+        self.transient_light = None;
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        if let Some(proving) = &mut active.proving {
+            *proving = Proving {
+                epoch,
+                baseline: None,
+                light_before: None,
+                ..*proving
+            };
+        }
+        if matches!(active.phase, Phase::Transmitted { .. }) {
+            self.void_attempt(now, effects);
+        }
+    }
+
+    fn note_heard(&mut self, now: Timestamp, uplink: &Uplink) {
+        self.class = uplink.class.unwrap_or(self.class);
+        let modulation = uplink
+            .modulation
+            .unwrap_or_else(|| self.session.modulation());
+        let mut receptions = uplink.receptions.clone();
+        receptions.truncate(RECEPTIONS_MAX);
+        self.session.heard = Some(Heard {
+            at: now,
+            f_cnt: uplink.f_cnt,
+            in_session: true,
+            modulation,
+            receptions,
+        });
+    }
+
+    fn on_report(
+        &mut self,
+        now: Timestamp,
+        uplink: &Uplink,
+        report: Report,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.judge_unproven(now, uplink, &report, effects);
+        self.judge_active(now, uplink, &report, effects);
+        self.land_flights(&report);
+        self.session.downlinks_received = report
+            .downlinks_received
+            .or(self.session.downlinks_received);
+        self.session.uplinks_sent = report.uplinks_sent.or(self.session.uplinks_sent);
+        self.reported = Some(Reported {
+            at: now,
+            f_cnt: uplink.f_cnt,
+            report,
+        });
+        if let Some(light) = report.light {
+            self.session.light = Some(light);
+            self.compare_with_desired(now, light);
+        }
+    }
+
+    fn judge_active(
+        &mut self,
+        now: Timestamp,
+        uplink: &Uplink,
+        report: &Report,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(Active {
+            downlink,
+            proving: Some(proving),
+            phase,
+            ..
+        }) = &self.active
+        else {
+            return;
+        };
+        if downlink.proof != Proof::AutoUplink {
+            return;
+        }
+        let verdict = proving.judge(
+            now,
+            self.session.epoch,
+            report,
+            self.earlier_alike(downlink.id, proving),
+        );
+        if let Some(evidence) = evidence(now, uplink, proving, verdict) {
+            let late = matches!(phase, Phase::Ready { .. });
+            self.verify(now, evidence, late, effects);
+            return;
+        }
+        let explained = self.is_earlier_light(downlink.id, report);
+        let lost = match phase {
+            Phase::Transmitted {
+                since, modulation, ..
+            } => match verdict {
+                Verdict::Another if !explained => Some(Reason::AnotherReceived),
+                Verdict::NotReceived if now >= self.crossing_ends(*since, *modulation) => {
+                    Some(Reason::LostOnAir)
+                }
+                Verdict::Another
+                | Verdict::NotReceived
+                | Verdict::Nothing
+                | Verdict::Proven { .. }
+                | Verdict::ProvenByState { .. } => None,
+            },
+            Phase::Ready { .. } | Phase::Sending => None,
+        };
+        if let Some(proving) = self
+            .active
+            .as_mut()
+            .and_then(|active| active.proving.as_mut())
+        {
+            proving.rebase(report, verdict);
+        }
+        if let Some(reason) = lost {
+            self.fail_attempt(now, reason, now, effects);
+        }
+    }
+
+    fn judge_unproven(
+        &mut self,
+        now: Timestamp,
+        uplink: &Uplink,
+        report: &Report,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(unproven) = &self.unproven else {
+            return;
+        };
+        if unproven.downlink.proof != Proof::AutoUplink {
+            return;
+        }
+        let proving = unproven.proving;
+        let verdict = proving.judge(
+            now,
+            self.session.epoch,
+            report,
+            self.earlier_alike(unproven.downlink.id, &proving),
+        );
+        let evidence = evidence(now, uplink, &proving, verdict);
+        let Some(unproven) = &mut self.unproven else {
+            return;
+        };
+        unproven.proving.rebase(report, verdict);
+        if let Some(evidence) = evidence {
+            super::ending::prove(&mut unproven.downlink, now, evidence, true, effects);
+            self.unproven = None;
+        }
+    }
+
+    /// Frames of other downlinks that may land before this one's, up to the last that puts on the same light.
+    fn earlier_alike(&self, id: DownlinkId, proving: &Proving) -> u32 {
+        let earlier = self.earlier_flights(id);
+        let last_alike = earlier.iter().rposition(|flight| {
+            flight.light == proving.light || flight.light.is_none() && proving.light.is_none()
+        });
+        u32::try_from(last_alike.map_or(0, |position| position + 1)).unwrap_or(u32::MAX)
+    }
+
+    /// The report shows an earlier frame of ours: no sign that the active one was lost.
+    fn is_earlier_light(&self, id: DownlinkId, report: &Report) -> bool {
+        self.earlier_flights(id)
+            .iter()
+            .any(|flight| flight.light.is_some() && flight.light == report.light)
+    }
+
+    fn earlier_flights(&self, id: DownlinkId) -> &[super::state::Flight] {
+        let until = self
+            .flights
+            .iter()
+            .position(|flight| flight.downlink_id == id)
+            .unwrap_or(self.flights.len());
+        &self.flights[..until]
+    }
+
+    /// A report that counts more and shows a flight's light: that one has landed, and those before it are over.
+    fn land_flights(&mut self, report: &Report) {
+        let grew = match (report.downlinks_received, self.session.downlinks_received) {
+            (Some(count), Some(before)) => count > before,
+            (Some(_), None) | (None, _) => false,
+        };
+        if !grew {
+            return;
+        }
+        if let Some(landed) = self
+            .flights
+            .iter()
+            .position(|flight| flight.light.is_some() && flight.light == report.light)
+        {
+            let still_in_queue = self.item.as_ref().map(|item| item.attempt);
+            let mut index = 0;
+            self.flights.retain(|flight| {
+                let keep = index > landed || Some(flight.attempt) == still_in_queue;
+                index += 1;
+                keep
+            });
+        }
+    }
+
+    /// The device spoke: an attempt that waits for its backoff need not wait any longer.
+    fn seize_the_moment(&mut self) {
+        let Some(Active {
+            phase: Phase::Ready { not_before, reason },
+            ..
+        }) = &mut self.active
+        else {
+            return;
+        };
+        let waits_for_device = match reason {
+            Some(Reason::ServerUnavailable | Reason::ServerError(_) | Reason::UnknownDevice) => {
+                false
+            }
+            Some(_) | None => true,
+        };
+        if waits_for_device {
+            *not_before = None;
+        }
+    }
+}
+
+/// Writes down what an uplink proves.
+fn evidence(
+    now: Timestamp,
+    uplink: &Uplink,
+    proving: &Proving,
+    verdict: Verdict,
+) -> Option<Evidence> {
+    let best = uplink.best();
+    let uplink = UplinkEvidence {
+        at: now,
+        f_cnt: uplink.f_cnt,
+        deduplication_id: uplink.deduplication_id,
+        gateway_id: best.map(|reception| -> GatewayId { reception.gateway_id }),
+        rssi_dbm: best.map(|reception| reception.rssi_dbm),
+        snr_db: best.map(|reception| reception.snr_db),
+    };
+    match verdict {
+        Verdict::Proven {
+            baseline,
+            downlinks_received,
+        } if proving.light.is_none() => Some(Evidence::Counter {
+            baseline,
+            downlinks_received,
+            uplink,
+        }),
+        Verdict::Proven {
+            baseline,
+            downlinks_received,
+        } => Some(Evidence::CounterAndState {
+            baseline,
+            downlinks_received,
+            uplink,
+        }),
+        Verdict::ProvenByState { before } => Some(Evidence::StateOnly { before, uplink }),
+        Verdict::Another | Verdict::NotReceived | Verdict::Nothing => None,
+    }
+}

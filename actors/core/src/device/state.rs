@@ -1,0 +1,576 @@
+//! The value that holds a device, and its one entry.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{CodecKind, Report};
+use crate::gateway::GatewaySnapshot;
+use crate::id::{DevAddr, DownlinkId, GatewayId, QueueItemId};
+use crate::light::LightState;
+use crate::network::{NetworkEvent, Reception};
+use crate::radio::{DeviceClass, Modulation};
+use crate::random::Random;
+use crate::time::Timestamp;
+
+use super::downlink::{Downlink, DownlinkState, Reason, Request, Step, TimelineEntry};
+use super::event::{Effect, Event, Record};
+use super::policy::Policy;
+use super::proof::Proving;
+
+/// Everything known and wanted of one device. Serialises whole: what is stored is what runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    #[serde(skip)]
+    pub(super) policy: Policy,
+    pub(super) codec: CodecKind,
+    pub(super) random: Random,
+    pub(super) class: DeviceClass,
+    pub(super) session: Session,
+    pub(super) reported: Option<Reported>,
+    pub(super) battery_percent: Option<f32>,
+    pub(super) desired: Option<Desired>,
+    /// A light that a transient command may have put on: not a deviation from what is desired.
+    pub(super) transient_light: Option<LightState>,
+    pub(super) active: Option<Active>,
+    pub(super) waiting: VecDeque<Downlink>,
+    /// The one item of ours that is, or may be, in ChirpStack's queue.
+    pub(super) item: Option<Item>,
+    /// Frames of ours that may still reach the device, oldest first.
+    pub(super) flights: Vec<Flight>,
+    /// The last downlink that ended unverified: a late proof still counts.
+    pub(super) unproven: Option<Unproven>,
+    /// tx-acks that overtook the answer of their Enqueue.
+    pub(super) early_transmissions: Vec<Transmission>,
+    pub(super) reconcile: Reconcile,
+    /// Number of the next Enqueue.
+    pub(super) next_attempt: u32,
+    /// Looks at the gateways in vain since one was last there for the active downlink.
+    pub(super) gateway_looks: u32,
+    pub(super) gateway_look_at: Option<Timestamp>,
+    #[serde(skip)]
+    pub(super) turn: Turn,
+}
+
+/// What is known of the device's LoRaWAN session and boot epoch.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Session {
+    /// Counts restarts as far as they were noticed: joins, and counters that went down.
+    pub(super) epoch: u32,
+    pub(super) dev_addr: Option<DevAddr>,
+    /// Addresses of earlier sessions, the newest last: their events come late.
+    pub(super) former: VecDeque<DevAddr>,
+    /// Joined, and not spoken since: ChirpStack sends nothing yet.
+    pub(super) awaiting_first_uplink: bool,
+    pub(super) last_join: Option<uuid::Uuid>,
+    pub(super) heard: Option<Heard>,
+    /// The device's own counters and light in this epoch.
+    pub(super) downlinks_received: Option<u32>,
+    pub(super) uplinks_sent: Option<u32>,
+    pub(super) light: Option<LightState>,
+}
+
+/// The last uplink.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Heard {
+    pub(super) at: Timestamp,
+    pub(super) f_cnt: u32,
+    /// Of this session; a join clears it.
+    pub(super) in_session: bool,
+    pub(super) modulation: Modulation,
+    pub(super) receptions: Vec<Reception>,
+}
+
+/// What the device reported last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// When Downbeat received it.
+    pub at: Timestamp,
+    /// Frame counter of the uplink.
+    pub f_cnt: u32,
+    /// The device's words.
+    pub report: Report,
+}
+
+/// What is wanted of the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// The light.
+    pub light: LightState,
+    /// Since when.
+    pub since: Timestamp,
+    /// The downlink that asked for it.
+    pub downlink_id: DownlinkId,
+    /// What was wanted before, to fall back on when that downlink is cancelled.
+    pub(super) before: Option<LightState>,
+}
+
+/// The downlink that is being worked on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Active {
+    pub(super) downlink: Downlink,
+    pub(super) phase: Phase,
+    /// What would prove it; from its first attempt on.
+    pub(super) proving: Option<Proving>,
+    /// Attempts that do not count, because the device restarted under them.
+    pub(super) credit: u8,
+    /// Whether any attempt was taken by a gateway, as far as known.
+    pub(super) transmitted: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    /// To be sent as soon as nothing is in the way.
+    Ready {
+        not_before: Option<Timestamp>,
+        reason: Option<Reason>,
+    },
+    /// The queue item is its own.
+    Sending,
+    /// A gateway took it; the device has until then to prove it.
+    Transmitted {
+        since: Timestamp,
+        window_ends: Timestamp,
+        modulation: Option<Modulation>,
+    },
+}
+
+/// An item of ours in ChirpStack's queue, from the call of Enqueue until it is known to have left.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Item {
+    pub(super) attempt: u32,
+    pub(super) owner: Owner,
+    pub(super) f_port: u8,
+    pub(super) payload: Vec<u8>,
+    pub(super) confirmed: bool,
+    pub(super) queue_item_id: Option<QueueItemId>,
+    pub(super) call: Call,
+    pub(super) started_at: Timestamp,
+    pub(super) expires_at: Timestamp,
+    pub(super) epoch: u32,
+    /// When to look into the queue.
+    pub(super) check_at: Option<Timestamp>,
+    #[serde(skip)]
+    pub(super) reading: bool,
+    /// Confirmed and transmitted: blocks ChirpStack's queue until the acknowledgement or its time-out.
+    pub(super) awaits_ack: bool,
+    pub(super) refusal: Option<String>,
+    pub(super) seen_stuck: bool,
+}
+
+/// Whose item it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Owner {
+    /// The active downlink's.
+    Active,
+    /// A downlink's that has reached its end; its timeline still tells what becomes of the item.
+    Ended(Box<Downlink>),
+    /// Of no more interest than that it is in the way.
+    Nobody,
+}
+
+/// What is known of the call of Enqueue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Call {
+    UnderWay,
+    Taken,
+    /// The answer was lost; so many looks into the queue have not found it.
+    Lost {
+        looks: u8,
+    },
+}
+
+/// A frame that may still reach the device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Flight {
+    pub(super) attempt: u32,
+    pub(super) downlink_id: DownlinkId,
+    pub(super) light: Option<LightState>,
+    pub(super) epoch: u32,
+    /// From when on it cannot land any more; unknown while it is in ChirpStack's queue.
+    pub(super) over_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Unproven {
+    pub(super) downlink: Downlink,
+    pub(super) proving: Proving,
+}
+
+/// A tx-ack.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Transmission {
+    pub(super) at: Timestamp,
+    pub(super) queue_item_id: Option<QueueItemId>,
+    pub(super) gateway_id: Option<GatewayId>,
+    pub(super) f_cnt_down: Option<u32>,
+    pub(super) modulation: Option<Modulation>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Reconcile {
+    /// The device showed something else than desired and is to be told again at this time.
+    pub(super) due_at: Option<Timestamp>,
+    pub(super) last_at: Option<Timestamp>,
+    /// Commands of this kind since the device last showed what is desired.
+    pub(super) streak: u32,
+}
+
+/// A place in ChirpStack's queue and on the air. Not stored: it ends with the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Turn {
+    #[default]
+    None,
+    Asked {
+        since: Timestamp,
+    },
+    Granted,
+}
+
+/// Whether a device takes one more command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It does.
+    Yes,
+    /// As many wait as may.
+    Full,
+}
+
+/// Addresses of former sessions that are remembered.
+const FORMER_SESSIONS: usize = 4;
+
+impl Device {
+    /// A device of which nothing is known. `seed` spreads its retries and makes its ids.
+    pub fn new(codec: CodecKind, policy: Policy, seed: u64) -> Self {
+        Self {
+            policy,
+            codec,
+            random: Random::from_seed(seed),
+            class: DeviceClass::C,
+            session: Session::default(),
+            reported: None,
+            battery_percent: None,
+            desired: None,
+            transient_light: None,
+            active: None,
+            waiting: VecDeque::new(),
+            item: None,
+            flights: Vec::new(),
+            unproven: None,
+            early_transmissions: Vec::new(),
+            reconcile: Reconcile::default(),
+            next_attempt: 1,
+            gateway_looks: 0,
+            gateway_look_at: None,
+            turn: Turn::None,
+        }
+    }
+
+    /// Takes up work after a restart: the value is as it was stored, calls that were under way may or may not have
+    /// happened. Gives the effects to perform before any event.
+    pub fn restore(&mut self, policy: Policy, now: Timestamp) -> Vec<Effect> {
+        self.policy = policy;
+        self.turn = Turn::None;
+        let mut effects = Vec::new();
+        if let Some(item) = &mut self.item {
+            if item.call == Call::UnderWay {
+                item.call = Call::Lost { looks: 0 };
+            }
+            item.reading = false;
+            item.check_at = Some(now);
+            self.turn = Turn::Granted;
+            effects.push(Effect::HoldTurn);
+        }
+        effects
+    }
+
+    /// Whether one more command is taken. Checked before it is accepted.
+    pub fn admission(&self) -> Admission {
+        if self.waiting.len() >= self.policy.waiting_max {
+            Admission::Full
+        } else {
+            Admission::Yes
+        }
+    }
+
+    /// Advances by one event. Never fails: a surprise changes nothing.
+    pub fn step(
+        &mut self,
+        now: Timestamp,
+        event: Event,
+        gateways: &GatewaySnapshot,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Requested(request) => self.on_requested(now, request, &mut effects),
+            Event::CancelRequested(id) => self.on_cancel_requested(now, id, &mut effects),
+            Event::Network(event) => self.on_network_event(now, event, &mut effects),
+            Event::TurnGranted => self.turn = Turn::Granted,
+            Event::Enqueued {
+                attempt,
+                queue_item_id,
+            } => {
+                self.on_enqueued(now, attempt, queue_item_id, &mut effects);
+            }
+            Event::EnqueueFailed { attempt, failure } => {
+                self.on_enqueue_failed(now, attempt, failure, &mut effects);
+            }
+            Event::QueueRead(items) => self.on_queue_read(now, &items, &mut effects),
+            Event::QueueReadFailed => self.on_queue_read_failed(now),
+            Event::GatewaysChanged | Event::Elapsed => {}
+        }
+        self.advance(now, gateways, &mut effects);
+        effects
+    }
+
+    /// One look at all facts: what is due, and what to do next.
+    fn advance(&mut self, now: Timestamp, gateways: &GatewaySnapshot, effects: &mut Vec<Effect>) {
+        self.flights
+            .retain(|flight| flight.over_at.is_none_or(|over_at| over_at > now));
+        self.expire(now, effects);
+        self.close_window(now, effects);
+        self.look_into_queue(now, effects);
+        self.promote();
+        self.reconcile_if_due(now, effects);
+        self.send(now, gateways, effects);
+        self.settle_turn(effects);
+    }
+
+    /// When the machine wants to be woken by [`Event::Elapsed`], if no event comes before.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        let active = self.active.as_ref();
+        let phase = active.and_then(|active| match &active.phase {
+            Phase::Ready { not_before, .. } => *not_before,
+            Phase::Sending => None,
+            Phase::Transmitted { window_ends, .. } => Some(*window_ends),
+        });
+        let ready = matches!(
+            active,
+            Some(Active {
+                phase: Phase::Ready { .. },
+                ..
+            })
+        );
+        let item = self
+            .item
+            .as_ref()
+            .filter(|item| !item.reading)
+            .and_then(|item| item.check_at);
+        let turn = match self.turn {
+            Turn::Asked { since } if self.patience_with_turn_shown().is_none() => {
+                Some(since + super::sending::TURN_PATIENCE)
+            }
+            Turn::None | Turn::Asked { .. } | Turn::Granted => None,
+        };
+        let expiry = active
+            .filter(|active| !matches!(active.phase, Phase::Transmitted { .. }))
+            .map(|active| active.downlink.expires_at);
+        [
+            phase,
+            item,
+            turn,
+            expiry,
+            self.waiting
+                .iter()
+                .map(|downlink| downlink.expires_at)
+                .min(),
+            self.gateway_look_at.filter(|_| ready),
+            self.reconcile
+                .due_at
+                .filter(|_| active.is_none() && self.item.is_none()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Whether anything is under way that needs this device in memory.
+    pub fn is_idle(&self) -> bool {
+        self.active.is_none()
+            && self.waiting.is_empty()
+            && self.item.is_none()
+            && self.reconcile.due_at.is_none()
+            && self.turn == Turn::None
+    }
+
+    /// The codec it speaks.
+    pub fn codec(&self) -> CodecKind {
+        self.codec
+    }
+
+    /// What is wanted of it.
+    pub fn desired(&self) -> Option<&Desired> {
+        self.desired.as_ref()
+    }
+
+    /// What it reported last.
+    pub fn reported(&self) -> Option<&Reported> {
+        self.reported.as_ref()
+    }
+
+    /// When it was last heard.
+    pub fn last_seen(&self) -> Option<Timestamp> {
+        self.session.heard.as_ref().map(|heard| heard.at)
+    }
+
+    /// The gateways that heard its last uplink, best first.
+    pub fn receptions(&self) -> &[Reception] {
+        self.session
+            .heard
+            .as_ref()
+            .map_or(&[], |heard| &heard.receptions)
+    }
+
+    /// Percent, as it last said.
+    pub fn battery_percent(&self) -> Option<f32> {
+        self.battery_percent
+    }
+
+    /// The downlink being worked on, and those that wait for it.
+    pub fn unfinished(&self) -> impl Iterator<Item = &Downlink> {
+        self.active
+            .iter()
+            .map(|active| &active.downlink)
+            .chain(&self.waiting)
+    }
+
+    fn on_requested(&mut self, now: Timestamp, request: Request, effects: &mut Vec<Effect>) {
+        if self.admission() == Admission::Full {
+            return;
+        }
+        if request.is_state {
+            self.supersede_states(now, request.id, effects);
+        }
+        self.note_wish(now, &request);
+        let mut downlink = self.accept(now, request);
+        record(&mut downlink, now, Step::Accepted, effects);
+        self.waiting.push_back(downlink);
+    }
+
+    pub(super) fn accept(&self, now: Timestamp, request: Request) -> Downlink {
+        Downlink {
+            id: request.id,
+            origin: request.origin,
+            frame: request.frame,
+            light: request.light,
+            is_state: request.is_state,
+            proof: request.proof,
+            confirmed: request.confirmed,
+            transient: request.transient,
+            attempts_max: request
+                .attempts_max
+                .unwrap_or(self.policy.attempts_max)
+                .max(1),
+            expires_at: request.expires_at.unwrap_or(now + self.policy.command_ttl),
+            accepted_at: now,
+            updated_at: now,
+            state: DownlinkState::Accepted,
+            reason: None,
+            attempts: 0,
+            queue_item_id: None,
+            evidence: None,
+            late: false,
+            finished_at: None,
+            steps: 0,
+        }
+    }
+
+    /// The oldest waiting downlink becomes the active one.
+    pub(super) fn promote(&mut self) {
+        if self.active.is_some() {
+            return;
+        }
+        let Some(downlink) = self.waiting.pop_front() else {
+            return;
+        };
+        self.gateway_looks = 0;
+        self.gateway_look_at = None;
+        self.active = Some(Active {
+            downlink,
+            phase: Phase::Ready {
+                not_before: None,
+                reason: None,
+            },
+            proving: None,
+            credit: 0,
+            transmitted: false,
+        });
+    }
+
+    fn on_network_event(&mut self, now: Timestamp, event: NetworkEvent, effects: &mut Vec<Effect>) {
+        match event {
+            NetworkEvent::Heard(uplink) => self.on_heard(now, &uplink, effects),
+            NetworkEvent::Joined(joined) => self.on_joined(now, joined, effects),
+            NetworkEvent::Transmitted(event) => {
+                let transmission = Transmission {
+                    at: now,
+                    queue_item_id: event.queue_item_id,
+                    gateway_id: event.gateway_id,
+                    f_cnt_down: Some(event.f_cnt_down),
+                    modulation: event.modulation,
+                };
+                self.on_transmitted(now, transmission, effects);
+            }
+            NetworkEvent::Acknowledged(event) => self.on_acknowledged(now, event, effects),
+            NetworkEvent::Refused(event) => self.on_refused(now, event.status, effects),
+            NetworkEvent::Dropped(event) => self.on_dropped(now, event, effects),
+            NetworkEvent::StatusReported(event) => {
+                self.battery_percent = event.battery_percent.or(self.battery_percent);
+            }
+            NetworkEvent::Logged(_) | NetworkEvent::Located(_) | NetworkEvent::Integrated => {}
+        }
+    }
+}
+
+impl Session {
+    /// Begins a boot epoch: what the device counted and showed before says nothing any more.
+    pub(super) fn begin_epoch(&mut self, dev_addr: Option<DevAddr>) {
+        self.epoch += 1;
+        self.downlinks_received = None;
+        self.uplinks_sent = None;
+        self.light = None;
+        if dev_addr.is_some() && dev_addr != self.dev_addr {
+            if let Some(former) = self.dev_addr {
+                if self.former.len() == FORMER_SESSIONS {
+                    self.former.pop_front();
+                }
+                self.former.push_back(former);
+            }
+            self.dev_addr = dev_addr;
+        }
+        if let Some(heard) = &mut self.heard {
+            heard.in_session = false;
+        }
+    }
+
+    /// Modulation of the last uplink; SF9 as long as none is known.
+    pub(super) fn modulation(&self) -> Modulation {
+        self.heard
+            .as_ref()
+            .map_or(Modulation::lora_125(9), |heard| heard.modulation)
+    }
+}
+
+/// Writes one more step of a downlink's timeline.
+pub(super) fn record(
+    downlink: &mut Downlink,
+    at: Timestamp,
+    step: Step,
+    effects: &mut Vec<Effect>,
+) {
+    let entry = TimelineEntry {
+        seq: downlink.steps,
+        at,
+        attempt: downlink.attempts,
+        step,
+    };
+    downlink.steps += 1;
+    downlink.updated_at = at;
+    effects.push(Effect::Record(Box::new(Record {
+        downlink: downlink.clone(),
+        entry,
+    })));
+}
