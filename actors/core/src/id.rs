@@ -29,7 +29,11 @@ fn parse_eui64(text: &str) -> Result<u64, ParseEuiError> {
         }
         value = (value << 4) | u64::from(digit);
     }
-    if digits == 16 { Ok(value) } else { Err(ParseEuiError) }
+    if digits == 16 {
+        Ok(value)
+    } else {
+        Err(ParseEuiError)
+    }
 }
 
 macro_rules! eui64 {
@@ -186,7 +190,9 @@ impl FromStr for DevAddr {
         if text.len() != 8 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(ParseDevAddrError);
         }
-        u32::from_str_radix(text, 16).map(Self).map_err(|_| ParseDevAddrError)
+        u32::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| ParseDevAddrError)
     }
 }
 
@@ -224,21 +230,39 @@ mod tests {
 
     #[test]
     fn euis_are_read_with_separators_and_shown_in_lower_case() {
-        for text in ["202020FF50330000", "20-20-20-ff-50-33-00-00", "20:20:20:ff:50:33:00:00", "202020ff 50330000"] {
-            assert_eq!(text.parse::<DevEui>().unwrap().to_string(), "202020ff50330000");
+        for text in [
+            "202020FF50330000",
+            "20-20-20-ff-50-33-00-00",
+            "20:20:20:ff:50:33:00:00",
+            "202020ff 50330000",
+        ] {
+            assert_eq!(
+                text.parse::<DevEui>().unwrap().to_string(),
+                "202020ff50330000"
+            );
         }
     }
 
     #[test]
     fn texts_that_are_no_eui_are_refused() {
-        for text in ["", "-", "202020ff5033000", "202020ff503300001", "202020ff5033000g", "٢02020ff50330000"] {
+        for text in [
+            "",
+            "-",
+            "202020ff5033000",
+            "202020ff503300001",
+            "202020ff5033000g",
+            "٢02020ff50330000",
+        ] {
             assert!(text.parse::<DevEui>().is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn device_addresses_are_eight_digits() {
-        assert_eq!("005a28e6".parse::<DevAddr>().unwrap().to_string(), "005a28e6");
+        assert_eq!(
+            "005a28e6".parse::<DevAddr>().unwrap().to_string(),
+            "005a28e6"
+        );
         for text in ["", "5a28e6", "+05a28e6", "005a28e6f"] {
             assert!(text.parse::<DevAddr>().is_err(), "{text:?}");
         }

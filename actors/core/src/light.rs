@@ -65,11 +65,19 @@ pub struct LightState {
 impl LightState {
     /// A steady light, the conventional way to ask for it (on 255, off 0).
     pub const fn steady(color: Color) -> Self {
-        Self { color, on_time: 255, off_time: 0 }
+        Self {
+            color,
+            on_time: 255,
+            off_time: 0,
+        }
     }
 
     /// Dark, as a light is told to be off (all five bytes 0).
-    pub const OFF: Self = Self { color: Color::rgb(0, 0, 0), on_time: 0, off_time: 0 };
+    pub const OFF: Self = Self {
+        color: Color::rgb(0, 0, 0),
+        on_time: 0,
+        off_time: 0,
+    };
 }
 
 impl std::fmt::Display for LightState {

@@ -50,7 +50,10 @@ pub const LORAWAN_OVERHEAD: usize = 13;
 impl Modulation {
     /// The usual 125 kHz LoRa of a spreading factor.
     pub const fn lora_125(spreading_factor: u8) -> Self {
-        Self::Lora { spreading_factor, bandwidth_hz: 125_000 }
+        Self::Lora {
+            spreading_factor,
+            bandwidth_hz: 125_000,
+        }
     }
 
     /// Time on air of an application payload of `payload_len` bytes.
@@ -60,9 +63,15 @@ impl Modulation {
     pub fn time_on_air(self, payload_len: usize, direction: Direction) -> Duration {
         let phy_len = u64::try_from(payload_len + LORAWAN_OVERHEAD).unwrap_or(u64::MAX / 1024);
         match self {
-            Self::Lora { spreading_factor, bandwidth_hz } => {
-                lora_time_on_air(u64::from(spreading_factor.clamp(5, 12)), u64::from(bandwidth_hz.max(1)), phy_len, direction)
-            }
+            Self::Lora {
+                spreading_factor,
+                bandwidth_hz,
+            } => lora_time_on_air(
+                u64::from(spreading_factor.clamp(5, 12)),
+                u64::from(bandwidth_hz.max(1)),
+                phy_len,
+                direction,
+            ),
             Self::Fsk { bitrate } => {
                 let bits = (5 + 3 + 1 + phy_len + 2) * 8;
                 Duration::from_micros(bits * 1_000_000 / u64::from(bitrate.max(1)))
@@ -101,8 +110,13 @@ mod tests {
             (12, 1_319, 1_974),
         ] {
             let modulation = Modulation::lora_125(sf);
-            let near = |duration: Duration, ms: u64| duration.abs_diff(Duration::from_millis(ms)) <= Duration::from_millis(12);
-            let (down, up) = (modulation.time_on_air(5, Direction::Down), modulation.time_on_air(24, Direction::Up));
+            let near = |duration: Duration, ms: u64| {
+                duration.abs_diff(Duration::from_millis(ms)) <= Duration::from_millis(12)
+            };
+            let (down, up) = (
+                modulation.time_on_air(5, Direction::Down),
+                modulation.time_on_air(24, Direction::Up),
+            );
             assert!(near(down, command_ms), "SF{sf} down {down:?}");
             assert!(near(up, status_ms), "SF{sf} up {up:?}");
         }

@@ -37,7 +37,10 @@ impl Random {
     }
 
     /// A number from 0.0 up to and without 1.0.
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double's mantissa")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "53 bits fit a double's mantissa"
+    )]
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }

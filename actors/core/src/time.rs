@@ -84,8 +84,17 @@ mod tests {
 
     #[test]
     fn instants_are_shown_as_rfc_3339_and_never_overflow() {
-        assert_eq!(Timestamp::from_millis(1_795_361_531_448).to_string(), "2026-11-22T16:12:11.448Z");
-        assert_eq!((Timestamp::from_millis(i64::MAX) + Duration::MAX).to_string(), "9999-12-31T23:59:59.999Z");
-        assert_eq!(Timestamp::from_millis(5).since(Timestamp::from_millis(9)), Duration::ZERO);
+        assert_eq!(
+            Timestamp::from_millis(1_795_361_531_448).to_string(),
+            "2026-11-22T16:12:11.448Z"
+        );
+        assert_eq!(
+            (Timestamp::from_millis(i64::MAX) + Duration::MAX).to_string(),
+            "9999-12-31T23:59:59.999Z"
+        );
+        assert_eq!(
+            Timestamp::from_millis(5).since(Timestamp::from_millis(9)),
+            Duration::ZERO
+        );
     }
 }

@@ -294,10 +294,11 @@ proptest! {
             }
             let snapshot = table.snapshot(now);
             for id in (0..3).map(GatewayId::from_u64) {
-                let online_as_told = told.get(&id).and_then(|told| told.last()).is_some_and(|last| *last != WentOffline);
+                let last = told.get(&id).and_then(|told| told.last());
                 let expected = recomputed(now, own.get(&id).copied(), listing.get(&id).copied());
                 prop_assert_eq!(found(&snapshot, id), expected, "gateway {}", id);
-                prop_assert_eq!(online_as_told, expected.is_some_and(|(state, ..)| state == GatewayState::Online));
+                let online = expected.is_some_and(|(state, ..)| state == GatewayState::Online);
+                prop_assert_eq!(last.is_some_and(|last| *last != WentOffline), online);
             }
             let counted = snapshot.online_count + snapshot.offline_count + snapshot.never_seen_count;
             prop_assert_eq!(counted, snapshot.gateways.len());

@@ -1,12 +1,12 @@
 //! Plenom kuando Busylight `IoT` Omega: a lamp that shows a colour and reports the last one it accepted.
 //!
-//! Section numbers (§) are those of the protocol notes this codec follows; no vendor command table was at hand, so
-//! each fact keeps the certainty it has there: [C] from the published codec, [A] from captured frames, [N] from
-//! community notes, [D] deduced. What is called unverified is neither relied on nor guessed here.
+//! Section numbers (§) are those of the protocol reference, `kuando-busylight.md`. No vendor command table was at
+//! hand, so each fact keeps the certainty it has there: `[V]` vendor text, `[C]` published codec, `[A]` captured
+//! frames, `[N]` community notes, `[D]` deduced. What is called unverified is neither relied on nor guessed here.
 //!
-//! Two traps live in this file and nowhere else. Colours travel as red, **blue**, green (§2, [V] [C] [A]), so only
-//! [`light_to_wire`] and [`light_from_wire`] know that order. Counters are unsigned (§4), although the published codec
-//! reads them with signed arithmetic.
+//! Two traps live in this file and nowhere else. Colours travel as red, **blue**, green (§2, `[V]` `[C]` `[A]`), so
+//! only [`light_to_wire`] and [`light_from_wire`] know that order. Counters are unsigned (§4), although the published
+//! codec reads them with signed arithmetic.
 
 use std::num::NonZeroU8;
 
@@ -16,14 +16,14 @@ use super::{Codec, Command, DecodeReportError, EncodeError, Frame, Proof, Report
 use crate::id::FPort;
 use crate::light::{Color, LightState};
 
-/// The port of commands and reports (§1, [V] [C] [A]).
+/// The port of commands and reports (§1, `[V]` `[C]` `[A]`).
 pub const F_PORT: FPort = FPort::from_uplink(15);
 
 /// The codec of the Busylight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KuandoBusylight;
 
-/// A setting of the lamp: the two-byte commands of §3 ([A]; keep-alive and automatic uplink also [N]).
+/// A setting of the lamp: the two-byte commands of §3 (`[A]`; keep-alive and automatic uplink also `[N]`).
 ///
 /// Zero for the watchdog or the keep-alive interval has no known meaning and cannot be expressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub enum Setting {
         /// 1 to 255 uplinks.
         uplinks: NonZeroU8,
     },
-    /// How often the lamp reports unasked. 30 min by default. A shorter interval shortens the watchdog's time too (§6).
+    /// How often the lamp reports unasked. 30 min by default. A shorter interval shortens the watchdog's time (§6).
     KeepAlive {
         /// 1 to 255 minutes.
         minutes: NonZeroU8,
@@ -65,7 +65,7 @@ impl Setting {
     }
 }
 
-/// Sound settings as models with a loudspeaker report them (§4, 19 and 20 bytes, [C]), raw: units are not published.
+/// Sound settings as models with a loudspeaker report them (§4, 19 and 20 bytes, `[C]`), raw: units are not published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sound {
     /// Which sound.
@@ -99,8 +99,8 @@ pub enum ResetReason {
 }
 
 impl ResetReason {
-    /// Reads [`Report::ambiguous`] by the rule of §4: one of these values can only be a reset reason; 0, 1 and whatever
-    /// is not published say nothing.
+    /// Reads [`Report::ambiguous`] by the rule of §4: one of these values can only be a reset reason; 0, 1 and
+    /// whatever is not published say nothing.
     pub const fn from_ambiguous(byte: u8) -> Option<Self> {
         match byte {
             0x02 => Some(Self::BrownOut1V2),
@@ -114,7 +114,7 @@ impl ResetReason {
     }
 }
 
-/// Estimate in dB of [`Report::downlink_snr_raw`]: almost certainly quarter dB (§5, [D]). To show, never to decide on.
+/// Estimate in dB of [`Report::downlink_snr_raw`], almost certainly quarter dB (§5, `[D]`). Decide nothing on it.
 pub fn estimated_snr_db(raw: i32) -> f64 {
     f64::from(raw) / 4.0
 }
@@ -137,7 +137,7 @@ pub const fn light_from_wire([red, blue, green, on_time, off_time]: [u8; 5]) -> 
 impl KuandoBusylight {
     /// A light command that asks for an uplink at once by its sixth byte (§2).
     ///
-    /// Never used by default: firmware 5.8 or later only [N], and said to cause issues. [`Setting::AutomaticUplink`]
+    /// Never used by default: firmware 5.8 or later only `[N]`, and said to cause issues. [`Setting::AutomaticUplink`]
     /// does the same for all commands.
     pub fn encode_light_with_immediate_uplink(light: LightState) -> Frame {
         let mut payload = light_to_wire(light).to_vec();
@@ -196,7 +196,7 @@ impl Codec for KuandoBusylight {
         }
     }
 
-    /// Five or six bytes are a light, two are a setting (§3, [D]).
+    /// Five or six bytes are a light, two are a setting (§3, `[D]`).
     fn expected_light(&self, frame: &Frame) -> Option<LightState> {
         if frame.f_port != F_PORT || !matches!(frame.payload.len(), 5 | 6) {
             return None;
@@ -227,7 +227,7 @@ impl Fields<'_> {
 
     /// 19 and 20 bytes: models with a loudspeaker.
     ///
-    /// The published codec takes the off time from byte 1, which belongs to the counter: evidently a slip (§4, [D]).
+    /// The published codec takes the off time from byte 1, which belongs to the counter: evidently a slip (§4, `[D]`).
     ///
     /// | Offset | Field |
     /// |---|---|
