@@ -165,6 +165,25 @@ uuid_id! {
     QueueItemId
 }
 
+/// What a caller may see: every query on tenant data takes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    Platform,
+    /// What belongs to this tenant; all else does not exist.
+    Tenant(TenantId),
+}
+
+impl Scope {
+    /// Whether things of that tenant are visible.
+    pub fn includes(self, tenant_id: TenantId) -> bool {
+        match self {
+            Self::Platform => true,
+            Self::Tenant(own) => own == tenant_id,
+        }
+    }
+}
+
 /// A LoRaWAN device address, new with every join. Shown as 8 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]

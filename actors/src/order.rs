@@ -1,0 +1,66 @@
+//! What the edges ask of the actors, and what they get.
+
+use std::time::Duration;
+
+use downbeat_core::codec::{Command, EncodeError};
+use downbeat_core::device::{Downlink, Record};
+use tokio::sync::mpsc;
+
+/// A command as a caller gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// What is wanted.
+    pub command: Command,
+    /// Whether a LoRaWAN acknowledgement is asked for.
+    pub confirmed: bool,
+    /// Whether a proof is wanted; otherwise it is done when the network server has it.
+    pub verify: bool,
+    /// A light to be shown without becoming the desired one.
+    pub transient: bool,
+    /// How often it is tried at the most; the policy's number when absent.
+    pub attempts_max: Option<u8>,
+    /// How long it may take until its last attempt begins; the policy's when absent.
+    pub ttl: Option<Duration>,
+}
+
+/// A command that was accepted: it is committed.
+#[derive(Debug)]
+pub struct Submission {
+    /// As it was accepted.
+    pub downlink: Downlink,
+    /// Every further step of its life, each after it was committed; ends after the terminal one. It also ends when the
+    /// device's actor does, so a terminal state is to be looked up when it ends without one.
+    pub updates: mpsc::UnboundedReceiver<Record>,
+}
+
+/// What became of a wish to take a command back.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cancellation {
+    /// It is cancelled. What is in the air cannot be called back.
+    Cancelled(Downlink),
+    /// It is not under way: unknown, or over.
+    NotUnderWay,
+}
+
+/// Why the actors did not take something.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// No such device, or not the caller's.
+    #[error("no such device")]
+    UnknownDevice,
+    /// As many commands of this device wait as may.
+    #[error("too many commands of this device are waiting")]
+    DeviceBusy,
+    /// As many messages to this device wait as may.
+    #[error("the device's mailbox is full")]
+    Overloaded,
+    /// The command cannot be put into bytes for this device.
+    #[error("the device does not understand the command")]
+    NotUnderstood(#[source] EncodeError),
+    /// Nothing was accepted, because it could not be stored.
+    #[error("the database is unavailable")]
+    StoreUnavailable,
+    /// The service is going down.
+    #[error("the service is stopping")]
+    Stopping,
+}
