@@ -106,6 +106,10 @@ eui64! {
     /// A gateway's EUI-64 as ChirpStack names it.
     GatewayId
 }
+eui64! {
+    /// The identifier of the join server that a device asks for (LoRaWAN 1.0.3 §6.1.1.1, there called `AppEUI`).
+    JoinEui
+}
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {

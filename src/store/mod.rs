@@ -1,0 +1,275 @@
+//! What Downbeat keeps, and the one interface to it.
+//!
+//! [`Store`] is the actors' [`DeviceStore`] and answers the edges' lists. Every query on tenants' data takes a
+//! [`Scope`]; "not found" is `Ok(None)`, and another tenant's row is not found. Only this module and those below it
+//! know SQL, each database in a folder of its own (`sqlite`); the conformance suite is written against [`Store`] alone.
+//!
+//! There is one writer connection: `SQLite` has one writer at a time anyway, and waiting in our queue is fairer and
+//! cheaper than waiting for its lock. Reads go beside it and see the last commit.
+//!
+//! Deleting a device while its actor has work under way is the caller's affair: what the actor stores of a device that
+//! is no longer registered under the same `DevEUI` is dropped, save its downlinks.
+
+mod api_key;
+#[cfg(test)]
+mod conformance;
+mod device;
+mod downlink;
+mod idempotency;
+mod page;
+mod sqlite;
+mod tenant;
+
+use async_trait::async_trait;
+use downbeat_actors::port::{DeviceChange, DeviceStore, StoreError, StoredDevice};
+use downbeat_core::id::{DevEui, DeviceId, DownlinkId, TenantId};
+use downbeat_core::time::Timestamp;
+
+pub use api_key::{ApiKey, ApiKeyId, KeyHash, Role};
+pub use device::{Device, DeviceEvent, DeviceFields, DeviceFilter, NewDevice, WriteDeviceError};
+pub use downlink::{
+    DownlinkFilter, DownlinkOutcomes, DownlinkWithTimeline, OutcomeFilter, StoredDownlink,
+};
+pub use idempotency::{IdempotencyKey, IdempotentAnswer, NewReservation, Reservation};
+pub use page::{Cursor, PAGE_MAX, Page, PageRequest, ParseCursorError};
+pub use tenant::{CreateTenantError, DEFAULT_TENANT, Scope, Tenant};
+
+use sqlite::Sqlite;
+
+/// How many rows of history are deleted in one transaction at the most, so that commands wait for milliseconds only.
+pub const DELETE_BATCH_MAX: u32 = 500;
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenStoreError {
+    /// The URL names no database that is supported.
+    #[error("the database URL must start with sqlite:// and name a file")]
+    Url,
+    /// A newer version of Downbeat wrote it; an older one must not touch it.
+    #[error(
+        "the database has schema {found}, which is newer than {known}, the newest that this version of Downbeat knows: \
+         use the version that wrote it, or a later one"
+    )]
+    SchemaNewer {
+        /// The newest migration applied.
+        found: i64,
+        /// The newest that this binary has.
+        known: i64,
+    },
+    /// Its schema cannot be brought up to date.
+    #[error("the database's schema cannot be brought up to date")]
+    Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database itself.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The store: a handle, cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    backend: Sqlite,
+}
+
+impl Store {
+    /// Opens the database at a URL, makes it if there is none, and brings its schema up to date.
+    ///
+    /// The first time it gets the tenant [`DEFAULT_TENANT`].
+    pub async fn open(url: &str) -> Result<Self, OpenStoreError> {
+        Ok(Self { backend: Sqlite::open(url).await? })
+    }
+
+    /// Whether the database answers, for writing too.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.backend.ping().await
+    }
+
+    /// Finishes what is under way and closes; later calls fail as unavailable.
+    pub async fn close(&self) {
+        self.backend.close().await;
+    }
+
+    /// Makes a tenant.
+    pub async fn create_tenant(&self, tenant: &Tenant) -> Result<(), CreateTenantError> {
+        self.backend.create_tenant(tenant).await
+    }
+
+    /// A tenant.
+    pub async fn tenant(&self, scope: Scope, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+        self.backend.tenant(scope, id).await
+    }
+
+    /// The tenant of that name, exactly.
+    pub async fn tenant_by_name(&self, scope: Scope, name: &str) -> Result<Option<Tenant>, StoreError> {
+        self.backend.tenant_by_name(scope, name).await
+    }
+
+    /// Tenants, oldest first.
+    pub async fn list_tenants(&self, scope: Scope, page: PageRequest) -> Result<Page<Tenant>, StoreError> {
+        self.backend.list_tenants(scope, page).await
+    }
+
+    /// Registers a device.
+    pub async fn create_device(&self, scope: Scope, device: &NewDevice) -> Result<Device, WriteDeviceError> {
+        self.backend.create_device(scope, device).await
+    }
+
+    /// Replaces what users decide about a device, if it still has the version given (when one is given).
+    ///
+    /// Another `DevEUI` is another thing on the air: what the old one's actor stored is forgotten.
+    pub async fn update_device(
+        &self,
+        scope: Scope,
+        id: DeviceId,
+        fields: &DeviceFields,
+        version: Option<u32>,
+        at: Timestamp,
+    ) -> Result<Device, WriteDeviceError> {
+        self.backend.update_device(scope, id, fields, version, at).await
+    }
+
+    /// Takes a device out of the registry and returns it as it was, if it still has the version given (when one is).
+    ///
+    /// Its downlinks and its history stay until their time.
+    pub async fn delete_device(
+        &self,
+        scope: Scope,
+        id: DeviceId,
+        version: Option<u32>,
+    ) -> Result<Device, WriteDeviceError> {
+        self.backend.delete_device(scope, id, version).await
+    }
+
+    /// A device.
+    pub async fn device(&self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
+        self.backend.device(scope, id).await
+    }
+
+    /// The device with that `DevEUI`.
+    pub async fn device_by_dev_eui(&self, scope: Scope, dev_eui: DevEui) -> Result<Option<Device>, StoreError> {
+        self.backend.device_by_dev_eui(scope, dev_eui).await
+    }
+
+    /// Devices, oldest first.
+    pub async fn list_devices(
+        &self,
+        scope: Scope,
+        filter: &DeviceFilter,
+        page: PageRequest,
+    ) -> Result<Page<Device>, StoreError> {
+        self.backend.list_devices(scope, filter, page).await
+    }
+
+    /// How many devices there are.
+    pub async fn count_devices(&self, scope: Scope, filter: &DeviceFilter) -> Result<u64, StoreError> {
+        self.backend.count_devices(scope, filter).await
+    }
+
+    /// A device's history, newest first.
+    pub async fn list_device_events(
+        &self,
+        scope: Scope,
+        device_id: DeviceId,
+        page: PageRequest,
+    ) -> Result<Page<DeviceEvent>, StoreError> {
+        self.backend.list_device_events(scope, device_id, page).await
+    }
+
+    /// Deletes events of the history that are older, at most [`DELETE_BATCH_MAX`] at a time, and tells how many: call
+    /// again while it is that many.
+    pub async fn delete_device_events_before(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.backend.delete_device_events_before(before).await
+    }
+
+    /// A downlink and its timeline.
+    pub async fn downlink(&self, scope: Scope, id: DownlinkId) -> Result<Option<DownlinkWithTimeline>, StoreError> {
+        self.backend.downlink(scope, id).await
+    }
+
+    /// Downlinks, newest first.
+    pub async fn list_downlinks(
+        &self,
+        scope: Scope,
+        filter: DownlinkFilter,
+        page: PageRequest,
+    ) -> Result<Page<StoredDownlink>, StoreError> {
+        self.backend.list_downlinks(scope, filter, page).await
+    }
+
+    /// What became of the downlinks of a period.
+    pub async fn downlink_outcomes(
+        &self,
+        scope: Scope,
+        filter: OutcomeFilter,
+    ) -> Result<DownlinkOutcomes, StoreError> {
+        self.backend.downlink_outcomes(scope, filter).await
+    }
+
+    /// Keeps a new key. Its tenant must exist.
+    pub async fn create_api_key(&self, key: &ApiKey, hash: &KeyHash) -> Result<(), StoreError> {
+        self.backend.create_api_key(key, hash).await
+    }
+
+    /// The key with that hash, also when it has expired or is revoked. It is the key that tells the scope.
+    pub async fn api_key_by_hash(&self, hash: &KeyHash) -> Result<Option<ApiKey>, StoreError> {
+        self.backend.api_key_by_hash(hash).await
+    }
+
+    /// Keys, oldest first. A tenant sees its own; the platform sees all.
+    pub async fn list_api_keys(&self, scope: Scope, page: PageRequest) -> Result<Page<ApiKey>, StoreError> {
+        self.backend.list_api_keys(scope, page).await
+    }
+
+    /// Takes a key back. False when there is no such key; a key that was taken back before stays as it was.
+    pub async fn revoke_api_key(&self, scope: Scope, id: ApiKeyId, at: Timestamp) -> Result<bool, StoreError> {
+        self.backend.revoke_api_key(scope, id, at).await
+    }
+
+    /// Notes when keys were used last, many at a time: call it every minute or so, not by request.
+    pub async fn touch_api_keys(&self, used: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
+        self.backend.touch_api_keys(used).await
+    }
+
+    /// Reserves a key for a request that may be repeated, or tells what became of an earlier one.
+    pub async fn reserve(&self, reservation: &NewReservation) -> Result<Reservation, StoreError> {
+        self.backend.reserve(reservation).await
+    }
+
+    /// What is known of an earlier request with that key; `None` when there was none.
+    pub async fn reservation(
+        &self,
+        key: &IdempotencyKey,
+        request_hash: &[u8; 32],
+    ) -> Result<Option<Reservation>, StoreError> {
+        self.backend.reservation(key, request_hash).await
+    }
+
+    /// Keeps the answer to a reserved request.
+    pub async fn answer(&self, key: &IdempotencyKey, answer: &IdempotentAnswer) -> Result<(), StoreError> {
+        self.backend.answer(key, answer).await
+    }
+
+    /// Gives a reservation back that came to nothing (a refused request), so that it may be made again.
+    pub async fn release(&self, key: &IdempotencyKey) -> Result<(), StoreError> {
+        self.backend.release(key).await
+    }
+
+    /// Forgets reservations that are older, as [`Store::delete_device_events_before`] does events.
+    pub async fn delete_reservations_before(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.backend.delete_reservations_before(before).await
+    }
+}
+
+#[async_trait]
+impl DeviceStore for Store {
+    async fn commit(&self, changes: &[DeviceChange]) -> Result<(), StoreError> {
+        self.backend.commit(changes).await
+    }
+
+    async fn load(&self, dev_eui: DevEui) -> Result<Option<StoredDevice>, StoreError> {
+        self.backend.load(dev_eui).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<DevEui>, StoreError> {
+        self.backend.unfinished().await
+    }
+}
