@@ -44,7 +44,7 @@ pub enum Direction {
     Down,
 }
 
-/// Bytes that LoRaWAN adds to an application payload: MHDR 1, DevAddr 4, FCtrl 1, FCnt 2, FPort 1, MIC 4.
+/// Bytes that LoRaWAN adds to an application payload: MHDR 1, `DevAddr` 4, `FCtrl` 1, `FCnt` 2, `FPort` 1, MIC 4.
 pub const LORAWAN_OVERHEAD: usize = 13;
 
 impl Modulation {

@@ -53,20 +53,16 @@ impl Turns {
         }
     }
 
-    /// A device wants a turn. Asking again changes only its priority.
+    /// A device wants a turn. Asking again changes only its priority; one that asks holds none any more, whatever was
+    /// known of it (it may have been started anew).
     pub fn ask(&mut self, device: DevEui, priority: Priority) {
-        if self.held.contains_key(&device) {
-            return;
-        }
-        let ticket = match self.asked.get(&device) {
-            Some(asked) => {
-                self.waiting.remove(&(asked.0, asked.1, device));
-                asked.1
-            }
-            None => {
-                self.next_ticket += 1;
-                self.next_ticket
-            }
+        self.held.remove(&device);
+        let ticket = if let Some(asked) = self.asked.get(&device) {
+            self.waiting.remove(&(asked.0, asked.1, device));
+            asked.1
+        } else {
+            self.next_ticket += 1;
+            self.next_ticket
         };
         self.asked.insert(device, (priority, ticket));
         self.waiting.insert((priority, ticket, device));
@@ -209,7 +205,7 @@ mod tests {
             let mut holding = BTreeSet::new();
             for (number, (kind, who)) in steps.into_iter().enumerate() {
                 match kind {
-                    0 => { turns.ask(device(who), Priority::Interactive); if !holding.contains(&who) { wanting.insert(who); } }
+                    0 => { turns.ask(device(who), Priority::Interactive); holding.remove(&who); wanting.insert(who); }
                     _ => { turns.end(device(who)); wanting.remove(&who); holding.remove(&who); }
                 }
                 for granted in turns.grant(at(i64::try_from(number).unwrap())) {

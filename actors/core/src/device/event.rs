@@ -38,6 +38,8 @@ pub enum Event {
     QueueReadFailed,
     /// Gateways came or went.
     GatewaysChanged,
+    /// Whoever gives turns and makes calls was started anew: turns are gone, and answers may never come.
+    ServicesRestarted,
     /// The time that [`super::Device::next_wake`] named has come.
     Elapsed,
 }

@@ -100,7 +100,7 @@ impl Proving {
         match verdict {
             Verdict::Another => self.baseline = report.downlinks_received.or(self.baseline),
             Verdict::Nothing if self.baseline.is_none() => {
-                self.baseline = report.downlinks_received
+                self.baseline = report.downlinks_received;
             }
             Verdict::Nothing
             | Verdict::NotReceived

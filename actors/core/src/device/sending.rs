@@ -354,10 +354,10 @@ impl Device {
                 }
             }
             EnqueueFailure::Refused(text) => {
-                self.on_server_error(now, Reason::ServerError(shortened(text)), effects)
+                self.on_server_error(now, Reason::ServerError(shortened(text)), effects);
             }
             EnqueueFailure::UnknownDevice => {
-                self.on_server_error(now, Reason::UnknownDevice, effects)
+                self.on_server_error(now, Reason::UnknownDevice, effects);
             }
             EnqueueFailure::Invalid(text) => {
                 if self.drop_item(now, true) {
@@ -709,10 +709,10 @@ impl Device {
         }
         match event.reason {
             DropReason::PayloadTooLarge => {
-                self.finish(now, DownlinkState::Failed, Some(reason), effects)
+                self.finish(now, DownlinkState::Failed, Some(reason), effects);
             }
             DropReason::Expired | DropReason::FrameCounter => {
-                self.fail_after_backoff(now, reason, effects)
+                self.fail_after_backoff(now, reason, effects);
             }
         }
     }

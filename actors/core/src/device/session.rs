@@ -150,6 +150,12 @@ impl Device {
             .unwrap_or_else(|| self.session.modulation());
         let mut receptions = uplink.receptions.clone();
         receptions.truncate(RECEPTIONS_MAX);
+        for reception in &mut receptions {
+            // What is no number would be stored as null and not be read back; 0 dB decides nothing.
+            if !reception.snr_db.is_finite() {
+                reception.snr_db = 0.0;
+            }
+        }
         self.session.heard = Some(Heard {
             at: now,
             f_cnt: uplink.f_cnt,
@@ -358,7 +364,9 @@ fn evidence(
         deduplication_id: uplink.deduplication_id,
         gateway_id: best.map(|reception| -> GatewayId { reception.gateway_id }),
         rssi_dbm: best.map(|reception| reception.rssi_dbm),
-        snr_db: best.map(|reception| reception.snr_db),
+        snr_db: best
+            .map(|reception| reception.snr_db)
+            .filter(|snr_db| snr_db.is_finite()),
     };
     match verdict {
         Verdict::Proven {

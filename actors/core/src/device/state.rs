@@ -273,18 +273,31 @@ impl Device {
     /// happened. Gives the effects to perform before any event.
     pub fn restore(&mut self, policy: Policy, now: Timestamp) -> Vec<Effect> {
         self.policy = policy;
-        self.turn = Turn::None;
         let mut effects = Vec::new();
         if let Some(item) = &mut self.item {
-            if item.call == Call::UnderWay {
-                item.call = Call::Lost { looks: 0 };
-            }
-            item.reading = false;
             item.check_at = Some(now);
             self.turn = Turn::Granted;
-            effects.push(Effect::HoldTurn);
+        } else {
+            self.turn = Turn::None;
         }
+        self.on_services_restarted(now, &mut effects);
         effects
+    }
+
+    /// Turns and calls that were under way are lost: a turn is asked for again or held on to, and whether a call was
+    /// carried out is looked up in the queue.
+    fn on_services_restarted(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        match self.turn {
+            Turn::None => {}
+            Turn::Asked { .. } => self.turn = Turn::None,
+            Turn::Granted => effects.push(Effect::HoldTurn),
+        }
+        let Some(item) = &mut self.item else { return };
+        item.reading = false;
+        if item.call == Call::UnderWay {
+            item.call = Call::Lost { looks: 0 };
+            item.check_at = Some(now);
+        }
     }
 
     /// Whether one more command is taken. Checked before it is accepted.
@@ -320,6 +333,7 @@ impl Device {
             }
             Event::QueueRead(items) => self.on_queue_read(now, &items, &mut effects),
             Event::QueueReadFailed => self.on_queue_read_failed(now),
+            Event::ServicesRestarted => self.on_services_restarted(now, &mut effects),
             Event::GatewaysChanged | Event::Elapsed => {}
         }
         self.advance(now, gateways, &mut effects);
@@ -518,7 +532,8 @@ impl Device {
             NetworkEvent::Refused(event) => self.on_refused(now, event.status, effects),
             NetworkEvent::Dropped(event) => self.on_dropped(now, event, effects),
             NetworkEvent::StatusReported(event) => {
-                self.battery_percent = event.battery_percent.or(self.battery_percent);
+                let battery = event.battery_percent.filter(|percent| percent.is_finite());
+                self.battery_percent = battery.or(self.battery_percent);
             }
             NetworkEvent::Logged(_) | NetworkEvent::Located(_) | NetworkEvent::Integrated => {}
         }
