@@ -1,5 +1,26 @@
 //! Who does what, in which order, after a crash too.
 //!
 //! The actors are thin: message to event, one step of a machine of `downbeat-core`, save, then carry out the effects.
+//!
+//! - [`system`]: the supervisors, and the door through which the edges ask.
+//! - `device`: one actor a device.
+//! - `writer`: group commit of all devices' changes.
+//! - `chirpstack_pool`: the only place that calls the network server; turns and circuit breaker.
+//! - `gateway_monitor`: which gateways are there.
+//! - `timer`, [`clock`]: one timer queue, one clock.
+//! - [`observe`]: what happened, for log, metrics and the live feed.
+//! - [`port`]: what the actors need of the outside.
 
+mod chirpstack_pool;
+pub mod clock;
+mod device;
+mod gateway_monitor;
+pub mod observe;
+pub mod order;
 pub mod port;
+pub mod system;
+mod timer;
+mod writer;
+
+pub use order::{AskError, Cancellation, Order, Submission};
+pub use system::{Health, StartError, System, SystemConfig};

@@ -169,22 +169,27 @@ uuid_id! {
     QueueItemId
 }
 
-/// What a caller may see: every query on tenant data takes one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whose data a caller may touch: every query on tenants' data takes one. Another tenant's rows do not exist for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// Everything.
+    /// Everybody's.
     Platform,
-    /// What belongs to this tenant; all else does not exist.
+    /// One tenant's.
     Tenant(TenantId),
 }
 
 impl Scope {
-    /// Whether things of that tenant are visible.
-    pub fn includes(self, tenant_id: TenantId) -> bool {
+    /// The only tenant in it; `None` when that is everybody.
+    pub const fn tenant(self) -> Option<TenantId> {
         match self {
-            Self::Platform => true,
-            Self::Tenant(own) => own == tenant_id,
+            Self::Platform => None,
+            Self::Tenant(id) => Some(id),
         }
+    }
+
+    /// Whether a tenant's data is in it.
+    pub fn contains(self, tenant_id: TenantId) -> bool {
+        self.tenant().is_none_or(|own| own == tenant_id)
     }
 }
 

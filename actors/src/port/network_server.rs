@@ -63,7 +63,10 @@ impl NetworkServerError {
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::AnswerLost(_) => true,
-            Self::Refused(_) | Self::UnknownDevice(_) | Self::Unauthenticated | Self::Invalid(_) => false,
+            Self::Refused(_)
+            | Self::UnknownDevice(_)
+            | Self::Unauthenticated
+            | Self::Invalid(_) => false,
         }
     }
 
@@ -84,7 +87,11 @@ impl NetworkServerError {
 #[async_trait]
 pub trait NetworkServer: Send + Sync + 'static {
     /// Puts an item at the end of a device's queue. Not idempotent: look into the queue before repeating it.
-    async fn enqueue(&self, dev_eui: DevEui, item: &NewQueueItem) -> Result<QueueItemId, NetworkServerError>;
+    async fn enqueue(
+        &self,
+        dev_eui: DevEui,
+        item: &NewQueueItem,
+    ) -> Result<QueueItemId, NetworkServerError>;
 
     /// The items of a device's queue, oldest first.
     async fn queue(&self, dev_eui: DevEui) -> Result<Vec<QueueItem>, NetworkServerError>;
@@ -94,7 +101,10 @@ pub trait NetworkServer: Send + Sync + 'static {
     async fn flush_queue(&self, dev_eui: DevEui) -> Result<(), NetworkServerError>;
 
     /// All devices of an application, by `DevEUI`.
-    async fn devices(&self, application_id: uuid::Uuid) -> Result<Vec<ListedDevice>, NetworkServerError>;
+    async fn devices(
+        &self,
+        application_id: uuid::Uuid,
+    ) -> Result<Vec<ListedDevice>, NetworkServerError>;
 
     /// All gateways that the key may see.
     async fn gateways(&self) -> Result<Vec<ListedGateway>, NetworkServerError>;

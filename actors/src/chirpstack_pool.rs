@@ -1,0 +1,363 @@
+//! The only place that calls the network server: bounded, with a circuit breaker, and by turns.
+//!
+//! Devices ask for a turn before they may enqueue ([`downbeat_core::turn`]); while the server does not answer, nobody
+//! gets one and the pool alone asks whether it is back. Calls run in tasks and come back as messages.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use downbeat_core::circuit::{Admission, Circuit, CircuitConfig, Outcome, Transition};
+use downbeat_core::codec::Frame;
+use downbeat_core::device::Priority;
+use downbeat_core::gateway::ListedGateway;
+use downbeat_core::id::DevEui;
+use downbeat_core::network::EnqueueFailure;
+use downbeat_core::time::Timestamp;
+use downbeat_core::turn::{TurnLimits, Turns};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::device::DeviceMessage;
+use crate::port::{NetworkServer, NetworkServerError, NewQueueItem};
+use crate::system::Shared;
+
+/// Calls under way at once at the most; further ones wait for a place.
+const CALLS_MAX: usize = 32;
+
+pub(crate) enum PoolMessage {
+    AskTurn {
+        dev_eui: DevEui,
+        priority: Priority,
+    },
+    HoldTurn {
+        dev_eui: DevEui,
+    },
+    EndTurn {
+        dev_eui: DevEui,
+    },
+    Enqueue {
+        dev_eui: DevEui,
+        attempt: u32,
+        frame: Frame,
+        confirmed: bool,
+        expires_at: Timestamp,
+    },
+    ReadQueue {
+        dev_eui: DevEui,
+    },
+    ListGateways {
+        reply: oneshot::Sender<Vec<ListedGateway>>,
+    },
+    /// Turns are to be this far apart.
+    Spacing(Duration),
+    /// A call has ended.
+    Called(Outcome),
+    /// Time to look again: at the turns, or whether the server is back.
+    Wake {
+        generation: u64,
+    },
+}
+
+pub(crate) struct ChirpstackPool;
+
+pub(crate) struct PoolArguments {
+    pub(crate) shared: Weak<Shared>,
+    /// `None` where none is configured: commands wait.
+    pub(crate) server: Option<Arc<dyn NetworkServer>>,
+    pub(crate) limits: TurnLimits,
+    pub(crate) circuit: CircuitConfig,
+}
+
+pub(crate) struct PoolState {
+    shared: Weak<Shared>,
+    server: Option<Arc<dyn NetworkServer>>,
+    turns: Turns,
+    circuit: Circuit,
+    /// While the circuit is open: when to ask whether the server is back.
+    probe_at: Option<Timestamp>,
+    calls: Arc<Semaphore>,
+    alarm: Option<JoinHandle<()>>,
+    generation: u64,
+}
+
+impl Drop for PoolState {
+    fn drop(&mut self) {
+        if let Some(alarm) = self.alarm.take() {
+            alarm.abort();
+        }
+    }
+}
+
+impl Actor for ChirpstackPool {
+    type Msg = PoolMessage;
+    type State = PoolState;
+    type Arguments = PoolArguments;
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<PoolMessage>,
+        arguments: PoolArguments,
+    ) -> Result<PoolState, ActorProcessingErr> {
+        let mut turns = Turns::new(arguments.limits);
+        turns.set_closed(arguments.server.is_none());
+        Ok(PoolState {
+            shared: arguments.shared,
+            server: arguments.server,
+            turns,
+            circuit: Circuit::new(arguments.circuit),
+            probe_at: None,
+            calls: Arc::new(Semaphore::new(CALLS_MAX)),
+            alarm: None,
+            generation: 0,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<PoolMessage>,
+        message: PoolMessage,
+        state: &mut PoolState,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(shared) = state.shared.upgrade() else {
+            myself.stop(None);
+            return Ok(());
+        };
+        state.on_message(&myself, &shared, message);
+        state.advance(&myself, &shared);
+        Ok(())
+    }
+}
+
+impl PoolState {
+    fn on_message(
+        &mut self,
+        myself: &ActorRef<PoolMessage>,
+        shared: &Arc<Shared>,
+        message: PoolMessage,
+    ) {
+        let now = shared.clock.now();
+        match message {
+            PoolMessage::AskTurn { dev_eui, priority } => self.turns.ask(dev_eui, priority),
+            PoolMessage::HoldTurn { dev_eui } => self.turns.hold(now, dev_eui),
+            PoolMessage::EndTurn { dev_eui } => self.turns.end(dev_eui),
+            PoolMessage::Enqueue {
+                dev_eui,
+                attempt,
+                frame,
+                confirmed,
+                expires_at,
+            } => {
+                let item = NewQueueItem {
+                    f_port: frame.f_port.get(),
+                    payload: frame.payload,
+                    confirmed,
+                    expires_at,
+                };
+                self.enqueue(myself, shared, dev_eui, attempt, item);
+            }
+            PoolMessage::ReadQueue { dev_eui } => self.read_queue(myself, shared, dev_eui),
+            PoolMessage::ListGateways { reply } => self.list_gateways(myself, shared, reply),
+            PoolMessage::Spacing(spacing) => self.turns.set_spacing(spacing),
+            PoolMessage::Called(outcome) => self.on_called(shared, outcome),
+            PoolMessage::Wake { generation } => {
+                if generation == self.generation {
+                    self.alarm = None;
+                }
+            }
+        }
+    }
+
+    fn on_called(&mut self, shared: &Shared, outcome: Outcome) {
+        let now = shared.clock.now();
+        match self.circuit.on_result(now, outcome) {
+            Some(Transition::Opened) => {
+                tracing::warn!("the network server does not answer; commands wait until it does");
+                self.turns.set_closed(true);
+                self.probe_at = Some(now);
+                shared.set_network_server_ok(false);
+            }
+            Some(Transition::Closed) => {
+                tracing::info!("the network server answers again");
+                self.turns.set_closed(false);
+                self.probe_at = None;
+                shared.set_network_server_ok(true);
+            }
+            None if outcome == Outcome::Answered => shared.set_network_server_ok(true),
+            None => {}
+        }
+    }
+
+    /// Gives out turns, asks whether the server is back, and sets the alarm for the next look.
+    fn advance(&mut self, myself: &ActorRef<PoolMessage>, shared: &Arc<Shared>) {
+        let now = shared.clock.now();
+        for dev_eui in self.turns.grant(now) {
+            if !shared.deliver(dev_eui, DeviceMessage::TurnGranted) {
+                self.turns.end(dev_eui);
+            }
+        }
+        if self.probe_at.is_some_and(|probe_at| probe_at <= now) {
+            self.probe(myself, shared, now);
+        }
+        let (held, waiting) = self.turns.counts();
+        metrics::gauge!("downbeat_turns_held").set(u32::try_from(held).unwrap_or(u32::MAX));
+        metrics::gauge!("downbeat_turns_waiting").set(u32::try_from(waiting).unwrap_or(u32::MAX));
+        self.set_alarm(myself, shared);
+    }
+
+    fn set_alarm(&mut self, myself: &ActorRef<PoolMessage>, shared: &Shared) {
+        if let Some(alarm) = self.alarm.take() {
+            alarm.abort();
+        }
+        let Some(at) = [self.turns.next_wake(), self.probe_at]
+            .into_iter()
+            .flatten()
+            .min()
+        else {
+            return;
+        };
+        self.generation += 1;
+        let (generation, instant, myself) =
+            (self.generation, shared.clock.instant(at), myself.clone());
+        self.alarm = Some(tokio::spawn(async move {
+            tokio::time::sleep_until(instant).await;
+            let _ = myself.cast(PoolMessage::Wake { generation });
+        }));
+    }
+
+    fn probe(&mut self, myself: &ActorRef<PoolMessage>, shared: &Arc<Shared>, now: Timestamp) {
+        match self.circuit.admit(now) {
+            Admission::No { retry_at } => self.probe_at = Some(retry_at),
+            Admission::Yes | Admission::Probe => {
+                // Asked again at the latest when this one counts as lost.
+                self.probe_at = Some(now + downbeat_core::circuit::PROBE_LOST_AFTER);
+                let Some(server) = self.server.clone() else {
+                    return;
+                };
+                self.call(
+                    myself,
+                    shared,
+                    async move { server.ping().await },
+                    |_, _| {},
+                );
+            }
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        myself: &ActorRef<PoolMessage>,
+        shared: &Arc<Shared>,
+        dev_eui: DevEui,
+        attempt: u32,
+        item: NewQueueItem,
+    ) {
+        let Some(server) = self.admitted(shared) else {
+            let failure = EnqueueFailure::Unavailable;
+            shared.deliver(dev_eui, DeviceMessage::EnqueueFailed { attempt, failure });
+            return;
+        };
+        let call = async move { server.enqueue(dev_eui, &item).await };
+        self.call(myself, shared, call, move |shared, result| {
+            let message = match result {
+                Ok(queue_item_id) => DeviceMessage::Enqueued {
+                    attempt,
+                    queue_item_id,
+                },
+                Err(error) => {
+                    tracing::debug!(device.dev_eui = %dev_eui, %error, "an Enqueue failed");
+                    DeviceMessage::EnqueueFailed {
+                        attempt,
+                        failure: error.as_enqueue_failure(),
+                    }
+                }
+            };
+            shared.deliver(dev_eui, message);
+        });
+    }
+
+    fn read_queue(
+        &mut self,
+        myself: &ActorRef<PoolMessage>,
+        shared: &Arc<Shared>,
+        dev_eui: DevEui,
+    ) {
+        let Some(server) = self.admitted(shared) else {
+            shared.deliver(dev_eui, DeviceMessage::QueueReadFailed);
+            return;
+        };
+        self.call(
+            myself,
+            shared,
+            async move { server.queue(dev_eui).await },
+            move |shared, result| {
+                let message =
+                    result.map_or(DeviceMessage::QueueReadFailed, DeviceMessage::QueueRead);
+                shared.deliver(dev_eui, message);
+            },
+        );
+    }
+
+    fn list_gateways(
+        &mut self,
+        myself: &ActorRef<PoolMessage>,
+        shared: &Arc<Shared>,
+        reply: oneshot::Sender<Vec<ListedGateway>>,
+    ) {
+        // Who asked sees from the dropped reply that there is no list.
+        let Some(server) = self.admitted(shared) else {
+            return;
+        };
+        self.call(
+            myself,
+            shared,
+            async move { server.gateways().await },
+            move |_, result| match result {
+                Ok(gateways) => drop(reply.send(gateways)),
+                Err(error) => tracing::warn!(%error, "the gateways could not be listed"),
+            },
+        );
+    }
+
+    /// The server, if there is one and its circuit lets a call through.
+    fn admitted(&mut self, shared: &Shared) -> Option<Arc<dyn NetworkServer>> {
+        let server = self.server.clone()?;
+        match self.circuit.admit(shared.clock.now()) {
+            Admission::Yes | Admission::Probe => Some(server),
+            Admission::No { .. } => None,
+        }
+    }
+
+    /// Runs a call in a task of its own. A call that panics counts as one whose answer was lost.
+    fn call<T: Send + 'static>(
+        &self,
+        myself: &ActorRef<PoolMessage>,
+        shared: &Arc<Shared>,
+        call: impl Future<Output = Result<T, NetworkServerError>> + Send + 'static,
+        deliver: impl FnOnce(&Shared, Result<T, NetworkServerError>) + Send + 'static,
+    ) {
+        let (calls, myself, shared) = (Arc::clone(&self.calls), myself.clone(), Arc::clone(shared));
+        tokio::spawn(async move {
+            let result = {
+                let _place = calls.acquire_owned().await;
+                tokio::spawn(call).await
+            };
+            let result =
+                result.unwrap_or_else(|error| Err(NetworkServerError::AnswerLost(Box::new(error))));
+            let outcome = match &result {
+                Err(error) if error.is_unreachable() => Outcome::Unreachable,
+                Ok(_) | Err(_) => Outcome::Answered,
+            };
+            metrics::counter!("downbeat_chirpstack_calls_total", "outcome" => outcome_name(outcome)).increment(1);
+            deliver(&shared, result);
+            let _ = myself.cast(PoolMessage::Called(outcome));
+        });
+    }
+}
+
+fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Answered => "answered",
+        Outcome::Unreachable => "unreachable",
+    }
+}

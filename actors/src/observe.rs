@@ -1,0 +1,339 @@
+//! What happened, for those who watch: log line, metric and live feed come from here, each after its commit.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use downbeat_core::device::{Record, Step};
+use downbeat_core::gateway::GatewayStatus;
+use downbeat_core::id::{DevEui, DeviceId, TenantId};
+use downbeat_core::light::LightState;
+use downbeat_core::time::Timestamp;
+use tokio::sync::watch;
+
+/// Events that are kept for those who come back.
+const KEPT: usize = 10_000;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeedEvent {
+    /// When.
+    pub at: Timestamp,
+    /// Whose it is; `None` is everybody's.
+    pub tenant_id: Option<TenantId>,
+    /// What.
+    pub body: FeedBody,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FeedBody {
+    /// A downlink took a step (`device.downlink.*`).
+    Downlink(Box<Record>, DevEui),
+    /// A device was heard, or what is wanted of it changed (`device.changed`).
+    Device(DeviceView),
+    /// A gateway came, went, or was heard of after a while (`gateway.changed`).
+    Gateway(Box<GatewayStatus>),
+}
+
+/// What watchers see of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceView {
+    /// Its id in the registry.
+    pub device_id: DeviceId,
+    /// Its `DevEUI`.
+    pub dev_eui: DevEui,
+    /// When it was last heard.
+    pub last_seen: Option<Timestamp>,
+    /// Best RSSI of its last uplink, dBm.
+    pub rssi_dbm: Option<i32>,
+    /// SNR there, dB.
+    pub snr_db: Option<f32>,
+    /// Percent.
+    pub battery_percent: Option<f32>,
+    /// The light that is wanted.
+    pub desired: Option<LightState>,
+    /// The light last reported, and when.
+    pub reported: Option<(LightState, Timestamp)>,
+}
+
+/// A place in the feed. Shown as `run-seq`; another run of the service is another feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedPosition {
+    /// The run of the service.
+    pub run: u64,
+    /// The number of the event in it, from 1.
+    pub seq: u64,
+}
+
+impl fmt::Display for FeedPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{}", self.run, self.seq)
+    }
+}
+
+/// Why a text is not a place in the feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be an id of an event of this feed")]
+pub struct ParsePositionError;
+
+impl FromStr for FeedPosition {
+    type Err = ParsePositionError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePositionError> {
+        let (run, seq) = text.split_once('-').ok_or(ParsePositionError)?;
+        Ok(Self {
+            run: u64::from_str_radix(run, 16).map_err(|_| ParsePositionError)?,
+            seq: seq.parse().map_err(|_| ParsePositionError)?,
+        })
+    }
+}
+
+/// All that happens, in order, kept for a while.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    shared: Arc<FeedShared>,
+}
+
+#[derive(Debug)]
+struct FeedShared {
+    run: u64,
+    kept: Mutex<Kept>,
+    last: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    last_seq: u64,
+    events: VecDeque<Arc<FeedEvent>>,
+}
+
+/// What a subscriber gets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FeedItem {
+    /// The next event.
+    Event(FeedPosition, Arc<FeedEvent>),
+    /// Events are missing before this place: what was known is to be loaded anew.
+    Reset(FeedPosition),
+}
+
+impl Feed {
+    /// An empty feed of this run of the service.
+    pub fn new(run: u64) -> Self {
+        let shared = FeedShared {
+            run,
+            kept: Mutex::default(),
+            last: watch::Sender::new(0),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Adds an event: logs it, counts it and wakes who waits.
+    pub fn publish(&self, event: FeedEvent) {
+        log(&event);
+        let seq = {
+            let mut kept = self
+                .shared
+                .kept
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if kept.events.len() == KEPT {
+                kept.events.pop_front();
+            }
+            kept.events.push_back(Arc::new(event));
+            kept.last_seq += 1;
+            kept.last_seq
+        };
+        self.shared.last.send_if_modified(|last| {
+            let newer = seq > *last;
+            *last = seq.max(*last);
+            newer
+        });
+    }
+
+    /// All from now on, or all since `after`, if that is still kept.
+    pub fn subscribe(&self, after: Option<FeedPosition>) -> Subscription {
+        let last_seq = self
+            .shared
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .last_seq;
+        let (next_seq, reset) = match after {
+            None => (last_seq + 1, false),
+            Some(position) if position.run == self.shared.run && position.seq <= last_seq => {
+                (position.seq + 1, false)
+            }
+            Some(_) => (last_seq + 1, true),
+        };
+        Subscription {
+            shared: Arc::clone(&self.shared),
+            last: self.shared.last.subscribe(),
+            next_seq,
+            reset,
+        }
+    }
+}
+
+/// One watcher's place in the feed.
+#[derive(Debug)]
+pub struct Subscription {
+    shared: Arc<FeedShared>,
+    last: watch::Receiver<u64>,
+    next_seq: u64,
+    reset: bool,
+}
+
+impl Subscription {
+    /// The next event, or word that some were missed. Loses nothing when it is dropped before it is ready.
+    pub async fn next(&mut self) -> FeedItem {
+        loop {
+            self.last.mark_unchanged();
+            if let Some(item) = self.take() {
+                return item;
+            }
+            if self.last.changed().await.is_err() {
+                // The feed cannot end before its subscriptions: they hold it.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<FeedItem> {
+        let kept = self
+            .shared
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let run = self.shared.run;
+        let first_kept = kept.last_seq + 1 - u64::try_from(kept.events.len()).unwrap_or(0);
+        if self.reset || self.next_seq < first_kept {
+            self.reset = false;
+            self.next_seq = kept.last_seq + 1;
+            return Some(FeedItem::Reset(FeedPosition {
+                run,
+                seq: kept.last_seq,
+            }));
+        }
+        let index = usize::try_from(self.next_seq - first_kept).ok()?;
+        let event = Arc::clone(kept.events.get(index)?);
+        let position = FeedPosition {
+            run,
+            seq: self.next_seq,
+        };
+        self.next_seq += 1;
+        Some(FeedItem::Event(position, event))
+    }
+}
+
+/// The log line and the metric of an event.
+fn log(event: &FeedEvent) {
+    match &event.body {
+        FeedBody::Downlink(record, dev_eui) => log_downlink(record, *dev_eui),
+        FeedBody::Device(view) => {
+            metrics::counter!("downbeat_device_changes_total").increment(1);
+            tracing::debug!(device.dev_eui = %view.dev_eui, "device.changed");
+        }
+        FeedBody::Gateway(status) => {
+            metrics::counter!("downbeat_gateway_changes_total").increment(1);
+            tracing::info!(gateway.id = %status.gateway_id, gateway.state = ?status.state, "gateway.changed");
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a histogram of seconds")]
+fn log_downlink(record: &Record, dev_eui: DevEui) {
+    let downlink = &record.downlink;
+    let name = step_name(&record.entry.step);
+    metrics::counter!("downbeat_downlink_steps_total", "step" => name).increment(1);
+    if let Some(finished_at) = downlink.finished_at
+        && matches!(
+            record.entry.step,
+            Step::Verified { .. } | Step::Ended { .. }
+        )
+    {
+        let state = downlink.state.name();
+        metrics::counter!("downbeat_downlinks_finished_total", "state" => state).increment(1);
+        let seconds = finished_at.since(downlink.accepted_at).as_millis() as f64 / 1000.0;
+        metrics::histogram!("downbeat_downlink_seconds", "state" => state).record(seconds);
+    }
+    tracing::info!(
+        device.dev_eui = %dev_eui,
+        downlink.id = %downlink.id,
+        downlink.state = downlink.state.name(),
+        attempt = record.entry.attempt,
+        "device.downlink.{name}"
+    );
+}
+
+/// The stable word of a step, in events, logs and metrics.
+pub fn step_name(step: &Step) -> &'static str {
+    match step {
+        Step::Accepted => "accepted",
+        Step::Waiting { .. } => "waiting",
+        Step::Enqueued { .. } => "enqueued",
+        Step::Transmitted { .. } => "transmitted",
+        Step::NotTransmitted { .. } => "not_transmitted",
+        Step::Refused { .. } => "refused",
+        Step::AttemptFailed { .. } => "attempt_failed",
+        Step::Verified { .. } => "verified",
+        Step::Ended { state, .. } => state.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use downbeat_core::id::DeviceId;
+
+    fn event(number: i64) -> FeedEvent {
+        let view = DeviceView {
+            device_id: DeviceId::from_uuid(uuid::Uuid::nil()),
+            dev_eui: DevEui::from_u64(1),
+            last_seen: Some(Timestamp::from_millis(number)),
+            rssi_dbm: None,
+            snr_db: None,
+            battery_percent: None,
+            desired: None,
+            reported: None,
+        };
+        FeedEvent {
+            at: Timestamp::from_millis(number),
+            tenant_id: None,
+            body: FeedBody::Device(view),
+        }
+    }
+
+    fn number(item: &FeedItem) -> Option<i64> {
+        match item {
+            FeedItem::Event(_, event) => Some(event.at.as_millis()),
+            FeedItem::Reset(_) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_comes_back_gets_what_was_missed() {
+        let feed = Feed::new(7);
+        (1..=3).for_each(|at| feed.publish(event(at)));
+        let mut back: Subscription = feed.subscribe(Some("7-1".parse().unwrap()));
+        assert_eq!(number(&back.next().await), Some(2));
+        assert_eq!(number(&back.next().await), Some(3));
+        feed.publish(event(4));
+        assert_eq!(number(&back.next().await), Some(4));
+    }
+
+    #[tokio::test]
+    async fn who_comes_back_too_late_or_from_another_run_is_told_so() {
+        let feed = Feed::new(7);
+        (1..=i64::try_from(KEPT).unwrap() + 5).for_each(|at| feed.publish(event(at)));
+        for place in ["7-2", "6-2", "7-99999999"] {
+            let mut back = feed.subscribe(Some(place.parse().unwrap()));
+            assert!(matches!(back.next().await, FeedItem::Reset(_)), "{place}");
+            feed.publish(event(0));
+            assert_eq!(number(&back.next().await), Some(0), "{place}");
+        }
+    }
+}
