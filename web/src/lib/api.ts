@@ -1,0 +1,139 @@
+/** The API, as far as this page uses it. Signed in by an HttpOnly cookie, which no script can read. */
+import type { ColourCommand, Device, Downlink, Gateway, Session, Simulator } from './types';
+
+/** Commands and lists end by themselves after this long, so that a dead connection shows as an error. */
+const TIMEOUT_MS = 20_000;
+
+/** Pages of lights fetched at most: a screen of more is no longer one to look at. */
+const DEVICE_PAGES_MAX = 10;
+
+/** Why a request had no success, in words to show. */
+export class ApiError extends Error {
+  /** The HTTP status; 0 if there was no answer. */
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** Who is signed in; null if nobody is. */
+export async function session(): Promise<Session | null> {
+  try {
+    return await request<Session>('GET', '/session');
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) return null;
+    throw error;
+  }
+}
+
+/** Signs in by an API key, or by the one-time ticket in the address that `downbeat demo` opens. */
+export function signIn(proof: { key: string } | { ticket: string }): Promise<void> {
+  return request('POST', '/session', proof);
+}
+
+/** Ends the session. */
+export function signOut(): Promise<void> {
+  return request('DELETE', '/session');
+}
+
+/** All lights of the tenant. */
+export async function devices(tenant: string): Promise<Device[]> {
+  const all: Device[] = [];
+  let cursor: string | null = null;
+  for (let page = 0; page < DEVICE_PAGES_MAX; page += 1) {
+    const query: string = cursor ? `&cursor=${encodeURIComponent(cursor)}` : '';
+    const answer: { devices: Device[]; next_cursor?: string | null } = await request(
+      'GET',
+      `/tenants/${encodeURIComponent(tenant)}/devices?limit=500${query}`,
+    );
+    all.push(...answer.devices);
+    cursor = answer.next_cursor ?? null;
+    if (!cursor) break;
+  }
+  return all;
+}
+
+/** The newest commands. */
+export async function downlinks(): Promise<Downlink[]> {
+  return (await request<{ downlinks: Downlink[] }>('GET', '/downlinks?limit=50')).downlinks;
+}
+
+/** One command with its timeline. */
+export function downlink(id: string): Promise<Downlink> {
+  return request('GET', `/downlinks/${encodeURIComponent(id)}`);
+}
+
+/** All gateways. */
+export async function gateways(): Promise<Gateway[]> {
+  return (await request<{ gateways: Gateway[] }>('GET', '/gateways')).gateways;
+}
+
+/** Sends a colour to a light; answers at once with the accepted command. */
+export function sendColour(devEui: string, command: ColourCommand): Promise<Downlink> {
+  return request('POST', `/downlink/${encodeURIComponent(devEui)}?wait=0`, command);
+}
+
+/** Cancels a command that has not ended. */
+export function cancel(id: string): Promise<Downlink | undefined> {
+  return request('POST', `/downlinks/${encodeURIComponent(id)}/cancel`);
+}
+
+/** How the simulated world is set. */
+export function simulator(): Promise<Simulator> {
+  return request('GET', '/simulator');
+}
+
+/** Switches a simulated gateway on or off. */
+export function switchGateway(gatewayId: string, online: boolean): Promise<void> {
+  return request('PATCH', `/simulator/gateways/${encodeURIComponent(gatewayId)}`, { online });
+}
+
+/** Sets the share of frames that is lost on air in both directions, 0 to 1. */
+export function setLoss(share: number): Promise<void> {
+  return request('PATCH', '/simulator/links', { loss_up: share, loss_down: share });
+}
+
+/** Takes a simulated light's power away for a moment. */
+export function reboot(devEui: string): Promise<void> {
+  return request('POST', `/simulator/lights/${encodeURIComponent(devEui)}/reboot`);
+}
+
+/** What went wrong, in words to show. */
+export function errorWords(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+async function request<T>(method: string, path: string, body?: unknown): Promise<T> {
+  const headers: Record<string, string> = { accept: 'application/json' };
+  // A page of another site can neither set this header nor be allowed to: the server asks for it on every change.
+  if (method !== 'GET') headers['x-downbeat-request'] = 'page';
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  const response = await send(path, {
+    method,
+    headers,
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  const answer: unknown = await response.json().catch(() => undefined);
+  if (!response.ok) throw new ApiError(response.status, problemWords(response, answer));
+  return answer as T;
+}
+
+async function send(path: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(`/api/v1${path}`, { ...init, credentials: 'same-origin', cache: 'no-store' });
+  } catch (cause) {
+    const timedOut = cause instanceof DOMException && cause.name === 'TimeoutError';
+    throw new ApiError(0, timedOut ? 'Downbeat did not answer in time.' : 'Downbeat cannot be reached.');
+  }
+}
+
+/** The server's own words (RFC 9457), else the status. */
+function problemWords(response: Response, answer: unknown): string {
+  const problem = (answer ?? {}) as { title?: string; detail?: string; errors?: { field: string; message: string }[] };
+  const fields = (problem.errors ?? []).map(({ field, message }) => `${field} ${message}`).join('; ');
+  const words = [problem.detail ?? problem.title, fields].filter(Boolean).join(' ');
+  return words || `Downbeat answered ${response.status} ${response.statusText}`.trim();
+}

@@ -1,0 +1,344 @@
+/**
+ * Everything the page knows, kept true by the live stream.
+ *
+ * One load when the stream opens (and after each break of it), then events only. Events that come while a load is under
+ * way are applied after it, so an answer that was already on its way never overwrites newer news.
+ */
+import { SvelteMap, SvelteSet } from 'svelte/reactivity';
+import * as api from './api';
+import { sameLight } from './colour-names';
+import { listen, type LiveEvent } from './live';
+import { activeByDevice, fromEvent, mergeDevice, mergeDownlink, mergeGateway, verifiedShare } from './merge';
+import { notices } from './notices.svelte';
+import type { ColourCommand, Device, Downlink, Gateway, Session } from './types';
+
+/** Commands kept in the page; older ones are in the API. */
+const DOWNLINKS_MAX = 200;
+
+/** Commands sent at the same time when many lights are selected. */
+const SENDS_AT_ONCE = 6;
+
+/** Without an open stream after this long, the lists are loaded all the same. */
+const STREAM_PATIENCE_MS = 1_500;
+
+class Fleet {
+  phase = $state<'starting' | 'signed-out' | 'ready' | 'unreachable'>('starting');
+  session = $state.raw<Session | null>(null);
+  /** Whether the lists were loaded once. */
+  loaded = $state(false);
+  loadError = $state<string | null>(null);
+  stream = $state<'connecting' | 'live' | 'lost'>('connecting');
+  /** Milliseconds since the epoch: when the stream broke. */
+  lostAt = $state<number | null>(null);
+
+  readonly deviceByEui = new SvelteMap<string, Device>();
+  readonly downlinkById = new SvelteMap<string, Downlink>();
+  readonly gatewayById = new SvelteMap<string, Gateway>();
+  /** Simulated gateways as they were switched, which the network notices only later. */
+  readonly gatewaySwitch = new SvelteMap<string, boolean>();
+  /** Share of frames lost in the simulation, 0 to 1. */
+  loss = $state<number | null>(null);
+
+  /** DevEUIs of the selected lights. */
+  readonly selection = new SvelteSet<string>();
+  /** Id of the command whose story is shown. */
+  chosenId = $state<string | null>(null);
+  /** Grows each time somebody asks for a story, also for the one already shown. */
+  storiesAsked = $state(0);
+
+  readonly devices = $derived([...this.deviceByEui.values()].sort(byName));
+  readonly gateways = $derived([...this.gatewayById.values()].sort(byName));
+  /** Newest first. */
+  readonly downlinks = $derived([...this.downlinkById.values()].sort(newestFirst));
+  readonly active = $derived(activeByDevice(this.downlinkById.values()));
+  readonly chosen = $derived(this.chosenId === null ? null : (this.downlinkById.get(this.chosenId) ?? null));
+  readonly converged = $derived(this.devices.filter(isConverged).length);
+  readonly gatewaysOnline = $derived(this.gateways.filter((gateway) => gateway.state === 'online').length);
+  readonly verifiedShare = $derived(verifiedShare(this.downlinkById.values()));
+  readonly mayCommand = $derived(this.session?.role === 'admin' || this.session?.role === 'operator');
+  readonly maySimulate = $derived(this.mayCommand && this.session?.simulator === true);
+
+  #stopListening: (() => void) | null = null;
+  #loading = false;
+  #loadAgain = false;
+  #held: LiveEvent[] = [];
+
+  /** Signs in by the address's ticket if there is one, else by the session that may exist. */
+  async start(): Promise<void> {
+    this.phase = 'starting';
+    const ticket = takeTicket();
+    try {
+      // A used or foreign ticket is no reason to stop: a session may exist all the same.
+      if (ticket) await api.signIn({ ticket }).catch(() => undefined);
+      const session = await api.session();
+      if (session) this.#enter(session);
+      else this.phase = 'signed-out';
+    } catch {
+      this.phase = 'unreachable';
+    }
+  }
+
+  /** Signs in by a key; throws what went wrong. */
+  async signIn(key: string): Promise<void> {
+    await api.signIn({ key });
+    const session = await api.session();
+    if (!session) throw new Error('Signed in, but the browser did not keep the session. Are cookies allowed?');
+    this.#enter(session);
+  }
+
+  /** Ends the session and forgets everything shown. */
+  async signOut(): Promise<void> {
+    await api.signOut().catch(() => undefined);
+    this.#leave();
+  }
+
+  /** Shows a command's story. */
+  async choose(id: string): Promise<void> {
+    this.chosenId = id;
+    this.storiesAsked += 1;
+    await this.#loadChosen();
+  }
+
+  /** Sends a colour to lights, and shows the story of the first. */
+  async send(devEuis: string[], command: ColourCommand): Promise<void> {
+    const refused: string[] = [];
+    let shown = false;
+    const waiting = [...devEuis];
+    const worker = async () => {
+      for (let devEui = waiting.shift(); devEui !== undefined; devEui = waiting.shift()) {
+        try {
+          const downlink = await api.sendColour(devEui, command);
+          this.#putDownlink(downlink);
+          if (!shown) {
+            shown = true;
+            void this.choose(downlink.id);
+          }
+        } catch (error) {
+          refused.push(`${this.deviceName(devEui)}: ${api.errorWords(error)}`);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: SENDS_AT_ONCE }, worker));
+    if (refused.length) notices.problem(`Not accepted (${refused.length} of ${devEuis.length}). ${refused[0]}`);
+  }
+
+  /** Cancels the command whose story is shown. */
+  async cancel(id: string): Promise<void> {
+    const answer = await attempt('The command could not be cancelled', () => api.cancel(id));
+    if (answer?.value?.id) this.#putDownlink(answer.value);
+    await this.#loadChosen();
+  }
+
+  /** Switches a simulated gateway. */
+  async switchGateway(gatewayId: string, online: boolean): Promise<void> {
+    const before = this.gatewaySwitch.get(gatewayId);
+    this.gatewaySwitch.set(gatewayId, online);
+    if (await attempt('The gateway could not be switched', () => api.switchGateway(gatewayId, online))) return;
+    if (before === undefined) this.gatewaySwitch.delete(gatewayId);
+    else this.gatewaySwitch.set(gatewayId, before);
+  }
+
+  /** Sets the share of frames lost in the simulation. */
+  async setLoss(share: number): Promise<void> {
+    const before = this.loss;
+    this.loss = share;
+    if (!(await attempt('The loss could not be set', () => api.setLoss(share)))) this.loss = before;
+  }
+
+  /** Restarts simulated lights. */
+  async reboot(devEuis: string[]): Promise<void> {
+    const done = await attempt('Not every light could be restarted', () => Promise.all(devEuis.map(api.reboot)));
+    if (!done) return;
+    const what = devEuis.length === 1 ? this.deviceName(devEuis[0] ?? '') : `${devEuis.length} lights`;
+    notices.info(`${what} lost power for a moment. Watch the colour come back by itself.`);
+  }
+
+  /** A light's name by its DevEUI. */
+  deviceName(devEui: string): string {
+    return this.deviceByEui.get(devEui)?.name || devEui;
+  }
+
+  /** A gateway's name by its id. */
+  readonly gatewayName = (gatewayId: string): string => this.gatewayById.get(gatewayId)?.name || gatewayId;
+
+  /** Loads the lists; asked again while it runs, it runs once more. */
+  async load(): Promise<void> {
+    if (this.#loading) {
+      this.#loadAgain = true;
+      return;
+    }
+    this.#loading = true;
+    try {
+      do {
+        this.#loadAgain = false;
+        await this.#loadOnce();
+      } while (this.#loadAgain && this.session);
+    } finally {
+      this.#loading = false;
+      this.#apply(this.#held.splice(0));
+    }
+  }
+
+  #enter(session: Session): void {
+    this.session = session;
+    this.phase = 'ready';
+    const impatient = setTimeout(() => void this.load(), STREAM_PATIENCE_MS);
+    const stop = listen(tenantPath(session), {
+      opened: () => {
+        clearTimeout(impatient);
+        this.stream = 'live';
+        this.lostAt = null;
+        void this.load();
+      },
+      lost: () => {
+        if (this.stream === 'live') this.lostAt = Date.now();
+        this.stream = this.loaded ? 'lost' : 'connecting';
+      },
+      refused: () => void this.#checkSession(),
+      events: (batch) => this.#apply(batch),
+    });
+    this.#stopListening = () => {
+      clearTimeout(impatient);
+      stop();
+    };
+    if (session.simulator) void this.#loadSimulator();
+  }
+
+  #leave(): void {
+    this.#stopListening?.();
+    this.#stopListening = null;
+    this.session = null;
+    this.phase = 'signed-out';
+    this.loaded = false;
+    this.loadError = null;
+    this.stream = 'connecting';
+    this.lostAt = null;
+    this.chosenId = null;
+    this.loss = null;
+    for (const map of [this.deviceByEui, this.downlinkById, this.gatewayById, this.gatewaySwitch, this.selection]) {
+      map.clear();
+    }
+  }
+
+  async #checkSession(): Promise<void> {
+    const session = await api.session().catch(() => undefined);
+    if (session === null) this.#leave();
+  }
+
+  async #loadOnce(): Promise<void> {
+    const { session } = this;
+    if (!session) return;
+    try {
+      const [devices, downlinks, gateways] = await Promise.all([
+        api.devices(tenantPath(session)),
+        api.downlinks(),
+        api.gateways(),
+      ]);
+      if (this.session !== session) return;
+      replace(this.deviceByEui, devices.filter(hasDevEui), (device) => device.lorawan_dev_eui ?? '');
+      replace(this.gatewayById, gateways, (gateway) => gateway.gateway_id);
+      for (const downlink of downlinks) this.#putDownlink(downlink);
+      for (const devEui of this.selection) if (!this.deviceByEui.has(devEui)) this.selection.delete(devEui);
+      this.chosenId ??= this.downlinks[0]?.id ?? null;
+      this.loaded = true;
+      this.loadError = null;
+      await this.#loadChosen();
+    } catch (error) {
+      if (error instanceof api.ApiError && error.status === 401) this.#leave();
+      else this.loadError = api.errorWords(error);
+    }
+  }
+
+  async #loadChosen(): Promise<void> {
+    const id = this.chosenId;
+    if (id === null) return;
+    const answer = await attempt('The command’s story could not be loaded', () => api.downlink(id));
+    if (answer) this.#putDownlink(answer.value);
+  }
+
+  async #loadSimulator(): Promise<void> {
+    // Only a convenience: without it the switches start from the gateways' reported states.
+    const simulator = await api.simulator().catch(() => null);
+    for (const { gateway_id, online } of simulator?.gateways ?? []) this.gatewaySwitch.set(gateway_id, online);
+    this.loss ??= simulator?.links?.loss_down ?? null;
+  }
+
+  #apply(batch: LiveEvent[]): void {
+    if (!this.session) return;
+    if (this.#loading) {
+      this.#held.push(...batch);
+      return;
+    }
+    for (const event of batch) {
+      if (event.type === 'reset') void this.load();
+      else if (event.type === 'device') this.#putDevice(event.data);
+      else if (event.type === 'downlink') this.#putDownlink(fromEvent(event.data));
+      else this.#putGateway(event.data);
+    }
+  }
+
+  #putDevice(patch: Parameters<typeof mergeDevice>[1]): void {
+    this.deviceByEui.set(patch.lorawan_dev_eui, mergeDevice(this.deviceByEui.get(patch.lorawan_dev_eui), patch));
+  }
+
+  #putGateway(gateway: Gateway): void {
+    this.gatewayById.set(gateway.gateway_id, mergeGateway(this.gatewayById.get(gateway.gateway_id), gateway));
+  }
+
+  #putDownlink(downlink: Downlink): void {
+    this.downlinkById.set(downlink.id, mergeDownlink(this.downlinkById.get(downlink.id), downlink));
+    if (this.downlinkById.size <= DOWNLINKS_MAX) return;
+    const oldest = this.downlinks.findLast(({ id }) => id !== this.chosenId);
+    if (oldest) this.downlinkById.delete(oldest.id);
+  }
+}
+
+/** Whether the light is known to show what is wanted of it; one of which nothing is wanted is where it should be. */
+export function isConverged(device: Device): boolean {
+  if (!device.desired) return true;
+  return device.reported !== null && sameLight(device.desired, device.reported);
+}
+
+/** The page's one store. */
+export const fleet = new Fleet();
+
+/** The ticket in the address, which is taken out of it: it is good once, and no matter for the history. */
+function takeTicket(): string | null {
+  const ticket = new URLSearchParams(location.hash.slice(1)).get('ticket');
+  if (ticket !== null) history.replaceState(null, '', location.pathname + location.search);
+  return ticket;
+}
+
+/** The tenant as paths name it: the default one by name, so that its paths stay the same after a new installation. */
+function tenantPath(session: Session): string {
+  return session.tenant.name === 'default' ? 'default' : session.tenant.id;
+}
+
+async function attempt<T>(failure: string, action: () => Promise<T>): Promise<{ value: T } | null> {
+  try {
+    return { value: await action() };
+  } catch (error) {
+    notices.problem(`${failure}: ${api.errorWords(error)}`);
+    return null;
+  }
+}
+
+function replace<T>(map: SvelteMap<string, T>, values: T[], key: (value: T) => string): void {
+  const keep = new Set(values.map(key));
+  for (const known of map.keys()) if (!keep.has(known)) map.delete(known);
+  for (const value of values) map.set(key(value), value);
+}
+
+function hasDevEui(device: Device): boolean {
+  return device.lorawan_dev_eui !== null;
+}
+
+const NAMES = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' });
+
+function byName(a: { name: string }, b: { name: string }): number {
+  return NAMES.compare(a.name, b.name);
+}
+
+function newestFirst(a: Downlink, b: Downlink): number {
+  return Date.parse(b.created_at) - Date.parse(a.created_at) || (a.id < b.id ? 1 : -1);
+}

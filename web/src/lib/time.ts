@@ -1,0 +1,41 @@
+/** Times in words: how long ago, and how long after the start. */
+
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
+const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
+
+/** "4 s ago", "12 min ago", "3 h ago", "2 days ago"; a time ahead of this clock is "now". */
+export function ago(at: string, now: number): string {
+  const seconds = Math.floor((now - Date.parse(at)) / 1000);
+  if (Number.isNaN(seconds)) return at;
+  if (seconds < 1) return 'now';
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86_400)} days ago`;
+}
+
+/** "+0.42 s", "+12.3 s", "+4 min 5 s" after the start. */
+export function after(start: string, at: string): string {
+  return `+${duration(Date.parse(at) - Date.parse(start))}`;
+}
+
+/** "0.42 s", "12.3 s", "4 min 5 s", "2 h 3 min" of so many milliseconds; never below zero. */
+export function duration(milliseconds: number): string {
+  const seconds = Math.max(0, milliseconds) / 1000;
+  if (seconds < 10) return `${seconds.toFixed(2)} s`;
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const whole = Math.floor(seconds);
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+/** The full local date and time, for those who hover. */
+export function exact(at: string): string {
+  const time = Date.parse(at);
+  return Number.isNaN(time) ? at : EXACT.format(time);
+}
+
+/** The local time of day. */
+export function clock(at: string | number): string {
+  return CLOCK.format(typeof at === 'number' ? at : Date.parse(at));
+}
