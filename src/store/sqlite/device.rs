@@ -1,0 +1,341 @@
+//! The registry.
+
+use std::collections::BTreeMap;
+
+use downbeat_actors::port::StoreError;
+use downbeat_core::codec::CodecKind;
+use downbeat_core::id::{DevEui, DeviceId, JoinEui, TenantId};
+use downbeat_core::light::LightState;
+use downbeat_core::time::Timestamp;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{FromRow, QueryBuilder, Sqlite as Db, Transaction};
+use uuid::Uuid;
+
+use super::{
+    Sqlite, corrupt, count, instant, is_duplicate, millis, parse_dev_eui, push_scope, store_error, tenant_of,
+};
+use crate::store::{
+    Cursor, Device, DeviceFields, DeviceFilter, NewDevice, Page, PageRequest, Scope, WriteDeviceError,
+};
+
+const TABLE: &str = "device";
+
+#[derive(FromRow)]
+struct DeviceRow {
+    id: Uuid,
+    tenant_id: Uuid,
+    name: String,
+    description: String,
+    device_type: String,
+    tags: String,
+    codec: String,
+    dev_eui: Option<String>,
+    chirpstack_app_id: Option<String>,
+    device_profile_id: Option<String>,
+    join_eui: Option<String>,
+    created_at: i64,
+    updated_at: i64,
+    version: i64,
+    last_seen: Option<i64>,
+    rssi_dbm: Option<i32>,
+    snr_db: Option<f32>,
+    battery_percent: Option<f32>,
+    desired_color: Option<String>,
+    desired_on_time: Option<i64>,
+    desired_off_time: Option<i64>,
+    reported_color: Option<String>,
+    reported_on_time: Option<i64>,
+    reported_off_time: Option<i64>,
+    reported_at: Option<i64>,
+}
+
+impl TryFrom<DeviceRow> for Device {
+    type Error = StoreError;
+
+    fn try_from(row: DeviceRow) -> Result<Self, StoreError> {
+        let id = row.id;
+        let tags: BTreeMap<String, String> =
+            serde_json::from_str(&row.tags).map_err(|error| corrupt(TABLE, "tags", id, error))?;
+        let codec =
+            CodecKind::by_name(&row.codec).ok_or_else(|| corrupt(TABLE, "codec", id, "unknown codec"))?;
+        let dev_eui = row.dev_eui.map(|text| parse_dev_eui(&text, TABLE, id)).transpose()?;
+        let join_eui = row.join_eui.map(|text| text.parse::<JoinEui>()).transpose();
+        let join_eui = join_eui.map_err(|error| corrupt(TABLE, "join_eui", id, error))?;
+        let version = u32::try_from(row.version).map_err(|error| corrupt(TABLE, "version", id, error))?;
+        let desired = light(id, "desired_color", row.desired_color, row.desired_on_time, row.desired_off_time)?;
+        let reported =
+            light(id, "reported_color", row.reported_color, row.reported_on_time, row.reported_off_time)?;
+        Ok(Self {
+            id: DeviceId::from_uuid(id),
+            tenant_id: TenantId::from_uuid(row.tenant_id),
+            fields: DeviceFields {
+                name: row.name,
+                description: row.description,
+                device_type: row.device_type,
+                tags,
+                codec,
+                dev_eui,
+                chirpstack_app_id: row.chirpstack_app_id,
+                device_profile_id: row.device_profile_id,
+                join_eui,
+            },
+            created_at: instant(row.created_at),
+            updated_at: instant(row.updated_at),
+            version,
+            last_seen: row.last_seen.map(instant),
+            rssi_dbm: row.rssi_dbm,
+            snr_db: row.snr_db,
+            battery_percent: row.battery_percent,
+            desired,
+            reported: reported.zip(row.reported_at.map(instant)),
+        })
+    }
+}
+
+/// A light of its three columns, which are there together or not at all.
+fn light(
+    id: Uuid,
+    column: &'static str,
+    color: Option<String>,
+    on_time: Option<i64>,
+    off_time: Option<i64>,
+) -> Result<Option<LightState>, StoreError> {
+    let (Some(color), Some(on_time), Some(off_time)) = (color, on_time, off_time) else {
+        return Ok(None);
+    };
+    let color = color
+        .parse()
+        .map_err(|error: downbeat_core::light::ParseColorError| corrupt(TABLE, column, id, error))?;
+    let time = |value: i64| u8::try_from(value).map_err(|error| corrupt(TABLE, column, id, error));
+    Ok(Some(LightState { color, on_time: time(on_time)?, off_time: time(off_time)? }))
+}
+
+impl Sqlite {
+    pub(in crate::store) async fn create_device(
+        &self,
+        scope: Scope,
+        device: &NewDevice,
+    ) -> Result<Device, WriteDeviceError> {
+        if !scope.contains(device.tenant_id) {
+            return Err(WriteDeviceError::UnknownTenant);
+        }
+        let insert = sqlx::query_as(
+            "INSERT INTO device
+                (name, description, device_type, tags, codec, dev_eui, chirpstack_app_id, device_profile_id, join_eui,
+                 id, tenant_id, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)
+             RETURNING *",
+        );
+        let FieldValues { tags, dev_eui, join_eui } = FieldValues::of(&device.fields);
+        let fields = &device.fields;
+        let row: Result<DeviceRow, _> = insert
+            .bind(&fields.name)
+            .bind(&fields.description)
+            .bind(&fields.device_type)
+            .bind(tags)
+            .bind(fields.codec.name())
+            .bind(dev_eui)
+            .bind(&fields.chirpstack_app_id)
+            .bind(&fields.device_profile_id)
+            .bind(join_eui)
+            .bind(device.id.as_uuid())
+            .bind(device.tenant_id.as_uuid())
+            .bind(millis(device.created_at))
+            .fetch_one(&self.writer)
+            .await;
+        Ok(Device::try_from(row.map_err(write_error)?)?)
+    }
+
+    pub(in crate::store) async fn update_device(
+        &self,
+        scope: Scope,
+        id: DeviceId,
+        fields: &DeviceFields,
+        version: Option<u32>,
+        at: Timestamp,
+    ) -> Result<Device, WriteDeviceError> {
+        let mut transaction = self.begin().await?;
+        let before = device_to_write(&mut transaction, scope, id, version).await?;
+        if before.fields.dev_eui != fields.dev_eui {
+            forget_what_was_heard(&mut transaction, id).await.map_err(store_error)?;
+        }
+        let FieldValues { tags, dev_eui, join_eui } = FieldValues::of(fields);
+        let row: Result<DeviceRow, _> = sqlx::query_as(
+            "UPDATE device SET
+                name = ?1, description = ?2, device_type = ?3, tags = ?4, codec = ?5, dev_eui = ?6,
+                chirpstack_app_id = ?7, device_profile_id = ?8, join_eui = ?9, updated_at = ?11, version = version + 1
+             WHERE id = ?10 RETURNING *",
+        )
+        .bind(&fields.name)
+        .bind(&fields.description)
+        .bind(&fields.device_type)
+        .bind(tags)
+        .bind(fields.codec.name())
+        .bind(dev_eui)
+        .bind(&fields.chirpstack_app_id)
+        .bind(&fields.device_profile_id)
+        .bind(join_eui)
+        .bind(id.as_uuid())
+        .bind(millis(at))
+        .fetch_one(&mut *transaction)
+        .await;
+        let after = Device::try_from(row.map_err(write_error)?)?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(after)
+    }
+
+    pub(in crate::store) async fn delete_device(
+        &self,
+        scope: Scope,
+        id: DeviceId,
+        version: Option<u32>,
+    ) -> Result<Device, WriteDeviceError> {
+        let mut transaction = self.begin().await?;
+        let before = device_to_write(&mut transaction, scope, id, version).await?;
+        execute(&mut transaction, sqlx::query("DELETE FROM device WHERE id = ?1").bind(id.as_uuid()))
+            .await
+            .map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(before)
+    }
+
+    pub(in crate::store) async fn device(&self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
+        let row: Option<DeviceRow> =
+            sqlx::query_as("SELECT * FROM device WHERE id = ?1 AND (?2 IS NULL OR tenant_id = ?2)")
+                .bind(id.as_uuid())
+                .bind(tenant_of(scope))
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(store_error)?;
+        row.map(Device::try_from).transpose()
+    }
+
+    pub(in crate::store) async fn device_by_dev_eui(
+        &self,
+        scope: Scope,
+        dev_eui: DevEui,
+    ) -> Result<Option<Device>, StoreError> {
+        let row: Option<DeviceRow> =
+            sqlx::query_as("SELECT * FROM device WHERE dev_eui = ?1 AND (?2 IS NULL OR tenant_id = ?2)")
+                .bind(dev_eui.to_string())
+                .bind(tenant_of(scope))
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(store_error)?;
+        row.map(Device::try_from).transpose()
+    }
+
+    pub(in crate::store) async fn list_devices(
+        &self,
+        scope: Scope,
+        filter: &DeviceFilter,
+        page: PageRequest,
+    ) -> Result<Page<Device>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT * FROM device WHERE true");
+        push_filter(&mut query, scope, filter);
+        if let Some(Cursor { at, id }) = page.after {
+            query.push(" AND (created_at, id) > (").push_bind(millis(at));
+            query.push(", ").push_bind(id).push(")");
+        }
+        query.push(" ORDER BY created_at, id LIMIT ").push_bind(page.rows());
+        let rows: Vec<DeviceRow> =
+            query.build_query_as().fetch_all(&self.readers).await.map_err(store_error)?;
+        let devices = rows.into_iter().map(Device::try_from).collect::<Result<_, _>>()?;
+        Ok(Page::of(devices, page, |device| Cursor { at: device.created_at, id: device.id.as_uuid() }))
+    }
+
+    pub(in crate::store) async fn count_devices(
+        &self,
+        scope: Scope,
+        filter: &DeviceFilter,
+    ) -> Result<u64, StoreError> {
+        let mut query = QueryBuilder::new("SELECT count(*) FROM device WHERE true");
+        push_filter(&mut query, scope, filter);
+        let rows = query.build_query_scalar::<i64>().fetch_one(&self.readers).await;
+        rows.map(count).map_err(store_error)
+    }
+}
+
+fn push_filter(query: &mut QueryBuilder<Db>, scope: Scope, filter: &DeviceFilter) {
+    push_scope(query, scope);
+    if let Some(dev_eui) = filter.dev_eui {
+        query.push(" AND dev_eui = ").push_bind(dev_eui.to_string());
+    }
+    if let Some(name) = &filter.name {
+        // Not LIKE: `%` and `_` in a name are letters like any other.
+        query.push(" AND instr(lower(name), lower(").push_bind(name).push(")) > 0");
+    }
+}
+
+/// Columns that are not stored as they are.
+struct FieldValues {
+    tags: String,
+    dev_eui: Option<String>,
+    join_eui: Option<String>,
+}
+
+impl FieldValues {
+    fn of(fields: &DeviceFields) -> Self {
+        Self {
+            tags: serde_json::json!(fields.tags).to_string(),
+            dev_eui: fields.dev_eui.map(|eui| eui.to_string()),
+            join_eui: fields.join_eui.map(|eui| eui.to_string()),
+        }
+    }
+}
+
+/// The device as it is, if the caller may write it and knows its version.
+async fn device_to_write(
+    transaction: &mut Transaction<'_, Db>,
+    scope: Scope,
+    id: DeviceId,
+    version: Option<u32>,
+) -> Result<Device, WriteDeviceError> {
+    let row: Option<DeviceRow> =
+        sqlx::query_as("SELECT * FROM device WHERE id = ?1 AND (?2 IS NULL OR tenant_id = ?2)")
+            .bind(id.as_uuid())
+            .bind(tenant_of(scope))
+            .fetch_optional(&mut **transaction)
+            .await
+            .map_err(store_error)?;
+    let device = Device::try_from(row.ok_or(WriteDeviceError::UnknownDevice)?)?;
+    if version.is_some_and(|version| version != device.version) {
+        return Err(WriteDeviceError::VersionMismatch { current: device.version });
+    }
+    Ok(device)
+}
+
+/// What the actor of another `DevEUI` stored.
+async fn forget_what_was_heard(transaction: &mut Transaction<'_, Db>, id: DeviceId) -> Result<(), sqlx::Error> {
+    let state = sqlx::query("DELETE FROM device_state WHERE device_id = ?1");
+    execute(transaction, state.bind(id.as_uuid())).await?;
+    let copies = sqlx::query(
+        "UPDATE device SET
+            last_seen = NULL, rssi_dbm = NULL, snr_db = NULL, battery_percent = NULL,
+            desired_color = NULL, desired_on_time = NULL, desired_off_time = NULL,
+            reported_color = NULL, reported_on_time = NULL, reported_off_time = NULL, reported_at = NULL,
+            unfinished = 0
+         WHERE id = ?1",
+    );
+    execute(transaction, copies.bind(id.as_uuid())).await
+}
+
+async fn execute(
+    transaction: &mut Transaction<'_, Db>,
+    query: Query<'_, Db, SqliteArguments>,
+) -> Result<(), sqlx::Error> {
+    query.execute(&mut **transaction).await.map(drop)
+}
+
+/// Tells apart what a caller can mend.
+fn write_error(error: sqlx::Error) -> WriteDeviceError {
+    if is_duplicate(&error, "device.dev_eui") {
+        return WriteDeviceError::DevEuiTaken;
+    }
+    // A device refers to nothing but its tenant.
+    if error.as_database_error().is_some_and(|refusal| refusal.is_foreign_key_violation()) {
+        return WriteDeviceError::UnknownTenant;
+    }
+    store_error(error).into()
+}

@@ -1,0 +1,185 @@
+//! The store on `SQLite`: a file, its write-ahead log, one connection that writes and a few that read.
+
+mod api_key;
+mod commit;
+mod device;
+mod downlink;
+mod event;
+mod idempotency;
+mod tenant;
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use downbeat_actors::port::StoreError;
+use downbeat_core::id::{DevEui, TenantId};
+use downbeat_core::time::Timestamp;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{QueryBuilder, Sqlite as Db, Transaction};
+use uuid::Uuid;
+
+use super::{OpenStoreError, Scope};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Readers at once. They never wait for the writer, so more only helps when lists are slow.
+const READERS_MAX: u32 = 4;
+
+/// How long a query waits for a connection before the database counts as unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long `SQLite` waits for another process that writes (a back-up, a command-line tool).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The two pools.
+#[derive(Debug, Clone)]
+pub(super) struct Sqlite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Sqlite {
+    /// Opens or makes the file, and migrates it before anything reads it.
+    pub(super) async fn open(url: &str) -> Result<Self, OpenStoreError> {
+        let path = url.strip_prefix("sqlite://").filter(|path| !path.is_empty());
+        let path = path.ok_or(OpenStoreError::Url)?;
+        // A pool of in-memory databases would be several databases.
+        if path.starts_with(':') {
+            return Err(OpenStoreError::Url);
+        }
+        let options = options(Path::new(path));
+        let writer = pool(1).connect_with(options.clone().create_if_missing(true)).await;
+        let writer = writer.map_err(store_error)?;
+        MIGRATIONS.run(&writer).await.map_err(migrate_error)?;
+        // The writer has made the file; a reader that could write by mistake is refused by the database itself.
+        let readers = pool(READERS_MAX).connect_with(options.pragma("query_only", "ON")).await;
+        let store = Self { writer, readers: readers.map_err(store_error)? };
+        store.ensure_default_tenant().await?;
+        Ok(store)
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.readers).await.map_err(store_error)?;
+        // Takes the write lock and gives it back: another process that holds it, or a read-only file, shows here.
+        self.begin().await?.rollback().await.map_err(store_error)
+    }
+
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// Begins as a writer: a transaction that began as a reader may find the lock taken when it wants to write.
+    async fn begin(&self) -> Result<Transaction<'static, Db>, StoreError> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        // In WAL mode anything less may lose the last commits when the power fails, and a 2xx says "committed".
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+fn pool(connections_max: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+fn migrate_error(error: MigrateError) -> OpenStoreError {
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    match error {
+        MigrateError::VersionMissing(found) if found > known => OpenStoreError::SchemaNewer { found, known },
+        MigrateError::Execute(error) => OpenStoreError::Store(store_error(error)),
+        // The rest is foreign, and all of it means the same to whoever starts the server.
+        other => OpenStoreError::Migrate(Box::new(other)),
+    }
+}
+
+/// Primary result codes (`sqlite3.h`) of what passes by itself or by the operator's hand, with the same request.
+const PASSING: [i32; 9] = [
+    5,  // BUSY
+    6,  // LOCKED
+    7,  // NOMEM
+    8,  // READONLY: a file system that was mounted so after an error
+    9,  // INTERRUPT
+    10, // IOERR
+    13, // FULL
+    14, // CANTOPEN
+    15, // PROTOCOL: too much contention for the write-ahead log
+];
+
+/// Tells what may succeed later from what never will.
+fn store_error(error: sqlx::Error) -> StoreError {
+    let passes = match &error {
+        sqlx::Error::Database(refusal) => refusal
+            .code()
+            .and_then(|code| i32::from_str(&code).ok())
+            // The low byte is the primary code; the rest only refines it.
+            .is_some_and(|code| PASSING.contains(&(code & 0xff))),
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => true,
+        _ => false,
+    };
+    if passes { StoreError::Unavailable(Box::new(error)) } else { StoreError::Rejected(Box::new(error)) }
+}
+
+/// Whether a statement broke the uniqueness of a column. `SQLite` names the column there, not the constraint.
+fn is_duplicate(error: &sqlx::Error, column: &str) -> bool {
+    error.as_database_error().is_some_and(|refusal| {
+        refusal.is_unique_violation() && refusal.message().ends_with(column)
+    })
+}
+
+/// A column that breaks our rules.
+fn corrupt(
+    table: &'static str,
+    column: &'static str,
+    key: impl ToString,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> StoreError {
+    StoreError::Corrupt { table, column, key: key.to_string(), source: source.into() }
+}
+
+fn parse_dev_eui(text: &str, table: &'static str, key: Uuid) -> Result<DevEui, StoreError> {
+    text.parse().map_err(|error: downbeat_core::id::ParseEuiError| corrupt(table, "dev_eui", key, error))
+}
+
+/// The scope as a value to compare a tenant's column with; `NULL` compares with none.
+fn tenant_of(scope: Scope) -> Option<Uuid> {
+    scope.tenant().map(TenantId::as_uuid)
+}
+
+/// Adds the scope to a query that has a `WHERE`.
+fn push_scope(query: &mut QueryBuilder<Db>, scope: Scope) {
+    if let Some(tenant) = tenant_of(scope) {
+        query.push(" AND tenant_id = ").push_bind(tenant);
+    }
+}
+
+fn millis(at: Timestamp) -> i64 {
+    at.as_millis()
+}
+
+fn instant(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+/// A count, which is never negative.
+fn count(rows: i64) -> u64 {
+    u64::try_from(rows).unwrap_or(0)
+}
