@@ -1,9 +1,10 @@
 //! What is wanted of the device beyond the commands: a colour is a wish that stays.
 //!
 //! When a report differs from it and no command is under way, the device is told again without being asked: at most
-//! once in a while, longer apart as long as that does not help, at the lowest priority.
+//! once in a while, longer apart as long as that does not help, at the lowest priority. A device that shows the right
+//! thing is told so again before its watchdog would restart it for want of downlinks.
 
-use crate::codec::Command;
+use crate::codec::{Command, Report};
 use crate::id::DownlinkId;
 use crate::light::LightState;
 use crate::time::Timestamp;
@@ -54,6 +55,11 @@ impl Device {
         if shown == desired.light {
             self.reconcile = super::state::Reconcile::default();
             self.transient_light = None;
+            if self.policy.reconcile && self.session.quiet_reports >= self.policy.refresh_after {
+                self.session.quiet_reports = 0;
+                self.reconcile.due_at = Some(now);
+                self.reconcile.refresh = true;
+            }
             return;
         }
         if !self.policy.reconcile || self.transient_light == Some(shown) {
@@ -75,6 +81,7 @@ impl Device {
             })
             .filter_map(|flight| flight.over_at)
             .max();
+        self.reconcile.refresh = false;
         let rested = self.reconcile.last_at.map(|last| last + pause);
         self.reconcile.due_at = Some(
             [Some(now), landing, rested]
@@ -83,6 +90,15 @@ impl Device {
                 .max()
                 .unwrap_or(now),
         );
+    }
+
+    /// A device that gets no downlink for many reports restarts by its watchdog and forgets its light.
+    pub(super) fn count_quiet_reports(&mut self, report: &Report) {
+        if report.downlinks_received == self.session.downlinks_received {
+            self.session.quiet_reports = self.session.quiet_reports.saturating_add(1);
+        } else {
+            self.session.quiet_reports = 0;
+        }
     }
 
     /// Tells the device again, if that is due and nothing is under way.
@@ -94,8 +110,9 @@ impl Device {
             return;
         }
         self.reconcile.due_at = None;
+        let refresh = std::mem::take(&mut self.reconcile.refresh);
         let Some(desired) = self.desired else { return };
-        if self.session.light == Some(desired.light) {
+        if self.session.light == Some(desired.light) && !refresh {
             return;
         }
         let id = DownlinkId::from_uuid(self.random.uuid_v7(now));

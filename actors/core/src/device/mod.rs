@@ -13,16 +13,18 @@
 //! - nothing is flushed: items expire, because a flush of a frame in flight makes ChirpStack reuse its counter and the
 //!   device then drops the next command as a replay.
 //!
-//! Where to look: [`downlink`] the record and its words, [`policy`] the numbers, `sending.rs` attempts and the queue
-//! item, `session.rs` boot epochs and uplinks, [`proof`] what counts as evidence, `ending.rs` terminal states,
-//! `desired.rs` reconciling.
+//! Where to look: [`downlink`] the record and its words, [`policy`] the numbers, `sending.rs` attempts,
+//! `queue_item.rs` what becomes of them in ChirpStack's queue, `session.rs` boot epochs and uplinks, [`proof`] and
+//! `flights.rs` what counts as evidence, `ending.rs` terminal states, `desired.rs` reconciling.
 
 mod desired;
 pub mod downlink;
 mod ending;
 pub mod event;
+mod flights;
 pub mod policy;
 pub mod proof;
+mod queue_item;
 mod sending;
 mod session;
 mod state;

@@ -32,6 +32,9 @@ pub struct Policy {
     pub reconcile_pause: Duration,
     /// Greatest such pause.
     pub reconcile_pause_max: Duration,
+    /// Reports in a row without a downlink after which the desired light is sent again. The Busylight's watchdog
+    /// restarts it after 240 (kuando-busylight.md §3).
+    pub refresh_after: u32,
     /// How often the device speaks on its own: the measure of windows for Class A.
     pub uplink_interval: Duration,
 }
@@ -51,6 +54,7 @@ impl Default for Policy {
             reconcile: true,
             reconcile_pause: Duration::from_mins(1),
             reconcile_pause_max: Duration::from_mins(30),
+            refresh_after: 120,
             uplink_interval: Duration::from_mins(30),
         }
     }

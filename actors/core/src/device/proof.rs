@@ -20,7 +20,7 @@ pub struct Proving {
     pub epoch: u32,
     /// The device's count of downlinks as last reported before the attempt; never 0 for "unknown".
     pub baseline: Option<u32>,
-    /// The light reported before the attempt, in the same epoch.
+    /// The light reported with it.
     pub light_before: Option<LightState>,
     /// When the first attempt of this epoch began. An uplink sooner than the radio allows was not caused by it.
     pub not_before: Timestamp,
@@ -50,64 +50,101 @@ pub enum Verdict {
 }
 
 impl Proving {
-    /// Judges a report of the same epoch that arrived at `now`.
+    /// Judges a report that arrived at `now`.
     ///
-    /// `earlier_alike` is how many downlinks of ours may land before this one, up to the last that puts on the same
-    /// light; 0 when none does.
+    /// `others` are the lights of other frames of ours, oldest first, that may have landed since the baseline was
+    /// reported (`None` for one that changes no light). Only what they cannot explain proves anything.
     pub fn judge(
         &self,
         now: Timestamp,
         epoch: u32,
         report: &Report,
-        earlier_alike: u32,
+        others: &[Option<LightState>],
     ) -> Verdict {
         if epoch != self.epoch {
             return Verdict::Nothing;
         }
         let alike = self.light.is_none_or(|light| report.light == Some(light));
         let too_soon = now < self.not_before;
+        let explained = self.explained_by(report, others);
         match (report.downlinks_received, self.baseline) {
             (Some(count), Some(baseline)) if count > baseline => {
                 if !alike {
-                    Verdict::Another
-                } else if too_soon || count - baseline <= earlier_alike {
-                    Verdict::Nothing
-                } else {
-                    Verdict::Proven {
+                    return Verdict::Another;
+                }
+                match explained {
+                    Explained::Never if !too_soon => Verdict::Proven {
                         baseline,
                         downlinks_received: count,
+                    },
+                    Explained::UpTo(most) if !too_soon && count - baseline > most => {
+                        Verdict::Proven {
+                            baseline,
+                            downlinks_received: count,
+                        }
                     }
+                    Explained::Never | Explained::UpTo(_) | Explained::Foreign => Verdict::Nothing,
                 }
             }
             (Some(_), Some(_)) => Verdict::NotReceived,
             (Some(_), None) => Verdict::Nothing,
             (None, _) => match (self.light, self.light_before) {
-                (Some(light), Some(before))
-                    if alike && before != light && !too_soon && earlier_alike == 0 =>
-                {
+                (Some(_), _) if !alike => Verdict::NotReceived,
+                (Some(_), Some(before)) if explained == Explained::Never && !too_soon => {
                     Verdict::ProvenByState { before }
                 }
-                (Some(_), _) if !alike => Verdict::NotReceived,
                 (_, _) => Verdict::Nothing,
             },
         }
     }
 
-    /// Takes the report as what was known before any later one.
-    ///
-    /// A count that grew without proving is accounted for: only a further step counts from here.
-    pub fn rebase(&mut self, report: &Report, verdict: Verdict) {
-        match verdict {
-            Verdict::Another => self.baseline = report.downlinks_received.or(self.baseline),
-            Verdict::Nothing if self.baseline.is_none() => {
-                self.baseline = report.downlinks_received;
-            }
-            Verdict::Nothing
-            | Verdict::NotReceived
-            | Verdict::Proven { .. }
-            | Verdict::ProvenByState { .. } => {}
+    /// Supposing that the downlink was not received: what else can have made the device report what it does?
+    fn explained_by(&self, report: &Report, others: &[Option<LightState>]) -> Explained {
+        let keep_light = |frames: &[Option<LightState>]| {
+            let count = frames.iter().filter(|light| light.is_none()).count();
+            u32::try_from(count).unwrap_or(u32::MAX)
+        };
+        let shows = |light: LightState| {
+            let last = others.iter().rposition(|other| *other == Some(light))?;
+            let before = u32::try_from(last + 1).unwrap_or(u32::MAX);
+            Some(before.saturating_add(keep_light(&others[last + 1..])))
+        };
+        let was = |light: LightState| self.light_before.is_none_or(|before| before == light);
+        match (self.light, report.light) {
+            (Some(light), _) => match shows(light) {
+                Some(most) => Explained::UpTo(most),
+                None if was(light) => Explained::UpTo(keep_light(others)),
+                None => Explained::Never,
+            },
+            // A command that changes nothing that is reported, and yet the light is one that we did not send.
+            (None, Some(light)) if !was(light) && shows(light).is_none() => Explained::Foreign,
+            (None, _) => Explained::UpTo(u32::try_from(others.len()).unwrap_or(u32::MAX)),
         }
     }
+
+    /// Takes a report that proved nothing as what was known before any later one: only a further step counts from
+    /// here.
+    pub fn rebase(&mut self, report: &Report) {
+        self.baseline = report.downlinks_received.or(self.baseline);
+        self.light_before = report.light.or(self.light_before);
+    }
+
+    /// What was reported is no measure any more.
+    pub fn forget_baseline(&mut self) {
+        self.baseline = None;
+        self.light_before = None;
+    }
+}
+
+/// How many downlinks the device may have received without the one in question, to report what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Explained {
+    /// None would make it show that.
+    Never,
+    /// So many of ours at the most.
+    UpTo(u32),
+    /// Those of others, and nobody knows how many.
+    Foreign,
 }
 
 #[cfg(test)]
@@ -161,14 +198,14 @@ mod tests {
             baseline: 4,
             downlinks_received: 5,
         };
-        for (name, proving, second, epoch, report, earlier_alike, verdict) in [
+        for (name, proving, second, epoch, report, others, verdict) in [
             (
                 "state and counter",
                 counts,
                 12,
                 1,
                 counted(RED, 5),
-                0,
+                &[][..],
                 proven,
             ),
             (
@@ -177,7 +214,7 @@ mod tests {
                 12,
                 1,
                 counted(RED, 9),
-                0,
+                &[][..],
                 Verdict::Proven {
                     baseline: 4,
                     downlinks_received: 9,
@@ -189,7 +226,7 @@ mod tests {
                 12,
                 1,
                 counted(RED, 4),
-                0,
+                &[][..],
                 Verdict::NotReceived,
             ),
             (
@@ -198,7 +235,7 @@ mod tests {
                 12,
                 1,
                 counted(GREEN, 4),
-                0,
+                &[][..],
                 Verdict::NotReceived,
             ),
             (
@@ -207,7 +244,7 @@ mod tests {
                 12,
                 1,
                 counted(GREEN, 5),
-                0,
+                &[][..],
                 Verdict::Another,
             ),
             (
@@ -216,7 +253,7 @@ mod tests {
                 12,
                 1,
                 counted(RED_BLINKING, 5),
-                0,
+                &[][..],
                 Verdict::Another,
             ),
             (
@@ -225,7 +262,7 @@ mod tests {
                 12,
                 2,
                 counted(RED, 5),
-                0,
+                &[][..],
                 Verdict::Nothing,
             ),
             (
@@ -234,7 +271,7 @@ mod tests {
                 9,
                 1,
                 counted(RED, 5),
-                0,
+                &[][..],
                 Verdict::Nothing,
             ),
             (
@@ -243,7 +280,7 @@ mod tests {
                 12,
                 1,
                 counted(RED, 5),
-                1,
+                &[Some(RED)][..],
                 Verdict::Nothing,
             ),
             (
@@ -252,7 +289,7 @@ mod tests {
                 12,
                 1,
                 counted(RED, 6),
-                1,
+                &[Some(RED)][..],
                 Verdict::Proven {
                     baseline: 4,
                     downlinks_received: 6,
@@ -264,7 +301,7 @@ mod tests {
                 12,
                 1,
                 counted(RED, 5),
-                0,
+                &[][..],
                 Verdict::Nothing,
             ),
             (
@@ -273,7 +310,7 @@ mod tests {
                 12,
                 1,
                 short(RED),
-                0,
+                &[][..],
                 Verdict::ProvenByState { before: GREEN },
             ),
             (
@@ -282,7 +319,7 @@ mod tests {
                 12,
                 1,
                 short(RED),
-                0,
+                &[][..],
                 Verdict::Nothing,
             ),
             (
@@ -291,7 +328,7 @@ mod tests {
                 12,
                 1,
                 short(RED),
-                0,
+                &[][..],
                 Verdict::Nothing,
             ),
             (
@@ -300,7 +337,7 @@ mod tests {
                 12,
                 1,
                 short(RED),
-                1,
+                &[Some(RED)][..],
                 Verdict::Nothing,
             ),
             (
@@ -309,12 +346,12 @@ mod tests {
                 12,
                 1,
                 short(GREEN),
-                0,
+                &[][..],
                 Verdict::NotReceived,
             ),
         ] {
             assert_eq!(
-                proving.judge(at(second), epoch, &report, earlier_alike),
+                proving.judge(at(second), epoch, &report, others),
                 verdict,
                 "{name}"
             );
@@ -325,13 +362,14 @@ mod tests {
     fn without_a_baseline_the_first_count_becomes_one() {
         let mut proving = red_after(None, None);
         let first = counted(RED, 7);
-        proving.rebase(&first, proving.judge(at(12), 1, &first, 0));
+        assert_eq!(proving.judge(at(12), 1, &first, &[]), Verdict::Nothing);
+        proving.rebase(&first);
         assert_eq!(
-            proving.judge(at(14), 1, &counted(RED, 7), 0),
+            proving.judge(at(14), 1, &counted(RED, 7), &[]),
             Verdict::NotReceived
         );
         assert_eq!(
-            proving.judge(at(16), 1, &counted(RED, 8), 0),
+            proving.judge(at(16), 1, &counted(RED, 8), &[]),
             Verdict::Proven {
                 baseline: 7,
                 downlinks_received: 8
@@ -343,11 +381,44 @@ mod tests {
     fn what_another_downlink_counted_does_not_count_again() {
         let mut proving = red_after(Some(4), Some(RED));
         let other = counted(GREEN, 5);
-        proving.rebase(&other, proving.judge(at(12), 1, &other, 0));
+        assert_eq!(proving.judge(at(12), 1, &other, &[]), Verdict::Another);
+        proving.rebase(&other);
         assert_eq!(
-            proving.judge(at(14), 1, &counted(RED, 5), 0),
+            proving.judge(at(14), 1, &counted(RED, 5), &[]),
             Verdict::NotReceived
         );
+    }
+
+    /// Red is shown and counted 4; red is sent again, and other frames of ours are under way.
+    #[test]
+    fn what_other_frames_explain_proves_nothing() {
+        let repeated = red_after(Some(4), Some(RED));
+        for (name, others, count, proven) in [
+            ("a setting keeps the light", &[None][..], 5, false),
+            ("more than the setting", &[None], 6, true),
+            ("green would be seen", &[Some(GREEN)], 5, true),
+            ("green, then red", &[Some(GREEN), Some(RED)], 6, false),
+            ("red, then a setting", &[Some(RED), None], 6, false),
+            (
+                "green, red and a setting",
+                &[Some(GREEN), Some(RED), None],
+                8,
+                true,
+            ),
+        ] {
+            let verdict = repeated.judge(at(12), 1, &counted(RED, count), others);
+            assert_eq!(matches!(verdict, Verdict::Proven { .. }), proven, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_setting_is_not_proven_by_what_another_application_sent() {
+        let setting = Proving {
+            light: None,
+            ..red_after(Some(4), Some(RED))
+        };
+        let verdict = setting.judge(at(12), 1, &counted(GREEN, 5), &[]);
+        assert_eq!(verdict, Verdict::Nothing);
     }
 
     #[test]
@@ -357,7 +428,7 @@ mod tests {
             ..red_after(Some(4), None)
         };
         assert_eq!(
-            proving.judge(at(12), 1, &counted(GREEN, 5), 0),
+            proving.judge(at(12), 1, &counted(GREEN, 5), &[]),
             Verdict::Proven {
                 baseline: 4,
                 downlinks_received: 5

@@ -8,10 +8,9 @@ use crate::id::GatewayId;
 use crate::network::{Joined, Uplink};
 use crate::time::Timestamp;
 
-use crate::id::DownlinkId;
-
 use super::downlink::{Evidence, Reason, UplinkEvidence};
 use super::event::Effect;
+use super::flights::DELIVERY;
 use super::proof::{Proving, Verdict};
 use super::state::{Active, Device, Heard, Phase, Reported};
 
@@ -43,9 +42,10 @@ impl Device {
         if known || repeated {
             return;
         }
-        self.session.begin_epoch(joined.dev_addr);
+        self.session.begin_epoch(now, joined.dev_addr);
         self.session.last_join = joined.deduplication_id;
         self.session.awaiting_first_uplink = true;
+        self.flights_end_with_session();
         self.on_new_epoch(now, effects);
     }
 
@@ -55,20 +55,21 @@ impl Device {
             .codec()
             .decode(uplink.f_port, &uplink.payload)
             .ok();
-        let place = self.place(uplink, report.as_ref());
+        let place = self.place(now, uplink, report.as_ref());
         if place == Place::Old {
             return;
         }
         let first_after_join = self.session.awaiting_first_uplink;
         self.session.awaiting_first_uplink = false;
         if place == Place::NewSession {
-            self.session.begin_epoch(uplink.dev_addr);
+            self.session.begin_epoch(now, uplink.dev_addr);
+            self.flights_end_with_session();
             self.on_new_epoch(now, effects);
         } else if report
             .as_ref()
             .is_some_and(|report| self.counts_went_down(report))
         {
-            self.session.begin_epoch(None);
+            self.session.begin_epoch(now, None);
             self.on_new_epoch(now, effects);
         }
         self.session.dev_addr = uplink.dev_addr.or(self.session.dev_addr);
@@ -82,12 +83,12 @@ impl Device {
         self.seize_the_moment();
     }
 
-    fn place(&self, uplink: &Uplink, report: Option<&Report>) -> Place {
+    fn place(&self, now: Timestamp, uplink: &Uplink, report: Option<&Report>) -> Place {
         let session = &self.session;
         if let Some(dev_addr) = uplink.dev_addr
             && session.dev_addr != Some(dev_addr)
         {
-            return if session.former.contains(&dev_addr) {
+            return if session.former.contains(&dev_addr) && !self.join_is_refuted(now) {
                 Place::Old
             } else if session.dev_addr.is_none() && session.heard.is_none() {
                 Place::Newest
@@ -110,33 +111,39 @@ impl Device {
         }
     }
 
+    /// Nothing was heard of the new session for longer than an event takes to arrive: a former one that still speaks is
+    /// the living one, and the news of the join came late.
+    fn join_is_refuted(&self, now: Timestamp) -> bool {
+        let heard_since = self
+            .session
+            .heard
+            .as_ref()
+            .is_some_and(|heard| heard.in_session);
+        let began_at = self.session.began_at;
+        !heard_since && began_at.is_none_or(|began_at| now >= began_at + DELIVERY)
+    }
+
     fn counts_went_down(&self, report: &Report) -> bool {
         let less = |now: Option<u32>, before: Option<u32>| matches!((now, before), (Some(now), Some(before)) if now < before);
         less(report.downlinks_received, self.session.downlinks_received)
             || less(report.uplinks_sent, self.session.uplinks_sent)
     }
 
-    /// What was on the air for the old session cannot be received any more. What is in the queue may be: ChirpStack
-    /// keeps it over a join unless told otherwise, so its proof is looked for in the new epoch.
+    /// The device restarted. What is in the queue may still reach it: ChirpStack keeps it over a join unless told
+    /// otherwise, so its proof is looked for in the new epoch.
     fn on_new_epoch(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let epoch = self.session.epoch;
-        let in_queue = self.item.as_ref().map(|item| item.attempt);
-        self.flights.retain_mut(|flight| {
+        for flight in &mut self.flights {
             flight.epoch = epoch;
-            Some(flight.attempt) == in_queue
-        });
+        }
         self.unproven = None;
         self.transient_light = None;
         let Some(active) = &mut self.active else {
             return;
         };
         if let Some(proving) = &mut active.proving {
-            *proving = Proving {
-                epoch,
-                baseline: None,
-                light_before: None,
-                ..*proving
-            };
+            proving.epoch = epoch;
+            proving.forget_baseline();
         }
         if matches!(active.phase, Phase::Transmitted { .. }) {
             self.void_attempt(now, effects);
@@ -174,7 +181,8 @@ impl Device {
     ) {
         self.judge_unproven(now, uplink, &report, effects);
         self.judge_active(now, uplink, &report, effects);
-        self.land_flights(&report);
+        self.count_quiet_reports(&report);
+        self.land_flights(now, &report);
         self.session.downlinks_received = report
             .downlinks_received
             .or(self.session.downlinks_received);
@@ -213,14 +221,14 @@ impl Device {
             now,
             self.session.epoch,
             report,
-            self.earlier_alike(downlink.id, proving),
+            &self.other_lights(downlink.id),
         );
         if let Some(evidence) = evidence(now, uplink, proving, verdict) {
             let late = matches!(phase, Phase::Ready { .. });
             self.verify(now, evidence, late, effects);
             return;
         }
-        let explained = self.is_earlier_light(downlink.id, report);
+        let explained = self.is_light_of_another(downlink.id, proving, report);
         let lost = match phase {
             Phase::Transmitted {
                 since, modulation, ..
@@ -242,7 +250,7 @@ impl Device {
             .as_mut()
             .and_then(|active| active.proving.as_mut())
         {
-            proving.rebase(report, verdict);
+            proving.rebase(report);
         }
         if let Some(reason) = lost {
             self.fail_attempt(now, reason, now, effects);
@@ -267,65 +275,16 @@ impl Device {
             now,
             self.session.epoch,
             report,
-            self.earlier_alike(unproven.downlink.id, &proving),
+            &self.other_lights(unproven.downlink.id),
         );
         let evidence = evidence(now, uplink, &proving, verdict);
         let Some(unproven) = &mut self.unproven else {
             return;
         };
-        unproven.proving.rebase(report, verdict);
+        unproven.proving.rebase(report);
         if let Some(evidence) = evidence {
             super::ending::prove(&mut unproven.downlink, now, evidence, true, effects);
             self.unproven = None;
-        }
-    }
-
-    /// Frames of other downlinks that may land before this one's, up to the last that puts on the same light.
-    fn earlier_alike(&self, id: DownlinkId, proving: &Proving) -> u32 {
-        let earlier = self.earlier_flights(id);
-        let last_alike = earlier.iter().rposition(|flight| {
-            flight.light == proving.light || flight.light.is_none() && proving.light.is_none()
-        });
-        u32::try_from(last_alike.map_or(0, |position| position + 1)).unwrap_or(u32::MAX)
-    }
-
-    /// The report shows an earlier frame of ours: no sign that the active one was lost.
-    fn is_earlier_light(&self, id: DownlinkId, report: &Report) -> bool {
-        self.earlier_flights(id)
-            .iter()
-            .any(|flight| flight.light.is_some() && flight.light == report.light)
-    }
-
-    fn earlier_flights(&self, id: DownlinkId) -> &[super::state::Flight] {
-        let until = self
-            .flights
-            .iter()
-            .position(|flight| flight.downlink_id == id)
-            .unwrap_or(self.flights.len());
-        &self.flights[..until]
-    }
-
-    /// A report that counts more and shows a flight's light: that one has landed, and those before it are over.
-    fn land_flights(&mut self, report: &Report) {
-        let grew = match (report.downlinks_received, self.session.downlinks_received) {
-            (Some(count), Some(before)) => count > before,
-            (Some(_), None) | (None, _) => false,
-        };
-        if !grew {
-            return;
-        }
-        if let Some(landed) = self
-            .flights
-            .iter()
-            .position(|flight| flight.light.is_some() && flight.light == report.light)
-        {
-            let still_in_queue = self.item.as_ref().map(|item| item.attempt);
-            let mut index = 0;
-            self.flights.retain(|flight| {
-                let keep = index > landed || Some(flight.attempt) == still_in_queue;
-                index += 1;
-                keep
-            });
         }
     }
 

@@ -36,8 +36,10 @@ pub struct Device {
     pub(super) waiting: VecDeque<Downlink>,
     /// The one item of ours that is, or may be, in ChirpStack's queue.
     pub(super) item: Option<Item>,
-    /// Frames of ours that may still reach the device, oldest first.
+    /// Frames of ours that may have reached the device since its last report, or still may; oldest first.
     pub(super) flights: Vec<Flight>,
+    /// More frames went out unheard than are remembered: what was reported before is no measure any more.
+    pub(super) uncounted: bool,
     /// The last downlink that ended unverified: a late proof still counts.
     pub(super) unproven: Option<Unproven>,
     /// tx-acks that overtook the answer of their Enqueue.
@@ -50,6 +52,14 @@ pub struct Device {
     pub(super) gateway_look_at: Option<Timestamp>,
     #[serde(skip)]
     pub(super) turn: Turn,
+    #[serde(skip)]
+    pub(super) reading: Reading,
+    /// When all facts were last looked at: what was due by then is done, or waits for something else.
+    #[serde(skip)]
+    pub(super) looked_at: Option<Timestamp>,
+    /// To be looked at without any event, because it was taken up from the store.
+    #[serde(skip)]
+    pub(super) look_at: Option<Timestamp>,
 }
 
 /// What is known of the device's LoRaWAN session and boot epoch.
@@ -57,6 +67,8 @@ pub struct Device {
 pub(super) struct Session {
     /// Counts restarts as far as they were noticed: joins, and counters that went down.
     pub(super) epoch: u32,
+    /// When this epoch was noticed.
+    pub(super) began_at: Option<Timestamp>,
     pub(super) dev_addr: Option<DevAddr>,
     /// Addresses of earlier sessions, the newest last: their events come late.
     pub(super) former: VecDeque<DevAddr>,
@@ -68,6 +80,8 @@ pub(super) struct Session {
     pub(super) downlinks_received: Option<u32>,
     pub(super) uplinks_sent: Option<u32>,
     pub(super) light: Option<LightState>,
+    /// Reports in a row without a downlink in between: its watchdog counts them, too.
+    pub(super) quiet_reports: u32,
 }
 
 /// The last uplink.
@@ -112,10 +126,12 @@ pub(super) struct Active {
     pub(super) phase: Phase,
     /// What would prove it; from its first attempt on.
     pub(super) proving: Option<Proving>,
-    /// Attempts that do not count, because the device restarted under them.
+    /// Attempts that do not count, because the device restarted under them or their answer was lost.
     pub(super) credit: u8,
     /// Whether any attempt was taken by a gateway, as far as known.
     pub(super) transmitted: bool,
+    /// The last item that a tx-ack told of.
+    pub(super) transmitted_item: Option<QueueItemId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -151,8 +167,6 @@ pub(super) struct Item {
     pub(super) epoch: u32,
     /// When to look into the queue.
     pub(super) check_at: Option<Timestamp>,
-    #[serde(skip)]
-    pub(super) reading: bool,
     /// Confirmed and transmitted: blocks ChirpStack's queue until the acknowledgement or its time-out.
     pub(super) awaits_ack: bool,
     pub(super) refusal: Option<String>,
@@ -190,7 +204,7 @@ pub(super) struct Flight {
     pub(super) downlink_id: DownlinkId,
     pub(super) light: Option<LightState>,
     pub(super) epoch: u32,
-    /// From when on it cannot land any more; unknown while it is in ChirpStack's queue.
+    /// From when on it cannot land any more; unknown while it may be in ChirpStack's queue.
     pub(super) over_at: Option<Timestamp>,
 }
 
@@ -215,6 +229,8 @@ pub(super) struct Reconcile {
     /// The device showed something else than desired and is to be told again at this time.
     pub(super) due_at: Option<Timestamp>,
     pub(super) last_at: Option<Timestamp>,
+    /// It shows the right thing, and is to be told again for its watchdog's sake.
+    pub(super) refresh: bool,
     /// Commands of this kind since the device last showed what is desired.
     pub(super) streak: u32,
 }
@@ -228,6 +244,42 @@ pub(super) enum Turn {
         since: Timestamp,
     },
     Granted,
+}
+
+/// A look into ChirpStack's queue. Not stored: it ends with the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Reading {
+    #[default]
+    Idle,
+    UnderWay {
+        since: Timestamp,
+        /// It began before the item was in the queue: it says nothing of it.
+        outdated: bool,
+    },
+}
+
+impl Reading {
+    /// The same look, when what it looks for has changed.
+    pub(super) fn outdated(self) -> Self {
+        match self {
+            Self::Idle => Self::Idle,
+            Self::UnderWay { since, .. } => Self::UnderWay {
+                since,
+                outdated: true,
+            },
+        }
+    }
+
+    /// Whether its answer says something of the item.
+    pub(super) fn is_of_use(self) -> bool {
+        matches!(
+            self,
+            Self::UnderWay {
+                outdated: false,
+                ..
+            }
+        )
+    }
 }
 
 /// Whether a device takes one more command.
@@ -259,6 +311,7 @@ impl Device {
             waiting: VecDeque::new(),
             item: None,
             flights: Vec::new(),
+            uncounted: false,
             unproven: None,
             early_transmissions: Vec::new(),
             reconcile: Reconcile::default(),
@@ -266,13 +319,18 @@ impl Device {
             gateway_looks: 0,
             gateway_look_at: None,
             turn: Turn::None,
+            reading: Reading::Idle,
+            looked_at: None,
+            look_at: None,
         }
     }
 
     /// Takes up work after a restart: the value is as it was stored, calls that were under way may or may not have
-    /// happened. Gives the effects to perform before any event.
+    /// happened. Gives the effects to perform before any event; [`Device::next_wake`] names `now` if there is work to do.
     pub fn restore(&mut self, policy: Policy, now: Timestamp) -> Vec<Effect> {
         self.policy = policy;
+        self.looked_at = None;
+        self.look_at = (!self.is_idle()).then_some(now);
         let mut effects = Vec::new();
         if let Some(item) = &mut self.item {
             item.check_at = Some(now);
@@ -292,8 +350,8 @@ impl Device {
             Turn::Asked { .. } => self.turn = Turn::None,
             Turn::Granted => effects.push(Effect::HoldTurn),
         }
+        self.reading = Reading::Idle;
         let Some(item) = &mut self.item else { return };
-        item.reading = false;
         if item.call == Call::UnderWay {
             item.call = Call::Lost { looks: 0 };
             item.check_at = Some(now);
@@ -321,7 +379,7 @@ impl Device {
             Event::Requested(request) => self.on_requested(now, request, &mut effects),
             Event::CancelRequested(id) => self.on_cancel_requested(now, id, &mut effects),
             Event::Network(event) => self.on_network_event(now, event, &mut effects),
-            Event::TurnGranted => self.turn = Turn::Granted,
+            Event::TurnGranted => self.on_turn_granted(&mut effects),
             Event::Enqueued {
                 attempt,
                 queue_item_id,
@@ -342,15 +400,15 @@ impl Device {
 
     /// One look at all facts: what is due, and what to do next.
     fn advance(&mut self, now: Timestamp, gateways: &GatewaySnapshot, effects: &mut Vec<Effect>) {
-        self.flights
-            .retain(|flight| flight.over_at.is_none_or(|over_at| over_at > now));
+        self.looked_at = Some(now);
+        self.look_at = None;
         self.expire(now, effects);
         self.close_window(now, effects);
         self.look_into_queue(now, effects);
         self.promote();
         self.reconcile_if_due(now, effects);
-        self.send(now, gateways, effects);
-        self.settle_turn(effects);
+        let only_turn_missing = self.send(now, gateways, effects);
+        self.settle_turn(only_turn_missing, effects);
     }
 
     /// When the machine wants to be woken by [`Event::Elapsed`], if no event comes before.
@@ -361,44 +419,29 @@ impl Device {
             Phase::Sending => None,
             Phase::Transmitted { window_ends, .. } => Some(*window_ends),
         });
-        let ready = matches!(
-            active,
-            Some(Active {
-                phase: Phase::Ready { .. },
-                ..
-            })
-        );
-        let item = self
-            .item
-            .as_ref()
-            .filter(|item| !item.reading)
-            .and_then(|item| item.check_at);
         let turn = match self.turn {
-            Turn::Asked { since } if self.patience_with_turn_shown().is_none() => {
-                Some(since + super::sending::TURN_PATIENCE)
-            }
-            Turn::None | Turn::Asked { .. } | Turn::Granted => None,
+            Turn::Asked { since } => Some(since + super::sending::TURN_PATIENCE),
+            Turn::None | Turn::Granted => None,
         };
         let expiry = active
-            .filter(|active| !matches!(active.phase, Phase::Transmitted { .. }))
+            .filter(|_| self.is_ready())
             .map(|active| active.downlink.expires_at);
-        [
+        let waiting = self.waiting.iter().map(|downlink| downlink.expires_at);
+        let due = [
             phase,
-            item,
+            self.queue_read_due_at(),
             turn,
             expiry,
-            self.waiting
-                .iter()
-                .map(|downlink| downlink.expires_at)
-                .min(),
-            self.gateway_look_at.filter(|_| ready),
-            self.reconcile
-                .due_at
-                .filter(|_| active.is_none() && self.item.is_none()),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+            waiting.min(),
+            self.gateway_look_at,
+            self.reconcile.due_at,
+        ];
+        // What was due at the last look and is not done waits for something else.
+        due.into_iter()
+            .flatten()
+            .filter(|at| self.looked_at.is_none_or(|looked_at| *at > looked_at))
+            .chain(self.look_at)
+            .min()
     }
 
     /// Whether anything is under way that needs this device in memory.
@@ -452,7 +495,8 @@ impl Device {
     }
 
     fn on_requested(&mut self, now: Timestamp, request: Request, effects: &mut Vec<Effect>) {
-        if self.admission() == Admission::Full {
+        let known = self.unfinished().any(|known| known.id == request.id);
+        if known || self.admission() == Admission::Full {
             return;
         }
         if request.is_state {
@@ -511,6 +555,7 @@ impl Device {
             proving: None,
             credit: 0,
             transmitted: false,
+            transmitted_item: None,
         });
     }
 
@@ -542,8 +587,10 @@ impl Device {
 
 impl Session {
     /// Begins a boot epoch: what the device counted and showed before says nothing any more.
-    pub(super) fn begin_epoch(&mut self, dev_addr: Option<DevAddr>) {
-        self.epoch += 1;
+    pub(super) fn begin_epoch(&mut self, now: Timestamp, dev_addr: Option<DevAddr>) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.began_at = Some(now);
+        self.quiet_reports = 0;
         self.downlinks_received = None;
         self.uplinks_sent = None;
         self.light = None;
@@ -554,6 +601,7 @@ impl Session {
                 }
                 self.former.push_back(former);
             }
+            self.former.retain(|former| Some(*former) != dev_addr);
             self.dev_addr = dev_addr;
         }
         if let Some(heard) = &mut self.heard {

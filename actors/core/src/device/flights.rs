@@ -1,0 +1,107 @@
+//! Frames of ours that a report may be about.
+//!
+//! Nothing in a report says which downlink was received, only how many. So every frame that went out is remembered
+//! until a report has surely counted it, and what such frames can explain proves nothing of another one.
+
+use std::time::Duration;
+
+use crate::codec::Report;
+use crate::id::DownlinkId;
+use crate::light::LightState;
+use crate::time::Timestamp;
+
+use super::proof::Proving;
+use super::state::{Device, Flight};
+
+/// An uplink reaches us no later than this after it was sent: deduplication, the gateway's backhaul, a slow webhook.
+pub(super) const DELIVERY: Duration = Duration::from_secs(30);
+
+/// Frames that are remembered. With more of them unheard, the next report only says where to count from.
+const FLIGHTS_MAX: usize = 32;
+
+impl Device {
+    /// A frame is about to go out.
+    pub(super) fn take_off(&mut self, flight: Flight) {
+        if self.flights.len() >= FLIGHTS_MAX {
+            self.flights.remove(0);
+            self.uncounted = true;
+            if let Some(active) = &mut self.active
+                && let Some(proving) = &mut active.proving
+            {
+                proving.forget_baseline();
+            }
+            if let Some(unproven) = &mut self.unproven {
+                unproven.proving.forget_baseline();
+            }
+        }
+        self.flights.push(flight);
+    }
+
+    /// The count and the light that were reported last, as far as they are a measure for what comes.
+    pub(super) fn known_before(&self) -> (Option<u32>, Option<LightState>) {
+        if self.uncounted {
+            (None, None)
+        } else {
+            (self.session.downlinks_received, self.session.light)
+        }
+    }
+
+    /// The lights of other downlinks' frames that the next report may be about.
+    pub(super) fn other_lights(&self, id: DownlinkId) -> Vec<Option<LightState>> {
+        self.others(id).map(|flight| flight.light).collect()
+    }
+
+    /// The report shows another frame of ours: no sign that this one was lost.
+    pub(super) fn is_light_of_another(
+        &self,
+        id: DownlinkId,
+        proving: &Proving,
+        report: &Report,
+    ) -> bool {
+        report.light.is_some()
+            && self
+                .others(id)
+                .any(|flight| flight.light.or(proving.light_before) == report.light)
+    }
+
+    fn others(&self, id: DownlinkId) -> impl Iterator<Item = &Flight> {
+        self.flights
+            .iter()
+            .filter(move |flight| flight.downlink_id != id)
+    }
+
+    /// The session that they were encrypted for has ended. What is still in the queue is encrypted anew.
+    pub(super) fn flights_end_with_session(&mut self) {
+        let in_queue = self.item.as_ref().map(|item| item.attempt);
+        self.flights
+            .retain(|flight| Some(flight.attempt) == in_queue);
+        self.uncounted = false;
+    }
+
+    /// Forgets what a report has counted: a frame that it shows has landed, and no earlier one can any more; and a
+    /// frame that could land only until long before it has landed or never will.
+    pub(super) fn land_flights(&mut self, now: Timestamp, report: &Report) {
+        let before = self.session.downlinks_received;
+        let counts = report.downlinks_received.is_some() || before.is_none();
+        if !counts || report.light.is_none() {
+            return;
+        }
+        let grew = matches!((report.downlinks_received, before), (Some(count), Some(before)) if count > before);
+        let landed = self
+            .flights
+            .iter()
+            .position(|flight| flight.light.is_some() && flight.light == report.light)
+            .filter(|_| grew && !self.uncounted);
+        let in_queue = self.item.as_ref().map(|item| item.attempt);
+        let mut index = 0;
+        self.flights.retain(|flight| {
+            let has_landed = landed.is_some_and(|landed| index <= landed);
+            index += 1;
+            let is_over = flight
+                .over_at
+                .is_some_and(|over_at| now >= over_at + DELIVERY);
+            Some(flight.attempt) == in_queue || !has_landed && !is_over
+        });
+        self.uncounted = false;
+    }
+}

@@ -1,0 +1,661 @@
+//! The item of ours in ChirpStack's queue, from the call of Enqueue until it is known to have left.
+//!
+//! There is at most one, so that tx-acks, gateway errors (which carry no id) and what the queue holds can be
+//! attributed. It is never flushed: it goes out, or it expires by itself. Whoever comes next waits for that. An answer
+//! that is lost is looked up: the instant of expiry, which only we can know, recognises the item.
+
+use std::time::Duration;
+
+use crate::codec::Proof;
+use crate::id::QueueItemId;
+use crate::network::{Acknowledged, DropReason, Dropped, EnqueueFailure, QueueItem, TX_ACK_MEMORY};
+use crate::radio::DeviceClass;
+use crate::time::Timestamp;
+
+use super::downlink::{DownlinkState, Evidence, Reason, Step};
+use super::event::Effect;
+use super::sending::{CREDIT_MAX, attempts_used_up, transmitted_step};
+use super::state::{Call, Device, Item, Owner, Phase, Reading, Transmission, record};
+
+/// A call that was not answered for so long never will be: deadlines of calls are seconds.
+pub(super) const CALL_PATIENCE: Duration = Duration::from_mins(1);
+
+/// An expired item is dropped when the scheduler next takes up the device: up to its 5 s lock and 1 s tick later
+/// (chirpstack-observed.md §2: 2.8 s).
+const EXPIRY_GRACE: Duration = Duration::from_millis(6_500);
+
+/// Between looks at an item that has expired and is still there (ChirpStack has no route to the device).
+const LINGERING: Duration = Duration::from_secs(10);
+
+/// Between two looks for an item whose Enqueue was not answered: a server that was slow may still insert it.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+
+/// No earlier than this after the call may an item be called absent that was never answered: the call itself may have
+/// taken as long as its deadline.
+const LATEST_INSERT: Duration = Duration::from_secs(6);
+
+/// After a look into the queue that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Pause after a call that did not reach the server; the pool holds further turns back while its circuit is open.
+const UNREACHABLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// After the first uplink of a session the queue may have been flushed, or its head sent: look so soon.
+const AFTER_FIRST_UPLINK: Duration = Duration::from_millis(1_500);
+
+/// How long after it left ChirpStack's queue a frame may still come out of a gateway: its own transmit queue, and
+/// what ChirpStack remembers of it.
+const LANDING: Duration = Duration::from_secs(2 * TX_ACK_MEMORY.as_secs());
+
+/// An acknowledgement or its time-out comes within `class_c_timeout` (5 s by default) of the tx-ack.
+const ACK_PATIENCE: Duration = Duration::from_secs(20);
+
+/// tx-acks kept that arrived before the answer of their Enqueue.
+const EARLY_TRANSMISSIONS: usize = 4;
+
+/// Longest text of an error that is kept.
+const ERROR_TEXT_MAX: usize = 200;
+
+impl Device {
+    pub(super) fn on_enqueued(
+        &mut self,
+        now: Timestamp,
+        attempt: u32,
+        queue_item_id: QueueItemId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(item) = &mut self.item else { return };
+        if item.attempt != attempt || item.call == Call::Taken {
+            return;
+        }
+        item.call = Call::Taken;
+        item.queue_item_id = Some(queue_item_id);
+        // A look that began before the item was there says nothing of it.
+        self.reading = self.reading.outdated();
+        item.check_at = match self.class {
+            DeviceClass::A => Some(item.expires_at + EXPIRY_GRACE),
+            DeviceClass::B | DeviceClass::C => {
+                Some(now.max(item.started_at + self.policy.diagnose_after))
+            }
+        };
+        let step = Step::Enqueued {
+            queue_id: queue_item_id,
+            expires_at: item.expires_at,
+        };
+        match &mut item.owner {
+            Owner::Active => {
+                let Some(active) = &mut self.active else {
+                    return;
+                };
+                active.downlink.queue_item_id = Some(queue_item_id);
+                active.downlink.state = DownlinkState::Enqueued;
+                active.downlink.reason = None;
+                record(&mut active.downlink, now, step, effects);
+                if active.downlink.proof == Proof::None {
+                    self.finish(now, DownlinkState::Sent, None, effects);
+                }
+            }
+            Owner::Ended(downlink) => {
+                downlink.queue_item_id = Some(queue_item_id);
+                record(downlink, now, step, effects);
+            }
+            Owner::Nobody => {}
+        }
+        let is_it = |early: &Transmission| early.queue_item_id == Some(queue_item_id);
+        if let Some(position) = self.early_transmissions.iter().position(is_it) {
+            let transmission = self.early_transmissions.remove(position);
+            self.take_transmission(now, transmission, false, effects);
+        }
+    }
+
+    pub(super) fn on_enqueue_failed(
+        &mut self,
+        now: Timestamp,
+        attempt: u32,
+        failure: EnqueueFailure,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(item) = &mut self.item else { return };
+        if item.attempt != attempt || item.call != Call::UnderWay {
+            return;
+        }
+        match failure {
+            EnqueueFailure::Unavailable => self.undo_attempt(now),
+            EnqueueFailure::Unknown => {
+                item.call = Call::Lost { looks: 0 };
+                item.check_at = Some(now);
+                if item.owner == Owner::Active {
+                    self.wait(now, Reason::AnswerLost, None, effects);
+                }
+            }
+            EnqueueFailure::Refused(text) => {
+                self.on_server_error(now, Reason::ServerError(shortened(text)), effects);
+            }
+            EnqueueFailure::UnknownDevice => {
+                self.on_server_error(now, Reason::UnknownDevice, effects);
+            }
+            EnqueueFailure::Invalid(text) => {
+                if self.drop_item(now, true) {
+                    self.finish(
+                        now,
+                        DownlinkState::Failed,
+                        Some(Reason::ServerError(shortened(text))),
+                        effects,
+                    );
+                }
+            }
+        }
+    }
+
+    /// An error that may pass: again after a pause, `failed` when the attempts are used up.
+    fn on_server_error(&mut self, now: Timestamp, reason: Reason, effects: &mut Vec<Effect>) {
+        if !self.drop_item(now, true) {
+            return;
+        }
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        if attempts_used_up(active) && !active.transmitted {
+            self.finish(now, DownlinkState::Failed, Some(reason), effects);
+            return;
+        }
+        let pause = self
+            .policy
+            .server_error_backoff(active.downlink.attempts, &mut self.random);
+        self.fail_attempt(now, reason, now + pause, effects);
+    }
+
+    /// The call certainly did not happen: the attempt is none.
+    fn undo_attempt(&mut self, now: Timestamp) {
+        if !self.drop_item(now, true) {
+            return;
+        }
+        if let Some(active) = &mut self.active {
+            active.downlink.attempts = active.downlink.attempts.saturating_sub(1);
+            active.phase = again_at(now + UNREACHABLE_PAUSE);
+        }
+    }
+
+    /// The call was not answered, and its item is not in the queue: it did not happen, or the item is out already. It
+    /// is repeated without being counted, but not for ever.
+    fn repeat_attempt(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if !self.drop_item(now, false) {
+            return;
+        }
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        if active.credit >= CREDIT_MAX {
+            self.fail_after_backoff(now, Reason::AnswerLost, effects);
+            return;
+        }
+        active.credit += 1;
+        active.phase = again_at(now + UNREACHABLE_PAUSE);
+    }
+
+    /// Forgets the item because it is not in the queue (any more). `never_sent`: it cannot have gone out.
+    /// Tells whether it was the active downlink's.
+    fn drop_item(&mut self, now: Timestamp, never_sent: bool) -> bool {
+        let Some(item) = self.item.take() else {
+            return false;
+        };
+        self.reading = self.reading.outdated();
+        if never_sent {
+            self.flights.retain(|flight| flight.attempt != item.attempt);
+        } else if let Some(flight) = self
+            .flights
+            .iter_mut()
+            .find(|flight| flight.attempt == item.attempt)
+        {
+            flight.over_at = Some(now + LANDING);
+        }
+        item.owner == Owner::Active
+    }
+
+    /// A tx-ack. It is an item's of ours only if it carries its id, or cannot carry one (v3).
+    pub(super) fn on_transmitted(
+        &mut self,
+        now: Timestamp,
+        transmission: Transmission,
+        effects: &mut Vec<Effect>,
+    ) {
+        let id = transmission.queue_item_id;
+        let told_already = id.is_some()
+            && self
+                .active
+                .as_ref()
+                .is_some_and(|active| active.transmitted_item == id);
+        if told_already {
+            return;
+        }
+        if let Some(item) = &self.item {
+            if item.call != Call::Taken {
+                if self.early_transmissions.len() == EARLY_TRANSMISSIONS {
+                    self.early_transmissions.remove(0);
+                }
+                self.early_transmissions.push(transmission);
+                return;
+            }
+            if id.is_none() || id == item.queue_item_id {
+                if !item.awaits_ack {
+                    self.take_transmission(now, transmission, false, effects);
+                }
+                return;
+            }
+        }
+        let Some(id) = id else { return };
+        // The item was thought to have expired unsent, or to be out without a word: here the word is.
+        if self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.downlink.queue_item_id == Some(id))
+        {
+            self.await_proof(now, transmission, false, effects);
+        } else {
+            self.prove_late_by_transmission(now, &transmission, effects);
+        }
+    }
+
+    /// An unverified downlink whose proof is the tx-ack gets it late.
+    fn prove_late_by_transmission(
+        &mut self,
+        now: Timestamp,
+        transmission: &Transmission,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(f_cnt_down) = transmission.f_cnt_down else {
+            return;
+        };
+        let evidence = Evidence::Transmitted {
+            gateway_id: transmission.gateway_id,
+            f_cnt_down,
+        };
+        self.prove_late(
+            now,
+            transmission.queue_item_id,
+            Proof::Transmitted,
+            evidence,
+            effects,
+        );
+    }
+
+    /// Upgrades the unverified downlink whose last item this is, if that is what proves it.
+    fn prove_late(
+        &mut self,
+        now: Timestamp,
+        queue_item_id: Option<QueueItemId>,
+        proof: Proof,
+        evidence: Evidence,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(unproven) = &mut self.unproven else {
+            return;
+        };
+        if queue_item_id.is_some()
+            && unproven.downlink.queue_item_id == queue_item_id
+            && unproven.downlink.proof == proof
+        {
+            super::ending::prove(&mut unproven.downlink, now, evidence, true, effects);
+            self.unproven = None;
+        }
+    }
+
+    /// The item went out: it has left the queue, or waits there for its acknowledgement.
+    fn take_transmission(
+        &mut self,
+        now: Timestamp,
+        transmission: Transmission,
+        presumed: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.early_transmissions.clear();
+        let Some(item) = &mut self.item else { return };
+        let step = transmitted_step(&transmission, presumed);
+        if let Owner::Ended(downlink) = &mut item.owner {
+            if downlink.state == DownlinkState::Sent {
+                downlink.evidence =
+                    transmission
+                        .f_cnt_down
+                        .map(|f_cnt_down| Evidence::Transmitted {
+                            gateway_id: transmission.gateway_id,
+                            f_cnt_down,
+                        });
+            }
+            record(downlink, now, step, effects);
+        }
+        let is_active = if item.confirmed && !presumed {
+            item.awaits_ack = true;
+            item.check_at = Some(now + ACK_PATIENCE);
+            item.owner == Owner::Active
+        } else {
+            self.drop_item(now, false)
+        };
+        if is_active {
+            self.await_proof(now, transmission, presumed, effects);
+        } else {
+            self.prove_late_by_transmission(now, &transmission, effects);
+        }
+    }
+
+    /// The device acknowledged a confirmed downlink, or its time for that ran out. Either way the item is gone.
+    pub(super) fn on_acknowledged(
+        &mut self,
+        now: Timestamp,
+        event: Acknowledged,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.drop_acknowledged(now, event, effects);
+        let id = event.queue_item_id;
+        let evidence = |queue_item_id| Evidence::LorawanAck {
+            queue_item_id,
+            f_cnt_down: event.f_cnt_down,
+        };
+        let Some(active) = &self.active else {
+            if let Some(id) = id.filter(|_| event.acknowledged) {
+                self.prove_late(now, Some(id), Proof::LorawanAck, evidence(id), effects);
+            }
+            return;
+        };
+        let Some(queue_item_id) = active.downlink.queue_item_id else {
+            return;
+        };
+        if active.downlink.proof != Proof::LorawanAck || id.is_some_and(|id| id != queue_item_id) {
+            return;
+        }
+        if event.acknowledged {
+            let late = self.is_ready();
+            self.verify(now, evidence(queue_item_id), late, effects);
+        } else {
+            self.fail_after_backoff(now, Reason::NotAcknowledged, effects);
+        }
+    }
+
+    /// The item that was acknowledged, or not, has left the queue; so it had been on the air.
+    fn drop_acknowledged(
+        &mut self,
+        now: Timestamp,
+        event: Acknowledged,
+        effects: &mut Vec<Effect>,
+    ) {
+        let id = event.queue_item_id;
+        let ours = self.item.as_ref().is_some_and(|item| {
+            item.confirmed
+                && item.queue_item_id.is_some()
+                && (id.is_none() || id == item.queue_item_id)
+        });
+        if !ours || !self.drop_item(now, false) {
+            return;
+        }
+        if let Some(active) = &self.active
+            && active.phase == Phase::Sending
+        {
+            let transmission = Transmission {
+                at: now,
+                queue_item_id: active.downlink.queue_item_id,
+                gateway_id: None,
+                f_cnt_down: Some(event.f_cnt_down),
+                modulation: None,
+            };
+            self.await_proof(now, transmission, true, effects);
+        }
+    }
+
+    /// A gateway refused a frame of this device. With one item of ours at the most, it is that one's; ChirpStack tries
+    /// it again by itself.
+    pub(super) fn on_refused(&mut self, now: Timestamp, status: String, effects: &mut Vec<Effect>) {
+        let Some(item) = &mut self.item else { return };
+        if item.awaits_ack {
+            return;
+        }
+        let status = shortened(status);
+        item.refusal = Some(status.clone());
+        let step = Step::Refused { status };
+        match &mut item.owner {
+            Owner::Active => {
+                if let Some(active) = &mut self.active {
+                    record(&mut active.downlink, now, step, effects);
+                }
+            }
+            Owner::Ended(downlink) => record(downlink, now, step, effects),
+            Owner::Nobody => {}
+        }
+    }
+
+    /// ChirpStack dropped an item unsent, or so it says: a frame whose tx-ack was lost is dropped like that, too.
+    pub(super) fn on_dropped(&mut self, now: Timestamp, event: Dropped, effects: &mut Vec<Effect>) {
+        let Some(item) = &mut self.item else { return };
+        if item.queue_item_id != Some(event.queue_item_id) {
+            return;
+        }
+        let reason = match (event.reason, &item.refusal) {
+            (DropReason::PayloadTooLarge, _) => Reason::PayloadTooLarge,
+            (DropReason::Expired | DropReason::FrameCounter, Some(status)) => {
+                Reason::GatewayRefused(status.clone())
+            }
+            (DropReason::Expired | DropReason::FrameCounter, None) => Reason::NotTransmitted,
+        };
+        if let Owner::Ended(downlink) = &mut item.owner {
+            record(
+                downlink,
+                now,
+                Step::AttemptFailed {
+                    reason: reason.clone(),
+                },
+                effects,
+            );
+        }
+        if !self.drop_item(now, false) {
+            return;
+        }
+        match event.reason {
+            DropReason::PayloadTooLarge => {
+                self.finish(now, DownlinkState::Failed, Some(reason), effects);
+            }
+            DropReason::Expired | DropReason::FrameCounter => {
+                self.fail_after_backoff(now, reason, effects);
+            }
+        }
+    }
+
+    /// Reads the queue when that is due.
+    pub(super) fn look_into_queue(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.queue_read_due_at().is_none_or(|due_at| due_at > now) {
+            return;
+        }
+        if let Some(item) = &mut self.item
+            && item.call == Call::UnderWay
+        {
+            item.call = Call::Lost { looks: 0 };
+        }
+        self.reading = Reading::UnderWay {
+            since: now,
+            outdated: false,
+        };
+        effects.push(Effect::ReadQueue);
+    }
+
+    /// When the queue is to be read.
+    pub(super) fn queue_read_due_at(&self) -> Option<Timestamp> {
+        let check_at = self.item.as_ref()?.check_at?;
+        match self.reading {
+            Reading::Idle => Some(check_at),
+            Reading::UnderWay { since, .. } => Some(check_at.max(since + CALL_PATIENCE)),
+        }
+    }
+
+    pub(super) fn on_queue_read_failed(&mut self, now: Timestamp) {
+        let was_of_use = self.reading.is_of_use();
+        self.reading = Reading::Idle;
+        if let Some(item) = self.item.as_mut().filter(|_| was_of_use) {
+            item.check_at = Some(now + LOOK_AGAIN);
+        }
+    }
+
+    pub(super) fn on_queue_read(
+        &mut self,
+        now: Timestamp,
+        items: &[QueueItem],
+        effects: &mut Vec<Effect>,
+    ) {
+        let was_of_use = self.reading.is_of_use();
+        self.reading = Reading::Idle;
+        let Some(item) = self.item.as_ref().filter(|_| was_of_use) else {
+            return;
+        };
+        match items.iter().find(|found| is_same_item(item, found)) {
+            Some(found) => {
+                let foreign_items =
+                    u32::try_from(items.len().saturating_sub(1)).unwrap_or(u32::MAX);
+                self.on_item_found(now, found.id, foreign_items, effects);
+            }
+            None => self.on_item_absent(now, effects),
+        }
+    }
+
+    fn on_item_found(
+        &mut self,
+        now: Timestamp,
+        id: QueueItemId,
+        foreign_items: u32,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(item) = &mut self.item else { return };
+        if item.call != Call::Taken {
+            let attempt = item.attempt;
+            self.on_enqueued(now, attempt, id, effects);
+            return;
+        }
+        if now >= item.expires_at {
+            item.check_at = Some(now + LINGERING);
+            if now >= item.expires_at + EXPIRY_GRACE
+                && item.owner == Owner::Active
+                && !item.awaits_ack
+            {
+                self.fail_after_backoff(now, Reason::NotTransmitted, effects);
+            }
+            return;
+        }
+        item.check_at = Some(if now < item.started_at + self.policy.diagnose_after {
+            item.started_at + self.policy.diagnose_after
+        } else {
+            item.expires_at + EXPIRY_GRACE
+        });
+        let stuck = now >= item.started_at + self.policy.diagnose_after
+            && !item.awaits_ack
+            && self.class != DeviceClass::A;
+        if stuck && !item.seen_stuck {
+            item.seen_stuck = true;
+            let step = Step::NotTransmitted { foreign_items };
+            match &mut item.owner {
+                Owner::Active => {
+                    if let Some(active) = &mut self.active {
+                        active.downlink.reason = Some(Reason::NotTransmitted);
+                        record(&mut active.downlink, now, step, effects);
+                    }
+                }
+                Owner::Ended(downlink) => record(downlink, now, step, effects),
+                Owner::Nobody => {}
+            }
+        }
+    }
+
+    fn on_item_absent(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(item) = &mut self.item else { return };
+        match item.call {
+            Call::UnderWay => {}
+            Call::Lost { looks } => {
+                let started_at = item.started_at;
+                if self
+                    .early_transmissions
+                    .iter()
+                    .any(|early| early.at >= started_at)
+                {
+                    // Whose tx-ack it was cannot be told: the id of our item never came.
+                    let presumed = self.silent_transmission(now);
+                    self.take_transmission(now, presumed, true, effects);
+                } else if looks == 0 {
+                    item.call = Call::Lost { looks: 1 };
+                    item.check_at = Some((now + SECOND_LOOK).max(started_at + LATEST_INSERT));
+                } else {
+                    self.repeat_attempt(now, effects);
+                }
+            }
+            Call::Taken if item.awaits_ack => {
+                if self.drop_item(now, false) {
+                    self.fail_after_backoff(now, Reason::NotAcknowledged, effects);
+                }
+            }
+            Call::Taken if item.epoch != self.session.epoch => {
+                // The join flushed it, or it went out in answer to the first uplink and the tx-ack was lost.
+                if self.drop_item(now, false) {
+                    self.void_attempt(now, effects);
+                }
+            }
+            Call::Taken if now < item.expires_at => {
+                let presumed = self.silent_transmission(now);
+                self.take_transmission(now, presumed, true, effects);
+            }
+            Call::Taken => {
+                let reason = item
+                    .refusal
+                    .take()
+                    .map_or(Reason::NotTransmitted, Reason::GatewayRefused);
+                if self.drop_item(now, false) {
+                    self.fail_after_backoff(now, reason, effects);
+                }
+            }
+        }
+    }
+
+    /// Our item left the queue before it expired, and nobody said how.
+    fn silent_transmission(&self, now: Timestamp) -> Transmission {
+        Transmission {
+            at: now,
+            queue_item_id: self.item.as_ref().and_then(|item| item.queue_item_id),
+            gateway_id: None,
+            f_cnt_down: None,
+            modulation: None,
+        }
+    }
+
+    /// When the device spoke after a join, its queue may have been flushed: look soon.
+    pub(super) fn check_item_soon(&mut self, now: Timestamp) {
+        if let Some(item) = &mut self.item
+            && item.call == Call::Taken
+        {
+            item.check_at = Some(now + AFTER_FIRST_UPLINK);
+        }
+    }
+}
+
+/// To be tried again without having been counted, because the server could not be reached.
+fn again_at(at: Timestamp) -> Phase {
+    Phase::Ready {
+        not_before: Some(at),
+        reason: Some(Reason::ServerUnavailable),
+    }
+}
+
+/// Recognises our item: by its id, else by what only we can know, the instant at which it expires.
+fn is_same_item(item: &Item, found: &QueueItem) -> bool {
+    match item.queue_item_id {
+        Some(id) => found.id == id,
+        None => {
+            found.expires_at == Some(item.expires_at)
+                && found.f_port == item.f_port
+                && found.payload == item.payload
+                && found.confirmed == item.confirmed
+        }
+    }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > ERROR_TEXT_MAX {
+        let end = (0..=ERROR_TEXT_MAX)
+            .rev()
+            .find(|end| text.is_char_boundary(*end))
+            .unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
