@@ -7,3 +7,5 @@
 //! It knows `downbeat-core`'s words (identifiers, time, airtime) and ChirpStack's API, and nothing else of Downbeat.
 
 pub mod model;
+#[cfg(feature = "server")]
+pub mod server;

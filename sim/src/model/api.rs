@@ -74,6 +74,11 @@ impl Network {
         self.devices.get(&dev_eui).ok_or(ApiFault::UnknownDevice)
     }
 
+    /// One device, whether ChirpStack runs or not.
+    pub fn registered(&self, dev_eui: DevEui) -> Option<&DeviceRecord> {
+        self.devices.get(&dev_eui)
+    }
+
     /// All devices, by `DevEUI`.
     pub fn devices(&self) -> impl Iterator<Item = &DeviceRecord> {
         self.devices.values()

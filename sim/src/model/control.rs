@@ -159,6 +159,7 @@ fn truth_of(gateway: &Gateway, now: Timestamp) -> GatewayTruth {
         mute: gateway.mute,
         refusal: gateway.refusal,
         tx_ack_loss: gateway.tx_ack_loss,
+        tx_ack_delay: gateway.tx_ack_delay,
         frames_sent: gateway.frames_sent,
         queued: gateway.queued(now),
         airtime_ms: u64::try_from(gateway.airtime_used(now).as_millis()).unwrap_or(u64::MAX),

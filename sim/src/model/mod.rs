@@ -38,11 +38,12 @@ use self::config::{LampStart, Link, NetworkConfig};
 use self::event::{Agenda, Event};
 use self::gateway::Gateway;
 use self::lamp::Lamp;
-use self::record::DeviceRecord;
 use self::scheduler::SentFrame;
 
 pub use self::gateway::Refusal;
-pub use self::record::{ApiFault, DeviceFields, DeviceKeys, NewQueueItem, QueuedItem};
+pub use self::record::{
+    Activation, ApiFault, DeviceFields, DeviceKeys, DeviceRecord, NewQueueItem, QueuedItem,
+};
 pub use self::truth::{Cause, GatewayState, GatewayTruth, LightChange, LightTruth, ReceivedFrame};
 pub use self::webhook::{Webhook, Wire};
 
@@ -151,7 +152,7 @@ impl Network {
     }
 
     /// Lives up to `to`; what is posted meanwhile is given out by the next [`Network::advance`].
-    fn catch_up(&mut self, to: Timestamp) {
+    pub fn catch_up(&mut self, to: Timestamp) {
         while let Some((at, event)) = self.agenda.next_until(to) {
             self.now = self.now.max(at);
             self.happen(event);

@@ -68,6 +68,35 @@ pub struct DeviceRecord {
     pub(super) scheduler_run_after: Timestamp,
 }
 
+impl DeviceRecord {
+    /// Address and counters of its session, if it has one.
+    pub fn activation(&self) -> Option<Activation> {
+        let session = self.session.as_ref()?;
+        let Session {
+            dev_addr,
+            f_cnt_up,
+            f_cnt_down,
+            ..
+        } = *session;
+        Some(Activation {
+            dev_addr,
+            f_cnt_up,
+            f_cnt_down,
+        })
+    }
+}
+
+/// What the API tells of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Activation {
+    /// Address, new with each join.
+    pub dev_addr: DevAddr,
+    /// The next uplink counter expected.
+    pub f_cnt_up: u32,
+    /// The counter of the next downlink.
+    pub f_cnt_down: u32,
+}
+
 /// The server's side of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Session {

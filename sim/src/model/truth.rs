@@ -55,7 +55,8 @@ pub struct ReceivedFrame {
     pub f_cnt_down: u32,
     /// Its port.
     pub f_port: u8,
-    /// Its payload.
+    /// Its payload, shown in hexadecimal.
+    #[serde(serialize_with = "hexadecimal")]
     pub payload: Vec<u8>,
 }
 
@@ -183,12 +184,20 @@ pub struct GatewayTruth {
     pub refusal: Option<Refusal>,
     /// Probability that its tx-acks are lost.
     pub tx_ack_loss: f64,
+    /// What its tx-acks take beyond the latency.
+    #[serde(skip)]
+    pub tx_ack_delay: Duration,
     /// Frames it took so far.
     pub frames_sent: u64,
     /// Frames that wait or are on air.
     pub queued: usize,
     /// Airtime used within the last hour, in ms.
     pub airtime_ms: u64,
+}
+
+fn hexadecimal<S: serde::Serializer>(payload: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    let digits: Vec<String> = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+    serializer.serialize_str(&digits.concat())
 }
 
 #[expect(
