@@ -42,7 +42,7 @@ impl Clock {
 
     /// When it will be `at` in the model.
     pub(super) fn instant_of(&self, at: Timestamp) -> Instant {
-        // One millisecond at most is added, so that the model's clock has certainly reached it.
+        // A moment later, so that rounding does not wake the driver a hair too early.
         self.started + at.since(self.epoch()).div_f64(self.speed) + Duration::from_micros(100)
     }
 

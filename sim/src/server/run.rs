@@ -148,3 +148,64 @@ fn parse_probability(text: &str) -> Result<f64, String> {
         Err("must be from 0 to 1".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<SimArgs, clap::Error> {
+        let command = SimArgs::augment_args(Command::new("sim"));
+        let matches = command.try_get_matches_from(std::iter::once(&"sim").chain(arguments))?;
+        SimArgs::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn arguments_become_a_configuration() {
+        SimArgs::augment_args(Command::new("sim")).debug_assert();
+        let header = "Authorization: Bearer a:b";
+        let url = "http://127.0.0.1:1/hook";
+        let args = [
+            "--lights",
+            "7",
+            "--loss",
+            "0.1",
+            "--rx2",
+            "12",
+            "--webhook",
+            url,
+            "--webhook-header",
+            header,
+        ];
+        let config = parse(&args).unwrap().config();
+        assert_eq!(
+            (
+                config.network.lamps.len(),
+                config.network.server.rx2_spreading_factor
+            ),
+            (7, 12)
+        );
+        let integration = config.integration.unwrap();
+        assert_eq!(
+            (
+                integration.url.as_str(),
+                integration.headers["Authorization"].as_str()
+            ),
+            (url, "Bearer a:b")
+        );
+    }
+
+    #[test]
+    fn senseless_arguments_are_refused() {
+        for arguments in [
+            ["--loss", "1.1"],
+            ["--loss", "NaN"],
+            ["--rx2", "6"],
+            ["--webhook-header", "a b:c"],
+            ["--webhook-header", "a"],
+        ] {
+            assert!(parse(&arguments).is_err(), "{arguments:?}");
+        }
+    }
+}
