@@ -565,7 +565,10 @@ impl Device {
             Call::UnderWay => {}
             Call::Lost { looks } => {
                 let started_at = item.started_at;
-                if self
+                if looks == 0 {
+                    item.call = Call::Lost { looks: 1 };
+                    item.check_at = Some((now + SECOND_LOOK).max(started_at + LATEST_INSERT));
+                } else if self
                     .early_transmissions
                     .iter()
                     .any(|early| early.at >= started_at)
@@ -573,9 +576,6 @@ impl Device {
                     // Whose tx-ack it was cannot be told: the id of our item never came.
                     let presumed = self.silent_transmission(now);
                     self.take_transmission(now, presumed, true, effects);
-                } else if looks == 0 {
-                    item.call = Call::Lost { looks: 1 };
-                    item.check_at = Some((now + SECOND_LOOK).max(started_at + LATEST_INSERT));
                 } else {
                     self.repeat_attempt(now, effects);
                 }
