@@ -70,6 +70,9 @@ pub struct DownlinkOutcomes {
 impl DownlinkOutcomes {
     /// How many are in a state.
     pub fn count(&self, state: DownlinkState) -> u64 {
-        self.by_state.iter().find(|(s, _)| *s == state).map_or(0, |(_, count)| *count)
+        self.by_state
+            .iter()
+            .find(|(s, _)| *s == state)
+            .map_or(0, |(_, count)| *count)
     }
 }

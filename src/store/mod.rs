@@ -75,7 +75,9 @@ impl Store {
     ///
     /// The first time it gets the tenant [`DEFAULT_TENANT`].
     pub async fn open(url: &str) -> Result<Self, OpenStoreError> {
-        Ok(Self { backend: Sqlite::open(url).await? })
+        Ok(Self {
+            backend: Sqlite::open(url).await?,
+        })
     }
 
     /// Whether the database answers, for writing too.
@@ -99,17 +101,29 @@ impl Store {
     }
 
     /// The tenant of that name, exactly.
-    pub async fn tenant_by_name(&self, scope: Scope, name: &str) -> Result<Option<Tenant>, StoreError> {
+    pub async fn tenant_by_name(
+        &self,
+        scope: Scope,
+        name: &str,
+    ) -> Result<Option<Tenant>, StoreError> {
         self.backend.tenant_by_name(scope, name).await
     }
 
     /// Tenants, oldest first.
-    pub async fn list_tenants(&self, scope: Scope, page: PageRequest) -> Result<Page<Tenant>, StoreError> {
+    pub async fn list_tenants(
+        &self,
+        scope: Scope,
+        page: PageRequest,
+    ) -> Result<Page<Tenant>, StoreError> {
         self.backend.list_tenants(scope, page).await
     }
 
     /// Registers a device.
-    pub async fn create_device(&self, scope: Scope, device: &NewDevice) -> Result<Device, WriteDeviceError> {
+    pub async fn create_device(
+        &self,
+        scope: Scope,
+        device: &NewDevice,
+    ) -> Result<Device, WriteDeviceError> {
         self.backend.create_device(scope, device).await
     }
 
@@ -124,7 +138,9 @@ impl Store {
         version: Option<u32>,
         at: Timestamp,
     ) -> Result<Device, WriteDeviceError> {
-        self.backend.update_device(scope, id, fields, version, at).await
+        self.backend
+            .update_device(scope, id, fields, version, at)
+            .await
     }
 
     /// Takes a device out of the registry and returns it as it was, if it still has the version given (when one is).
@@ -145,7 +161,11 @@ impl Store {
     }
 
     /// The device with that `DevEUI`.
-    pub async fn device_by_dev_eui(&self, scope: Scope, dev_eui: DevEui) -> Result<Option<Device>, StoreError> {
+    pub async fn device_by_dev_eui(
+        &self,
+        scope: Scope,
+        dev_eui: DevEui,
+    ) -> Result<Option<Device>, StoreError> {
         self.backend.device_by_dev_eui(scope, dev_eui).await
     }
 
@@ -160,7 +180,11 @@ impl Store {
     }
 
     /// How many devices there are.
-    pub async fn count_devices(&self, scope: Scope, filter: &DeviceFilter) -> Result<u64, StoreError> {
+    pub async fn count_devices(
+        &self,
+        scope: Scope,
+        filter: &DeviceFilter,
+    ) -> Result<u64, StoreError> {
         self.backend.count_devices(scope, filter).await
     }
 
@@ -171,7 +195,9 @@ impl Store {
         device_id: DeviceId,
         page: PageRequest,
     ) -> Result<Page<DeviceEvent>, StoreError> {
-        self.backend.list_device_events(scope, device_id, page).await
+        self.backend
+            .list_device_events(scope, device_id, page)
+            .await
     }
 
     /// Deletes events of the history that are older, at most [`DELETE_BATCH_MAX`] at a time, and tells how many: call
@@ -181,7 +207,11 @@ impl Store {
     }
 
     /// A downlink and its timeline.
-    pub async fn downlink(&self, scope: Scope, id: DownlinkId) -> Result<Option<DownlinkWithTimeline>, StoreError> {
+    pub async fn downlink(
+        &self,
+        scope: Scope,
+        id: DownlinkId,
+    ) -> Result<Option<DownlinkWithTimeline>, StoreError> {
         self.backend.downlink(scope, id).await
     }
 
@@ -215,12 +245,21 @@ impl Store {
     }
 
     /// Keys, oldest first. A tenant sees its own; the platform sees all.
-    pub async fn list_api_keys(&self, scope: Scope, page: PageRequest) -> Result<Page<ApiKey>, StoreError> {
+    pub async fn list_api_keys(
+        &self,
+        scope: Scope,
+        page: PageRequest,
+    ) -> Result<Page<ApiKey>, StoreError> {
         self.backend.list_api_keys(scope, page).await
     }
 
     /// Takes a key back. False when there is no such key; a key that was taken back before stays as it was.
-    pub async fn revoke_api_key(&self, scope: Scope, id: ApiKeyId, at: Timestamp) -> Result<bool, StoreError> {
+    pub async fn revoke_api_key(
+        &self,
+        scope: Scope,
+        id: ApiKeyId,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.backend.revoke_api_key(scope, id, at).await
     }
 
@@ -244,7 +283,11 @@ impl Store {
     }
 
     /// Keeps the answer to a reserved request.
-    pub async fn answer(&self, key: &IdempotencyKey, answer: &IdempotentAnswer) -> Result<(), StoreError> {
+    pub async fn answer(
+        &self,
+        key: &IdempotencyKey,
+        answer: &IdempotentAnswer,
+    ) -> Result<(), StoreError> {
         self.backend.answer(key, answer).await
     }
 

@@ -51,7 +51,11 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// Cuts the surplus row off and remembers where to go on.
-    pub(super) fn of(mut items: Vec<T>, request: PageRequest, cursor: impl Fn(&T) -> Cursor) -> Self {
+    pub(super) fn of(
+        mut items: Vec<T>,
+        request: PageRequest,
+        cursor: impl Fn(&T) -> Cursor,
+    ) -> Self {
         let limit = request.limit.clamp(1, PAGE_MAX) as usize;
         let more = items.len() > limit;
         items.truncate(limit);
@@ -100,9 +104,18 @@ mod tests {
 
     #[test]
     fn cursors_survive_their_text_and_others_are_refused() {
-        let cursor = Cursor { at: Timestamp::from_millis(1_795_361_531_448), id: Uuid::now_v7() };
+        let cursor = Cursor {
+            at: Timestamp::from_millis(1_795_361_531_448),
+            id: Uuid::now_v7(),
+        };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
-        for text in ["", "x", "AAAA", "äöü", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
+        for text in [
+            "",
+            "x",
+            "AAAA",
+            "äöü",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        ] {
             assert_eq!(text.parse::<Cursor>(), Err(ParseCursorError), "{text:?}");
         }
     }

@@ -26,7 +26,8 @@ impl TryFrom<ApiKeyRow> for ApiKey {
     type Error = StoreError;
 
     fn try_from(row: ApiKeyRow) -> Result<Self, StoreError> {
-        let role = Role::by_name(&row.role).ok_or_else(|| corrupt("api_key", "role", row.id, "unknown role"))?;
+        let role = Role::by_name(&row.role)
+            .ok_or_else(|| corrupt("api_key", "role", &row.id, "unknown role"))?;
         Ok(Self {
             id: ApiKeyId::from_uuid(row.id),
             tenant_id: row.tenant_id.map(TenantId::from_uuid),
@@ -42,7 +43,11 @@ impl TryFrom<ApiKeyRow> for ApiKey {
 }
 
 impl Sqlite {
-    pub(in crate::store) async fn create_api_key(&self, key: &ApiKey, hash: &KeyHash) -> Result<(), StoreError> {
+    pub(in crate::store) async fn create_api_key(
+        &self,
+        key: &ApiKey,
+        hash: &KeyHash,
+    ) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO api_key (id, tenant_id, role, name, prefix, hash, created_at, expires_at, revoked_at, last_used_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -63,7 +68,10 @@ impl Sqlite {
         Ok(())
     }
 
-    pub(in crate::store) async fn api_key_by_hash(&self, hash: &KeyHash) -> Result<Option<ApiKey>, StoreError> {
+    pub(in crate::store) async fn api_key_by_hash(
+        &self,
+        hash: &KeyHash,
+    ) -> Result<Option<ApiKey>, StoreError> {
         let row: Option<ApiKeyRow> = sqlx::query_as("SELECT * FROM api_key WHERE hash = ?1")
             .bind(hash.as_slice())
             .fetch_optional(&self.readers)
@@ -80,14 +88,27 @@ impl Sqlite {
         let mut query = QueryBuilder::new("SELECT * FROM api_key WHERE true");
         push_scope(&mut query, scope);
         if let Some(Cursor { at, id }) = page.after {
-            query.push(" AND (created_at, id) > (").push_bind(millis(at));
+            query
+                .push(" AND (created_at, id) > (")
+                .push_bind(millis(at));
             query.push(", ").push_bind(id).push(")");
         }
-        query.push(" ORDER BY created_at, id LIMIT ").push_bind(page.rows());
-        let rows: Vec<ApiKeyRow> =
-            query.build_query_as().fetch_all(&self.readers).await.map_err(store_error)?;
-        let keys = rows.into_iter().map(ApiKey::try_from).collect::<Result<_, _>>()?;
-        Ok(Page::of(keys, page, |key| Cursor { at: key.created_at, id: key.id.as_uuid() }))
+        query
+            .push(" ORDER BY created_at, id LIMIT ")
+            .push_bind(page.rows());
+        let rows: Vec<ApiKeyRow> = query
+            .build_query_as()
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        let keys = rows
+            .into_iter()
+            .map(ApiKey::try_from)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::of(keys, page, |key| Cursor {
+            at: key.created_at,
+            id: key.id.as_uuid(),
+        }))
     }
 
     pub(in crate::store) async fn revoke_api_key(

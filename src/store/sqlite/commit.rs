@@ -30,7 +30,10 @@ struct StoredDeviceRow {
 }
 
 impl Sqlite {
-    pub(in crate::store) async fn commit(&self, changes: &[DeviceChange]) -> Result<(), StoreError> {
+    pub(in crate::store) async fn commit(
+        &self,
+        changes: &[DeviceChange],
+    ) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -40,7 +43,10 @@ impl Sqlite {
         transaction.commit().await.map_err(store_error)
     }
 
-    pub(in crate::store) async fn load(&self, dev_eui: DevEui) -> Result<Option<StoredDevice>, StoreError> {
+    pub(in crate::store) async fn load(
+        &self,
+        dev_eui: DevEui,
+    ) -> Result<Option<StoredDevice>, StoreError> {
         let row: Option<StoredDeviceRow> = sqlx::query_as(
             "SELECT device.id, device.tenant_id, device.codec, device_state.state
              FROM device LEFT JOIN device_state ON device_state.device_id = device.id
@@ -52,7 +58,7 @@ impl Sqlite {
         .map_err(store_error)?;
         let Some(row) = row else { return Ok(None) };
         let codec = CodecKind::by_name(&row.codec)
-            .ok_or_else(|| corrupt("device", "codec", row.id, "unknown codec"))?;
+            .ok_or_else(|| corrupt("device", "codec", &row.id, "unknown codec"))?;
         Ok(Some(StoredDevice {
             device_id: DeviceId::from_uuid(row.id),
             tenant_id: TenantId::from_uuid(row.tenant_id),
@@ -68,7 +74,9 @@ impl Sqlite {
         .fetch_all(&self.readers)
         .await
         .map_err(store_error)?;
-        rows.into_iter().map(|(id, dev_eui)| super::parse_dev_eui(&dev_eui, "device", id)).collect()
+        rows.into_iter()
+            .map(|(id, dev_eui)| super::parse_dev_eui(&dev_eui, "device", id))
+            .collect()
     }
 }
 
@@ -117,7 +125,10 @@ impl<'a> Batch<'a> {
         let mut steps = Vec::new();
         let mut events = BTreeMap::new();
         for change in changes {
-            devices.entry(change.device_id).or_insert_with(|| DeviceRow::new(change)).merge(change);
+            devices
+                .entry(change.device_id)
+                .or_insert_with(|| DeviceRow::new(change))
+                .merge(change);
             for record in &change.records {
                 steps.push(StepRow::new(record)?);
                 // The last one stands.
@@ -126,12 +137,27 @@ impl<'a> Batch<'a> {
             if let Some(entry) = &change.history {
                 let id = event_id(change.device_id, entry.at, entry.kind, &entry.body);
                 let at = millis(entry.at);
-                events.insert(id, EventRow { id, change, at, kind: entry.kind, body: &entry.body });
+                events.insert(
+                    id,
+                    EventRow {
+                        id,
+                        change,
+                        at,
+                        kind: entry.kind,
+                        body: &entry.body,
+                    },
+                );
             }
         }
         let downlinks = downlinks
             .into_values()
-            .map(|(change, record)| Ok(DownlinkRow { change, record, body: json(&record.downlink)? }))
+            .map(|(change, record)| {
+                Ok(DownlinkRow {
+                    change,
+                    record,
+                    body: json(&record.downlink)?,
+                })
+            })
             .collect::<Result<_, StoreError>>()?;
         Ok(Self {
             devices: devices.into_values().collect(),
@@ -143,17 +169,29 @@ impl<'a> Batch<'a> {
 
     async fn write(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         for rows in self.devices.chunks(ROWS_MAX) {
-            update_devices(rows).build().execute(&mut *connection).await?;
-            upsert_states(rows).build().execute(&mut *connection).await?;
+            update_devices(rows)
+                .build()
+                .execute(&mut *connection)
+                .await?;
+            upsert_states(rows)
+                .build()
+                .execute(&mut *connection)
+                .await?;
         }
         for rows in self.downlinks.chunks(ROWS_MAX) {
-            upsert_downlinks(rows).build().execute(&mut *connection).await?;
+            upsert_downlinks(rows)
+                .build()
+                .execute(&mut *connection)
+                .await?;
         }
         for rows in self.steps.chunks(ROWS_MAX) {
             insert_steps(rows).build().execute(&mut *connection).await?;
         }
         for rows in self.events.chunks(ROWS_MAX) {
-            insert_events(rows).build().execute(&mut *connection).await?;
+            insert_events(rows)
+                .build()
+                .execute(&mut *connection)
+                .await?;
         }
         Ok(())
     }
@@ -241,7 +279,9 @@ fn update_devices(rows: &[DeviceRow<'_>]) -> QueryBuilder<Db> {
 /// Only of devices that are still registered so: the state of a deleted one would come back with the next of its
 /// `DevEUI`.
 fn upsert_states(rows: &[DeviceRow<'_>]) -> QueryBuilder<Db> {
-    let mut query = QueryBuilder::new("INSERT INTO device_state (device_id, state) SELECT v.column1, v.column3 FROM (");
+    let mut query = QueryBuilder::new(
+        "INSERT INTO device_state (device_id, state) SELECT v.column1, v.column3 FROM (",
+    );
     query.push_values(rows, |mut values, row| {
         values
             .push_bind(row.change.device_id.as_uuid())
@@ -268,7 +308,12 @@ fn upsert_downlinks(rows: &[DownlinkRow<'_>]) -> QueryBuilder<Db> {
             .push_bind(row.change.tenant_id.as_uuid())
             .push_bind(row.change.dev_eui.to_string())
             .push_bind(downlink.state.name())
-            .push_bind(downlink.reason.as_ref().map(downbeat_core::device::Reason::name))
+            .push_bind(
+                downlink
+                    .reason
+                    .as_ref()
+                    .map(downbeat_core::device::Reason::name),
+            )
             .push_bind(i64::from(downlink.attempts))
             .push_bind(millis(downlink.accepted_at))
             .push_bind(millis(downlink.updated_at))
@@ -289,14 +334,19 @@ fn upsert_downlinks(rows: &[DownlinkRow<'_>]) -> QueryBuilder<Db> {
 fn insert_steps(rows: &[StepRow]) -> QueryBuilder<Db> {
     let mut query = QueryBuilder::new("INSERT INTO downlink_step (downlink_id, seq, at, body) ");
     query.push_values(rows, |mut values, row| {
-        values.push_bind(row.downlink_id).push_bind(row.seq).push_bind(row.at).push_bind(&row.body);
+        values
+            .push_bind(row.downlink_id)
+            .push_bind(row.seq)
+            .push_bind(row.at)
+            .push_bind(&row.body);
     });
     query.push(" ON CONFLICT (downlink_id, seq) DO NOTHING");
     query
 }
 
 fn insert_events(rows: &[EventRow<'_>]) -> QueryBuilder<Db> {
-    let mut query = QueryBuilder::new("INSERT INTO device_event (id, device_id, tenant_id, at, kind, body) ");
+    let mut query =
+        QueryBuilder::new("INSERT INTO device_event (id, device_id, tenant_id, at, kind, body) ");
     query.push_values(rows, |mut values, row| {
         values
             .push_bind(row.id)

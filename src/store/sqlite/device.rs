@@ -13,10 +13,12 @@ use sqlx::{FromRow, QueryBuilder, Sqlite as Db, Transaction};
 use uuid::Uuid;
 
 use super::{
-    Sqlite, corrupt, count, instant, is_duplicate, millis, parse_dev_eui, push_scope, store_error, tenant_of,
+    Sqlite, corrupt, count, instant, is_duplicate, millis, parse_dev_eui, push_scope, store_error,
+    tenant_of,
 };
 use crate::store::{
-    Cursor, Device, DeviceFields, DeviceFilter, NewDevice, Page, PageRequest, Scope, WriteDeviceError,
+    Cursor, Device, DeviceFields, DeviceFilter, NewDevice, Page, PageRequest, Scope,
+    WriteDeviceError,
 };
 
 const TABLE: &str = "device";
@@ -56,16 +58,31 @@ impl TryFrom<DeviceRow> for Device {
     fn try_from(row: DeviceRow) -> Result<Self, StoreError> {
         let id = row.id;
         let tags: BTreeMap<String, String> =
-            serde_json::from_str(&row.tags).map_err(|error| corrupt(TABLE, "tags", id, error))?;
-        let codec =
-            CodecKind::by_name(&row.codec).ok_or_else(|| corrupt(TABLE, "codec", id, "unknown codec"))?;
-        let dev_eui = row.dev_eui.map(|text| parse_dev_eui(&text, TABLE, id)).transpose()?;
+            serde_json::from_str(&row.tags).map_err(|error| corrupt(TABLE, "tags", &id, error))?;
+        let codec = CodecKind::by_name(&row.codec)
+            .ok_or_else(|| corrupt(TABLE, "codec", &id, "unknown codec"))?;
+        let dev_eui = row
+            .dev_eui
+            .map(|text| parse_dev_eui(&text, TABLE, id))
+            .transpose()?;
         let join_eui = row.join_eui.map(|text| text.parse::<JoinEui>()).transpose();
-        let join_eui = join_eui.map_err(|error| corrupt(TABLE, "join_eui", id, error))?;
-        let version = u32::try_from(row.version).map_err(|error| corrupt(TABLE, "version", id, error))?;
-        let desired = light(id, "desired_color", row.desired_color, row.desired_on_time, row.desired_off_time)?;
-        let reported =
-            light(id, "reported_color", row.reported_color, row.reported_on_time, row.reported_off_time)?;
+        let join_eui = join_eui.map_err(|error| corrupt(TABLE, "join_eui", &id, error))?;
+        let version =
+            u32::try_from(row.version).map_err(|error| corrupt(TABLE, "version", &id, error))?;
+        let desired = light(
+            id,
+            "desired_color",
+            row.desired_color,
+            row.desired_on_time,
+            row.desired_off_time,
+        )?;
+        let reported = light(
+            id,
+            "reported_color",
+            row.reported_color,
+            row.reported_on_time,
+            row.reported_off_time,
+        )?;
         Ok(Self {
             id: DeviceId::from_uuid(id),
             tenant_id: TenantId::from_uuid(row.tenant_id),
@@ -106,9 +123,15 @@ fn light(
     };
     let color = color
         .parse()
-        .map_err(|error: downbeat_core::light::ParseColorError| corrupt(TABLE, column, id, error))?;
-    let time = |value: i64| u8::try_from(value).map_err(|error| corrupt(TABLE, column, id, error));
-    Ok(Some(LightState { color, on_time: time(on_time)?, off_time: time(off_time)? }))
+        .map_err(|error: downbeat_core::light::ParseColorError| {
+            corrupt(TABLE, column, &id, error)
+        })?;
+    let time = |value: i64| u8::try_from(value).map_err(|error| corrupt(TABLE, column, &id, error));
+    Ok(Some(LightState {
+        color,
+        on_time: time(on_time)?,
+        off_time: time(off_time)?,
+    }))
 }
 
 impl Sqlite {
@@ -127,7 +150,11 @@ impl Sqlite {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)
              RETURNING *",
         );
-        let FieldValues { tags, dev_eui, join_eui } = FieldValues::of(&device.fields);
+        let FieldValues {
+            tags,
+            dev_eui,
+            join_eui,
+        } = FieldValues::of(&device.fields);
         let fields = &device.fields;
         let row: Result<DeviceRow, _> = insert
             .bind(&fields.name)
@@ -158,9 +185,15 @@ impl Sqlite {
         let mut transaction = self.begin().await?;
         let before = device_to_write(&mut transaction, scope, id, version).await?;
         if before.fields.dev_eui != fields.dev_eui {
-            forget_what_was_heard(&mut transaction, id).await.map_err(store_error)?;
+            forget_what_was_heard(&mut transaction, id)
+                .await
+                .map_err(store_error)?;
         }
-        let FieldValues { tags, dev_eui, join_eui } = FieldValues::of(fields);
+        let FieldValues {
+            tags,
+            dev_eui,
+            join_eui,
+        } = FieldValues::of(fields);
         let row: Result<DeviceRow, _> = sqlx::query_as(
             "UPDATE device SET
                 name = ?1, description = ?2, device_type = ?3, tags = ?4, codec = ?5, dev_eui = ?6,
@@ -193,14 +226,21 @@ impl Sqlite {
     ) -> Result<Device, WriteDeviceError> {
         let mut transaction = self.begin().await?;
         let before = device_to_write(&mut transaction, scope, id, version).await?;
-        execute(&mut transaction, sqlx::query("DELETE FROM device WHERE id = ?1").bind(id.as_uuid()))
-            .await
-            .map_err(store_error)?;
+        execute(
+            &mut transaction,
+            sqlx::query("DELETE FROM device WHERE id = ?1").bind(id.as_uuid()),
+        )
+        .await
+        .map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
         Ok(before)
     }
 
-    pub(in crate::store) async fn device(&self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
+    pub(in crate::store) async fn device(
+        &self,
+        scope: Scope,
+        id: DeviceId,
+    ) -> Result<Option<Device>, StoreError> {
         let row: Option<DeviceRow> =
             sqlx::query_as("SELECT * FROM device WHERE id = ?1 AND (?2 IS NULL OR tenant_id = ?2)")
                 .bind(id.as_uuid())
@@ -216,13 +256,14 @@ impl Sqlite {
         scope: Scope,
         dev_eui: DevEui,
     ) -> Result<Option<Device>, StoreError> {
-        let row: Option<DeviceRow> =
-            sqlx::query_as("SELECT * FROM device WHERE dev_eui = ?1 AND (?2 IS NULL OR tenant_id = ?2)")
-                .bind(dev_eui.to_string())
-                .bind(tenant_of(scope))
-                .fetch_optional(&self.readers)
-                .await
-                .map_err(store_error)?;
+        let row: Option<DeviceRow> = sqlx::query_as(
+            "SELECT * FROM device WHERE dev_eui = ?1 AND (?2 IS NULL OR tenant_id = ?2)",
+        )
+        .bind(dev_eui.to_string())
+        .bind(tenant_of(scope))
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(store_error)?;
         row.map(Device::try_from).transpose()
     }
 
@@ -235,14 +276,27 @@ impl Sqlite {
         let mut query = QueryBuilder::new("SELECT * FROM device WHERE true");
         push_filter(&mut query, scope, filter);
         if let Some(Cursor { at, id }) = page.after {
-            query.push(" AND (created_at, id) > (").push_bind(millis(at));
+            query
+                .push(" AND (created_at, id) > (")
+                .push_bind(millis(at));
             query.push(", ").push_bind(id).push(")");
         }
-        query.push(" ORDER BY created_at, id LIMIT ").push_bind(page.rows());
-        let rows: Vec<DeviceRow> =
-            query.build_query_as().fetch_all(&self.readers).await.map_err(store_error)?;
-        let devices = rows.into_iter().map(Device::try_from).collect::<Result<_, _>>()?;
-        Ok(Page::of(devices, page, |device| Cursor { at: device.created_at, id: device.id.as_uuid() }))
+        query
+            .push(" ORDER BY created_at, id LIMIT ")
+            .push_bind(page.rows());
+        let rows: Vec<DeviceRow> = query
+            .build_query_as()
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        let devices = rows
+            .into_iter()
+            .map(Device::try_from)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::of(devices, page, |device| Cursor {
+            at: device.created_at,
+            id: device.id.as_uuid(),
+        }))
     }
 
     pub(in crate::store) async fn count_devices(
@@ -252,7 +306,10 @@ impl Sqlite {
     ) -> Result<u64, StoreError> {
         let mut query = QueryBuilder::new("SELECT count(*) FROM device WHERE true");
         push_filter(&mut query, scope, filter);
-        let rows = query.build_query_scalar::<i64>().fetch_one(&self.readers).await;
+        let rows = query
+            .build_query_scalar::<i64>()
+            .fetch_one(&self.readers)
+            .await;
         rows.map(count).map_err(store_error)
     }
 }
@@ -264,7 +321,10 @@ fn push_filter(query: &mut QueryBuilder<Db>, scope: Scope, filter: &DeviceFilter
     }
     if let Some(name) = &filter.name {
         // Not LIKE: `%` and `_` in a name are letters like any other.
-        query.push(" AND instr(lower(name), lower(").push_bind(name).push(")) > 0");
+        query
+            .push(" AND instr(lower(name), lower(")
+            .push_bind(name)
+            .push(")) > 0");
     }
 }
 
@@ -301,13 +361,18 @@ async fn device_to_write(
             .map_err(store_error)?;
     let device = Device::try_from(row.ok_or(WriteDeviceError::UnknownDevice)?)?;
     if version.is_some_and(|version| version != device.version) {
-        return Err(WriteDeviceError::VersionMismatch { current: device.version });
+        return Err(WriteDeviceError::VersionMismatch {
+            current: device.version,
+        });
     }
     Ok(device)
 }
 
 /// What the actor of another `DevEUI` stored.
-async fn forget_what_was_heard(transaction: &mut Transaction<'_, Db>, id: DeviceId) -> Result<(), sqlx::Error> {
+async fn forget_what_was_heard(
+    transaction: &mut Transaction<'_, Db>,
+    id: DeviceId,
+) -> Result<(), sqlx::Error> {
     let state = sqlx::query("DELETE FROM device_state WHERE device_id = ?1");
     execute(transaction, state.bind(id.as_uuid())).await?;
     let copies = sqlx::query(
@@ -334,7 +399,10 @@ fn write_error(error: sqlx::Error) -> WriteDeviceError {
         return WriteDeviceError::DevEuiTaken;
     }
     // A device refers to nothing but its tenant.
-    if error.as_database_error().is_some_and(|refusal| refusal.is_foreign_key_violation()) {
+    if error
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
+    {
         return WriteDeviceError::UnknownTenant;
     }
     store_error(error).into()

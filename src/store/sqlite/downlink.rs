@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::{Sqlite, corrupt, count, millis, parse_dev_eui, push_scope, store_error, tenant_of};
 use crate::store::{
-    Cursor, DownlinkFilter, DownlinkOutcomes, DownlinkWithTimeline, OutcomeFilter, Page, PageRequest, Scope,
-    StoredDownlink,
+    Cursor, DownlinkFilter, DownlinkOutcomes, DownlinkWithTimeline, OutcomeFilter, Page,
+    PageRequest, Scope, StoredDownlink,
 };
 
 #[derive(FromRow)]
@@ -29,7 +29,7 @@ impl TryFrom<DownlinkRow> for StoredDownlink {
     fn try_from(row: DownlinkRow) -> Result<Self, StoreError> {
         Ok(Self {
             downlink: serde_json::from_str(&row.body)
-                .map_err(|error| corrupt("downlink", "body", row.id, error))?,
+                .map_err(|error| corrupt("downlink", "body", &row.id, error))?,
             device_id: DeviceId::from_uuid(row.device_id),
             tenant_id: TenantId::from_uuid(row.tenant_id),
             dev_eui: parse_dev_eui(&row.dev_eui, "downlink", row.id)?,
@@ -64,21 +64,26 @@ impl Sqlite {
         .await
         .map_err(store_error)?;
         let Some(row) = row else { return Ok(None) };
-        let steps: Vec<(i64, String)> =
-            sqlx::query_as("SELECT seq, body FROM downlink_step WHERE downlink_id = ?1 ORDER BY seq")
-                .bind(id.as_uuid())
-                .fetch_all(&mut *transaction)
-                .await
-                .map_err(store_error)?;
+        let steps: Vec<(i64, String)> = sqlx::query_as(
+            "SELECT seq, body FROM downlink_step WHERE downlink_id = ?1 ORDER BY seq",
+        )
+        .bind(id.as_uuid())
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(store_error)?;
         transaction.rollback().await.map_err(store_error)?;
         let timeline = steps
             .into_iter()
             .map(|(seq, body)| {
-                serde_json::from_str::<TimelineEntry>(&body)
-                    .map_err(|error| corrupt("downlink_step", "body", format!("{id}/{seq}"), error))
+                serde_json::from_str::<TimelineEntry>(&body).map_err(|error| {
+                    corrupt("downlink_step", "body", &format!("{id}/{seq}"), error)
+                })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Some(DownlinkWithTimeline { stored: row.try_into()?, timeline }))
+        Ok(Some(DownlinkWithTimeline {
+            stored: row.try_into()?,
+            timeline,
+        }))
     }
 
     pub(in crate::store) async fn list_downlinks(
@@ -87,8 +92,9 @@ impl Sqlite {
         filter: DownlinkFilter,
         page: PageRequest,
     ) -> Result<Page<StoredDownlink>, StoreError> {
-        let mut query =
-            QueryBuilder::new("SELECT id, device_id, tenant_id, dev_eui, body FROM downlink WHERE true");
+        let mut query = QueryBuilder::new(
+            "SELECT id, device_id, tenant_id, dev_eui, body FROM downlink WHERE true",
+        );
         push_scope(&mut query, scope);
         if let Some(dev_eui) = filter.dev_eui {
             query.push(" AND dev_eui = ").push_bind(dev_eui.to_string());
@@ -100,16 +106,28 @@ impl Sqlite {
             query.push(" AND created_at >= ").push_bind(millis(from));
         }
         if let Some(Cursor { at, id }) = page.after {
-            query.push(" AND (created_at, id) < (").push_bind(millis(at));
+            query
+                .push(" AND (created_at, id) < (")
+                .push_bind(millis(at));
             query.push(", ").push_bind(id).push(")");
         }
-        query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(page.rows());
-        let rows: Vec<DownlinkRow> =
-            query.build_query_as().fetch_all(&self.readers).await.map_err(store_error)?;
-        let downlinks = rows.into_iter().map(StoredDownlink::try_from).collect::<Result<_, _>>()?;
-        Ok(Page::of(downlinks, page, |stored: &StoredDownlink| Cursor {
-            at: stored.downlink.accepted_at,
-            id: stored.downlink.id.as_uuid(),
+        query
+            .push(" ORDER BY created_at DESC, id DESC LIMIT ")
+            .push_bind(page.rows());
+        let rows: Vec<DownlinkRow> = query
+            .build_query_as()
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        let downlinks = rows
+            .into_iter()
+            .map(StoredDownlink::try_from)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::of(downlinks, page, |stored: &StoredDownlink| {
+            Cursor {
+                at: stored.downlink.accepted_at,
+                id: stored.downlink.id.as_uuid(),
+            }
         }))
     }
 
@@ -125,18 +143,29 @@ impl Sqlite {
         );
         push_period(&mut query, scope, filter);
         query.push(" GROUP BY state, reason");
-        let groups: Vec<GroupRow> =
-            query.build_query_as().fetch_all(&mut *transaction).await.map_err(store_error)?;
+        let groups: Vec<GroupRow> = query
+            .build_query_as()
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error)?;
         let mut outcomes = tally(groups)?;
         let verified = outcomes.count(DownlinkState::Verified);
-        for (percent, place) in
-            [(50, &mut outcomes.time_to_verify_p50), (95, &mut outcomes.time_to_verify_p95)]
-        {
-            let Some(rank) = nearest_rank(verified, percent) else { break };
-            let mut query = QueryBuilder::new("SELECT finished_at - created_at FROM downlink WHERE ");
+        for (percent, place) in [
+            (50, &mut outcomes.time_to_verify_p50),
+            (95, &mut outcomes.time_to_verify_p95),
+        ] {
+            let Some(rank) = nearest_rank(verified, percent) else {
+                break;
+            };
+            let mut query =
+                QueryBuilder::new("SELECT finished_at - created_at FROM downlink WHERE ");
             push_period(&mut query, scope, filter);
-            query.push(" AND state = ").push_bind(DownlinkState::Verified.name());
-            query.push(" AND finished_at IS NOT NULL ORDER BY 1 LIMIT 1 OFFSET ").push_bind(rank);
+            query
+                .push(" AND state = ")
+                .push_bind(DownlinkState::Verified.name());
+            query
+                .push(" AND finished_at IS NOT NULL ORDER BY 1 LIMIT 1 OFFSET ")
+                .push_bind(rank);
             let took: Option<i64> = query
                 .build_query_scalar()
                 .fetch_optional(&mut *transaction)
@@ -151,7 +180,9 @@ impl Sqlite {
 
 fn push_period(query: &mut QueryBuilder<Db>, scope: Scope, filter: OutcomeFilter) {
     query.push("created_at >= ").push_bind(millis(filter.from));
-    query.push(" AND created_at < ").push_bind(millis(filter.to));
+    query
+        .push(" AND created_at < ")
+        .push_bind(millis(filter.to));
     push_scope(query, scope);
     if let Some(dev_eui) = filter.dev_eui {
         query.push(" AND dev_eui = ").push_bind(dev_eui.to_string());
@@ -173,8 +204,13 @@ fn tally(groups: Vec<GroupRow>) -> Result<DownlinkOutcomes, StoreError> {
             add(&mut outcomes.by_reason, reason, downlinks);
         }
     }
-    outcomes.by_reason.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    #[expect(clippy::cast_precision_loss, reason = "an average of counts far below 2^52")]
+    outcomes
+        .by_reason
+        .sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "an average of counts far below 2^52"
+    )]
     if tried > 0 {
         outcomes.attempts_avg = Some(attempts as f64 / tried as f64);
     }

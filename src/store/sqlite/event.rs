@@ -24,7 +24,7 @@ impl TryFrom<EventRow> for DeviceEvent {
 
     fn try_from(row: EventRow) -> Result<Self, StoreError> {
         let body = RawValue::from_string(row.body)
-            .map_err(|error| corrupt("device_event", "body", row.id, error))?;
+            .map_err(|error| corrupt("device_event", "body", &row.id, error))?;
         Ok(Self {
             id: row.id,
             device_id: DeviceId::from_uuid(row.device_id),
@@ -42,22 +42,37 @@ impl Sqlite {
         device_id: DeviceId,
         page: PageRequest,
     ) -> Result<Page<DeviceEvent>, StoreError> {
-        let mut query =
-            QueryBuilder::new("SELECT id, device_id, at, kind, body FROM device_event WHERE device_id = ");
+        let mut query = QueryBuilder::new(
+            "SELECT id, device_id, at, kind, body FROM device_event WHERE device_id = ",
+        );
         query.push_bind(device_id.as_uuid());
         push_scope(&mut query, scope);
         // The ids begin with the time, so they alone are the order.
         if let Some(Cursor { id, .. }) = page.after {
             query.push(" AND id < ").push_bind(id);
         }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(page.rows());
-        let rows: Vec<EventRow> =
-            query.build_query_as().fetch_all(&self.readers).await.map_err(store_error)?;
-        let events = rows.into_iter().map(DeviceEvent::try_from).collect::<Result<_, _>>()?;
-        Ok(Page::of(events, page, |event| Cursor { at: event.at, id: event.id }))
+        query
+            .push(" ORDER BY id DESC LIMIT ")
+            .push_bind(page.rows());
+        let rows: Vec<EventRow> = query
+            .build_query_as()
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        let events = rows
+            .into_iter()
+            .map(DeviceEvent::try_from)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::of(events, page, |event| Cursor {
+            at: event.at,
+            id: event.id,
+        }))
     }
 
-    pub(in crate::store) async fn delete_device_events_before(&self, before: Timestamp) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn delete_device_events_before(
+        &self,
+        before: Timestamp,
+    ) -> Result<u64, StoreError> {
         let deleted = sqlx::query(
             "DELETE FROM device_event WHERE id IN (SELECT id FROM device_event WHERE id < ?1 ORDER BY id LIMIT ?2)",
         )

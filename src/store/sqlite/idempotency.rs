@@ -31,13 +31,16 @@ impl ReservationRow {
             });
         };
         let status = u16::try_from(status)
-            .map_err(|error| corrupt("idempotency", "status", self.resource_id, error))?;
+            .map_err(|error| corrupt("idempotency", "status", &self.resource_id, error))?;
         Ok(Reservation::Answered(IdempotentAnswer { status, body }))
     }
 }
 
 impl Sqlite {
-    pub(in crate::store) async fn reserve(&self, new: &NewReservation) -> Result<Reservation, StoreError> {
+    pub(in crate::store) async fn reserve(
+        &self,
+        new: &NewReservation,
+    ) -> Result<Reservation, StoreError> {
         let mut transaction = self.begin().await?;
         let earlier = find(&mut *transaction, &new.key).await?;
         if let Some(earlier) = earlier {
@@ -101,7 +104,10 @@ impl Sqlite {
         Ok(())
     }
 
-    pub(in crate::store) async fn delete_reservations_before(&self, before: Timestamp) -> Result<u64, StoreError> {
+    pub(in crate::store) async fn delete_reservations_before(
+        &self,
+        before: Timestamp,
+    ) -> Result<u64, StoreError> {
         let deleted = sqlx::query(
             "DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency WHERE created_at < ?1 LIMIT ?2)",
         )

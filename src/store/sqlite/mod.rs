@@ -7,6 +7,8 @@ mod downlink;
 mod event;
 mod idempotency;
 mod tenant;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -45,25 +47,37 @@ pub(super) struct Sqlite {
 impl Sqlite {
     /// Opens or makes the file, and migrates it before anything reads it.
     pub(super) async fn open(url: &str) -> Result<Self, OpenStoreError> {
-        let path = url.strip_prefix("sqlite://").filter(|path| !path.is_empty());
+        let path = url
+            .strip_prefix("sqlite://")
+            .filter(|path| !path.is_empty());
         let path = path.ok_or(OpenStoreError::Url)?;
         // A pool of in-memory databases would be several databases.
         if path.starts_with(':') {
             return Err(OpenStoreError::Url);
         }
         let options = options(Path::new(path));
-        let writer = pool(1).connect_with(options.clone().create_if_missing(true)).await;
+        let writer = pool(1)
+            .connect_with(options.clone().create_if_missing(true))
+            .await;
         let writer = writer.map_err(store_error)?;
         MIGRATIONS.run(&writer).await.map_err(migrate_error)?;
         // The writer has made the file; a reader that could write by mistake is refused by the database itself.
-        let readers = pool(READERS_MAX).connect_with(options.pragma("query_only", "ON")).await;
-        let store = Self { writer, readers: readers.map_err(store_error)? };
+        let readers = pool(READERS_MAX)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await;
+        let store = Self {
+            writer,
+            readers: readers.map_err(store_error)?,
+        };
         store.ensure_default_tenant().await?;
         Ok(store)
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.readers).await.map_err(store_error)?;
+        sqlx::query("SELECT 1")
+            .execute(&self.readers)
+            .await
+            .map_err(store_error)?;
         // Takes the write lock and gives it back: another process that holds it, or a read-only file, shows here.
         self.begin().await?.rollback().await.map_err(store_error)
     }
@@ -75,7 +89,10 @@ impl Sqlite {
 
     /// Begins as a writer: a transaction that began as a reader may find the lock taken when it wants to write.
     async fn begin(&self) -> Result<Transaction<'static, Db>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)
+        self.writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(store_error)
     }
 }
 
@@ -98,13 +115,20 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
 }
 
 fn migrate_error(error: MigrateError) -> OpenStoreError {
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-    match error {
-        MigrateError::VersionMissing(found) if found > known => OpenStoreError::SchemaNewer { found, known },
-        MigrateError::Execute(error) => OpenStoreError::Store(store_error(error)),
-        // The rest is foreign, and all of it means the same to whoever starts the server.
-        other => OpenStoreError::Migrate(Box::new(other)),
+    let known = MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0);
+    if let MigrateError::VersionMissing(found) = error
+        && found > known
+    {
+        return OpenStoreError::SchemaNewer { found, known };
     }
+    if let MigrateError::Execute(error) = error {
+        return OpenStoreError::Store(store_error(error));
+    }
+    OpenStoreError::Migrate(Box::new(error))
 }
 
 /// Primary result codes (`sqlite3.h`) of what passes by itself or by the operator's hand, with the same request.
@@ -122,41 +146,52 @@ const PASSING: [i32; 9] = [
 
 /// Tells what may succeed later from what never will.
 fn store_error(error: sqlx::Error) -> StoreError {
-    let passes = match &error {
-        sqlx::Error::Database(refusal) => refusal
-            .code()
-            .and_then(|code| i32::from_str(&code).ok())
-            // The low byte is the primary code; the rest only refines it.
-            .is_some_and(|code| PASSING.contains(&(code & 0xff))),
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::BeginFailed => true,
-        _ => false,
+    let passes = if let Some(refusal) = error.as_database_error() {
+        let code = refusal.code().and_then(|code| i32::from_str(&code).ok());
+        // The low byte is the primary code; the rest only refines it.
+        code.is_some_and(|code| PASSING.contains(&(code & 0xff)))
+    } else {
+        matches!(
+            error,
+            sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::BeginFailed
+        )
     };
-    if passes { StoreError::Unavailable(Box::new(error)) } else { StoreError::Rejected(Box::new(error)) }
+    if passes {
+        StoreError::Unavailable(Box::new(error))
+    } else {
+        StoreError::Rejected(Box::new(error))
+    }
 }
 
 /// Whether a statement broke the uniqueness of a column. `SQLite` names the column there, not the constraint.
 fn is_duplicate(error: &sqlx::Error, column: &str) -> bool {
-    error.as_database_error().is_some_and(|refusal| {
-        refusal.is_unique_violation() && refusal.message().ends_with(column)
-    })
+    error
+        .as_database_error()
+        .is_some_and(|refusal| refusal.is_unique_violation() && refusal.message().ends_with(column))
 }
 
 /// A column that breaks our rules.
 fn corrupt(
     table: &'static str,
     column: &'static str,
-    key: impl ToString,
+    key: &dyn std::fmt::Display,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> StoreError {
-    StoreError::Corrupt { table, column, key: key.to_string(), source: source.into() }
+    StoreError::Corrupt {
+        table,
+        column,
+        key: key.to_string(),
+        source: source.into(),
+    }
 }
 
 fn parse_dev_eui(text: &str, table: &'static str, key: Uuid) -> Result<DevEui, StoreError> {
-    text.parse().map_err(|error: downbeat_core::id::ParseEuiError| corrupt(table, "dev_eui", key, error))
+    text.parse()
+        .map_err(|error: downbeat_core::id::ParseEuiError| corrupt(table, "dev_eui", &key, error))
 }
 
 /// The scope as a value to compare a tenant's column with; `NULL` compares with none.

@@ -41,7 +41,10 @@ impl Sqlite {
         Ok(())
     }
 
-    pub(in crate::store) async fn create_tenant(&self, tenant: &Tenant) -> Result<(), CreateTenantError> {
+    pub(in crate::store) async fn create_tenant(
+        &self,
+        tenant: &Tenant,
+    ) -> Result<(), CreateTenantError> {
         let inserted = sqlx::query("INSERT INTO tenant (id, name, created_at) VALUES (?1, ?2, ?3)")
             .bind(tenant.id.as_uuid())
             .bind(&tenant.name)
@@ -55,15 +58,20 @@ impl Sqlite {
         }
     }
 
-    pub(in crate::store) async fn tenant(&self, scope: Scope, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+    pub(in crate::store) async fn tenant(
+        &self,
+        scope: Scope,
+        id: TenantId,
+    ) -> Result<Option<Tenant>, StoreError> {
         if !scope.contains(id) {
             return Ok(None);
         }
-        let row: Option<TenantRow> = sqlx::query_as("SELECT id, name, created_at FROM tenant WHERE id = ?1")
-            .bind(id.as_uuid())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(store_error)?;
+        let row: Option<TenantRow> =
+            sqlx::query_as("SELECT id, name, created_at FROM tenant WHERE id = ?1")
+                .bind(id.as_uuid())
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(store_error)?;
         Ok(row.map(Tenant::from))
     }
 
@@ -94,13 +102,23 @@ impl Sqlite {
         );
         push_scope(&mut query, scope);
         if let Some(Cursor { at, id }) = page.after {
-            query.push(" AND (created_at, id) > (").push_bind(millis(at));
+            query
+                .push(" AND (created_at, id) > (")
+                .push_bind(millis(at));
             query.push(", ").push_bind(id).push(")");
         }
-        query.push(" ORDER BY created_at, id LIMIT ").push_bind(page.rows());
-        let rows: Vec<TenantRow> =
-            query.build_query_as().fetch_all(&self.readers).await.map_err(store_error)?;
+        query
+            .push(" ORDER BY created_at, id LIMIT ")
+            .push_bind(page.rows());
+        let rows: Vec<TenantRow> = query
+            .build_query_as()
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
         let tenants = rows.into_iter().map(Tenant::from).collect();
-        Ok(Page::of(tenants, page, |tenant| Cursor { at: tenant.created_at, id: tenant.id.as_uuid() }))
+        Ok(Page::of(tenants, page, |tenant| Cursor {
+            at: tenant.created_at,
+            id: tenant.id.as_uuid(),
+        }))
     }
 }

@@ -1,0 +1,96 @@
+//! Devices' events.
+
+use downbeat_actors::port::HistoryEntry;
+
+use super::*;
+
+pub(in crate::store) async fn events_are_listed_newest_first_and_stored_once(store: &Store) {
+    let tenant = default_tenant(store).await;
+    let stranger = Scope::Tenant(new_tenant(store, "acme").await);
+    let device = register(store, tenant, 1).await;
+    let other = register(store, tenant, 2).await;
+    // Two different ones in one instant, one twice, and one of another device.
+    let said = [
+        (3, "up", "{\"n\":3}"),
+        (1, "join", "{}"),
+        (2, "up", "{\"n\":1}"),
+        (2, "up", "{\"n\":2}"),
+        (1, "join", "{}"),
+    ];
+    let batch: Vec<_> = said
+        .iter()
+        .map(|&(second, kind, body)| event(&device, second, kind, body))
+        .collect();
+    store.commit(&batch).await.unwrap();
+    store
+        .commit(&[event(&other, 1, "join", "{}")])
+        .await
+        .unwrap();
+
+    let mut seen = Vec::new();
+    let mut page = PageRequest::first(3);
+    loop {
+        let events = store
+            .list_device_events(Scope::Tenant(tenant), device.id, page)
+            .await
+            .unwrap();
+        seen.extend(
+            events
+                .items
+                .iter()
+                .map(|event| (event.at, event.kind.clone())),
+        );
+        let Some(next) = events.next else { break };
+        page.after = Some(next);
+    }
+    let kinds = [(3, "up"), (2, "up"), (2, "up"), (1, "join")];
+    assert_eq!(
+        seen,
+        kinds.map(|(second, kind)| (at(second), kind.to_owned()))
+    );
+    let events = store
+        .list_device_events(stranger, device.id, PageRequest::default())
+        .await
+        .unwrap();
+    assert!(events.items.is_empty());
+    let first = store
+        .list_device_events(Scope::Platform, device.id, PageRequest::first(1))
+        .await
+        .unwrap();
+    assert_eq!(first.items[0].body.get(), "{\"n\":3}");
+    assert_eq!(first.items[0].device_id, device.id);
+}
+
+pub(in crate::store) async fn old_events_are_deleted_in_batches(store: &Store) {
+    let device = register(store, default_tenant(store).await, 1).await;
+    let batch: Vec<_> = (0..700)
+        .map(|second| event(&device, second, "up", "{}"))
+        .collect();
+    store.commit(&batch).await.unwrap();
+    assert_eq!(
+        store.delete_device_events_before(at(600)).await.unwrap(),
+        500
+    );
+    assert_eq!(
+        store.delete_device_events_before(at(600)).await.unwrap(),
+        100
+    );
+    assert_eq!(store.delete_device_events_before(at(600)).await.unwrap(), 0);
+    let page = PageRequest::first(PAGE_MAX);
+    let left = store
+        .list_device_events(Scope::Platform, device.id, page)
+        .await
+        .unwrap();
+    assert_eq!((left.items.len(), left.items[99].at), (100, at(600)));
+}
+
+fn event(device: &Device, second: i64, kind: &'static str, body: &str) -> DeviceChange {
+    DeviceChange {
+        history: Some(HistoryEntry {
+            at: at(second),
+            kind,
+            body: body.to_owned(),
+        }),
+        ..change(device, "{}", at(second))
+    }
+}

@@ -1,0 +1,362 @@
+//! Tenants and devices.
+
+use downbeat_core::id::JoinEui;
+use downbeat_core::light::{Color, LightState};
+
+use super::*;
+
+pub(in crate::store) async fn a_first_start_makes_the_default_tenant(store: &Store) {
+    let tenants = store
+        .list_tenants(Scope::Platform, PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(tenants.items.len(), 1);
+    assert_eq!(tenants.items[0].name, "default");
+    store.ping().await.unwrap();
+}
+
+pub(in crate::store) async fn tenants_have_unique_names_and_see_only_themselves(store: &Store) {
+    let acme = new_tenant(store, "acme").await;
+    let again = Tenant {
+        id: TenantId::from_uuid(Uuid::now_v7()),
+        name: "acme".to_owned(),
+        created_at: at(1),
+    };
+    assert!(matches!(
+        store.create_tenant(&again).await,
+        Err(CreateTenantError::NameTaken)
+    ));
+
+    let other = default_tenant(store).await;
+    let scope = Scope::Tenant(acme);
+    assert_eq!(
+        store.tenant(scope, acme).await.unwrap().unwrap().name,
+        "acme"
+    );
+    assert_eq!(store.tenant(scope, other).await.unwrap(), None);
+    assert_eq!(store.tenant_by_name(scope, "default").await.unwrap(), None);
+    assert_eq!(store.tenant_by_name(scope, "ACME").await.unwrap(), None);
+    let seen = store
+        .list_tenants(scope, PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        seen.items
+            .iter()
+            .map(|tenant| tenant.id)
+            .collect::<Vec<_>>(),
+        [acme]
+    );
+
+    let first = store
+        .list_tenants(Scope::Platform, PageRequest::first(1))
+        .await
+        .unwrap();
+    let second = PageRequest {
+        limit: 1,
+        after: first.next,
+    };
+    let second = store.list_tenants(Scope::Platform, second).await.unwrap();
+    assert_ne!(first.items, second.items);
+    assert_eq!(second.next, None);
+}
+
+pub(in crate::store) async fn a_device_is_kept_as_registered(store: &Store) {
+    let tenant = default_tenant(store).await;
+    let mut new = lamp(tenant, 1);
+    new.fields.description = "by the window, \"left\" – 'ö' \u{1F4A1}".to_owned();
+    new.fields.tags = BTreeMap::from([("floor".to_owned(), "3".to_owned())]);
+    new.fields.codec = CodecKind::Generic;
+    new.fields.chirpstack_app_id = Some("5aab1bd1-d2c2-4d38-8b53-e4e4fbbcb1f9".to_owned());
+    new.fields.device_profile_id = Some("abc-123".to_owned());
+    new.fields.join_eui = Some(JoinEui::from_u64(u64::MAX));
+    let created = store
+        .create_device(Scope::Tenant(tenant), &new)
+        .await
+        .unwrap();
+    assert_eq!(created.fields, new.fields);
+    assert_eq!(
+        (created.id, created.tenant_id, created.version),
+        (new.id, tenant, 1)
+    );
+    assert_eq!((created.created_at, created.updated_at), (at(1), at(1)));
+    assert_eq!(
+        (created.last_seen, created.desired, created.reported),
+        (None, None, None)
+    );
+    assert_eq!(
+        store.device(Scope::Platform, new.id).await.unwrap(),
+        Some(created.clone())
+    );
+    assert_eq!(
+        store
+            .device_by_dev_eui(Scope::Tenant(tenant), eui(1))
+            .await
+            .unwrap(),
+        Some(created)
+    );
+    assert_eq!(
+        store
+            .device_by_dev_eui(Scope::Platform, eui(2))
+            .await
+            .unwrap(),
+        None
+    );
+
+    let loaded = store.load(eui(1)).await.unwrap().unwrap();
+    assert_eq!(
+        (loaded.device_id, loaded.tenant_id, loaded.codec),
+        (new.id, tenant, CodecKind::Generic)
+    );
+    assert_eq!(loaded.state, None);
+    assert_eq!(store.load(eui(2)).await.unwrap(), None);
+}
+
+pub(in crate::store) async fn a_dev_eui_is_registered_once_over_all_tenants(store: &Store) {
+    let tenant = default_tenant(store).await;
+    let acme = new_tenant(store, "acme").await;
+    register(store, tenant, 1).await;
+    let twice = store
+        .create_device(Scope::Tenant(acme), &lamp(acme, 1))
+        .await;
+    assert!(
+        matches!(twice, Err(WriteDeviceError::DevEuiTaken)),
+        "{twice:?}"
+    );
+    let other = register(store, acme, 2).await;
+    let fields = DeviceFields {
+        dev_eui: Some(eui(1)),
+        ..other.fields
+    };
+    let moved = store
+        .update_device(Scope::Platform, other.id, &fields, None, at(9))
+        .await;
+    assert!(
+        matches!(moved, Err(WriteDeviceError::DevEuiTaken)),
+        "{moved:?}"
+    );
+    // Any number of devices have none.
+    for number in 3..5 {
+        let mut new = lamp(tenant, number);
+        new.fields.dev_eui = None;
+        store.create_device(Scope::Platform, &new).await.unwrap();
+    }
+    let nowhere = TenantId::from_uuid(Uuid::now_v7());
+    let lost = store
+        .create_device(Scope::Platform, &lamp(nowhere, 6))
+        .await;
+    assert!(
+        matches!(lost, Err(WriteDeviceError::UnknownTenant)),
+        "{lost:?}"
+    );
+}
+
+pub(in crate::store) async fn another_tenants_device_does_not_exist(store: &Store) {
+    let tenant = default_tenant(store).await;
+    let stranger = Scope::Tenant(new_tenant(store, "acme").await);
+    let device = register(store, tenant, 1).await;
+    assert_eq!(store.device(stranger, device.id).await.unwrap(), None);
+    assert_eq!(
+        store.device_by_dev_eui(stranger, eui(1)).await.unwrap(),
+        None
+    );
+    let created = store.create_device(stranger, &lamp(tenant, 2)).await;
+    assert!(
+        matches!(created, Err(WriteDeviceError::UnknownTenant)),
+        "{created:?}"
+    );
+    let updated = store
+        .update_device(stranger, device.id, &device.fields, None, at(9))
+        .await;
+    assert!(
+        matches!(updated, Err(WriteDeviceError::UnknownDevice)),
+        "{updated:?}"
+    );
+    let deleted = store.delete_device(stranger, device.id, None).await;
+    assert!(
+        matches!(deleted, Err(WriteDeviceError::UnknownDevice)),
+        "{deleted:?}"
+    );
+    let seen = store
+        .list_devices(stranger, &DeviceFilter::default(), PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(seen.items, []);
+    assert_eq!(
+        store
+            .count_devices(stranger, &DeviceFilter::default())
+            .await
+            .unwrap(),
+        0
+    );
+}
+
+pub(in crate::store) async fn a_change_needs_the_current_version(store: &Store) {
+    let tenant = default_tenant(store).await;
+    let device = register(store, tenant, 1).await;
+    let mut fields = device.fields.clone();
+    "Desk 7".clone_into(&mut fields.name);
+    let scope = Scope::Tenant(tenant);
+    let changed = store
+        .update_device(scope, device.id, &fields, Some(1), at(9))
+        .await
+        .unwrap();
+    assert_eq!(
+        (changed.version, changed.created_at, changed.updated_at),
+        (2, at(1), at(9))
+    );
+    assert_eq!(changed.fields, fields);
+    let stale = store
+        .update_device(scope, device.id, &device.fields, Some(1), at(10))
+        .await;
+    assert!(
+        matches!(stale, Err(WriteDeviceError::VersionMismatch { current: 2 })),
+        "{stale:?}"
+    );
+    let stale = store.delete_device(scope, device.id, Some(1)).await;
+    assert!(
+        matches!(stale, Err(WriteDeviceError::VersionMismatch { current: 2 })),
+        "{stale:?}"
+    );
+    // What the actor stores is no change by a user.
+    store
+        .commit(&[change(&changed, "{}", at(11))])
+        .await
+        .unwrap();
+    assert_eq!(
+        store
+            .device(scope, device.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .version,
+        2
+    );
+    assert_eq!(
+        store
+            .update_device(scope, device.id, &fields, None, at(12))
+            .await
+            .unwrap()
+            .version,
+        3
+    );
+}
+
+pub(in crate::store) async fn another_dev_eui_forgets_what_the_old_one_said(store: &Store) {
+    let device = register(store, default_tenant(store).await, 1).await;
+    let red = LightState::steady(Color::rgb(255, 0, 0));
+    let spoke = DeviceChange {
+        last_seen: Some(at(5)),
+        desired: Some(red),
+        reported: Some((red, at(5))),
+        unfinished: true,
+        ..change(&device, "{\"old\":1}", at(5))
+    };
+    store.commit(std::slice::from_ref(&spoke)).await.unwrap();
+    let fields = DeviceFields {
+        dev_eui: Some(eui(2)),
+        ..device.fields.clone()
+    };
+    let moved = store
+        .update_device(Scope::Platform, device.id, &fields, None, at(9))
+        .await
+        .unwrap();
+    assert_eq!(
+        (moved.last_seen, moved.desired, moved.reported),
+        (None, None, None)
+    );
+    // The old one's actor writes once more.
+    store.commit(&[spoke]).await.unwrap();
+    let loaded = store.load(eui(2)).await.unwrap().unwrap();
+    assert_eq!((loaded.device_id, loaded.state), (device.id, None));
+    assert_eq!(store.load(eui(1)).await.unwrap(), None);
+    assert_eq!(store.unfinished().await.unwrap(), []);
+}
+
+pub(in crate::store) async fn a_deleted_device_is_gone_and_its_dev_eui_free(store: &Store) {
+    let tenant = default_tenant(store).await;
+    let device = register(store, tenant, 1).await;
+    store
+        .commit(&[change(&device, "{\"old\":1}", at(5))])
+        .await
+        .unwrap();
+    let deleted = store
+        .delete_device(Scope::Tenant(tenant), device.id, Some(1))
+        .await
+        .unwrap();
+    assert_eq!(deleted.id, device.id);
+    assert_eq!(
+        store.device(Scope::Platform, device.id).await.unwrap(),
+        None
+    );
+    assert_eq!(store.load(eui(1)).await.unwrap(), None);
+    let again = store.delete_device(Scope::Platform, device.id, None).await;
+    assert!(
+        matches!(again, Err(WriteDeviceError::UnknownDevice)),
+        "{again:?}"
+    );
+
+    let next = register(store, tenant, 1).await;
+    // The deleted one's actor writes once more.
+    store
+        .commit(&[change(&device, "{\"old\":2}", at(6))])
+        .await
+        .unwrap();
+    let loaded = store.load(eui(1)).await.unwrap().unwrap();
+    assert_eq!((loaded.device_id, loaded.state), (next.id, None));
+}
+
+pub(in crate::store) async fn devices_are_listed_in_pages_and_filtered(store: &Store) {
+    let tenant = default_tenant(store).await;
+    let acme = new_tenant(store, "acme").await;
+    // Registered in an order that is not that of time.
+    for number in [4, 2, 5, 1, 3] {
+        register(store, tenant, number).await;
+    }
+    register(store, acme, 40).await;
+    let scope = Scope::Tenant(tenant);
+    let mut names = Vec::new();
+    let mut page = PageRequest::first(2);
+    loop {
+        let devices = store
+            .list_devices(scope, &DeviceFilter::default(), page)
+            .await
+            .unwrap();
+        assert!(devices.items.len() <= 2);
+        names.extend(devices.items.into_iter().map(|device| device.fields.name));
+        let Some(next) = devices.next else { break };
+        page.after = Some(next.to_string().parse().unwrap());
+    }
+    assert_eq!(names, ["Lamp 1", "Lamp 2", "Lamp 3", "Lamp 4", "Lamp 5"]);
+
+    let count = async |scope, name: Option<&str>, dev_eui| {
+        let filter = DeviceFilter {
+            name: name.map(str::to_owned),
+            dev_eui,
+        };
+        let listed = store
+            .list_devices(scope, &filter, PageRequest::default())
+            .await
+            .unwrap()
+            .items
+            .len();
+        assert_eq!(
+            store.count_devices(scope, &filter).await.unwrap(),
+            listed as u64
+        );
+        listed
+    };
+    assert_eq!(count(Scope::Platform, None, None).await, 6);
+    assert_eq!(count(scope, Some("LAMP 4"), None).await, 1);
+    assert_eq!(count(Scope::Platform, Some("amp 4"), None).await, 2);
+    assert_eq!(count(scope, Some("%"), None).await, 0);
+    assert_eq!(count(scope, None, Some(eui(3))).await, 1);
+    assert_eq!(count(scope, None, Some(eui(40))).await, 0);
+    // A limit of none, or of too many, is brought into range.
+    for limit in [0, u32::MAX] {
+        let devices = store
+            .list_devices(scope, &DeviceFilter::default(), PageRequest::first(limit))
+            .await;
+        assert!(!devices.unwrap().items.is_empty());
+    }
+}
