@@ -64,6 +64,18 @@ impl Device {
                 .any(|flight| flight.light.or(proving.light_before) == report.light)
     }
 
+    /// An acknowledgement does not say of what: it may be another frame's, held back by the device's duty cycle.
+    pub(super) fn is_ack_ambiguous(&self, id: DownlinkId) -> bool {
+        self.others(id).any(|flight| flight.awaits_ack)
+    }
+
+    /// The device spoke: what it had to acknowledge, it has.
+    pub(super) fn end_acks(&mut self, now: Timestamp) {
+        for flight in &mut self.flights {
+            flight.awaits_ack &= !flight.is_counted(now);
+        }
+    }
+
     fn others(&self, id: DownlinkId) -> impl Iterator<Item = &Flight> {
         self.flights
             .iter()
@@ -82,8 +94,7 @@ impl Device {
     /// frame that could land only until long before it has landed or never will.
     pub(super) fn land_flights(&mut self, now: Timestamp, report: &Report) {
         let before = self.session.downlinks_received;
-        let counts = report.downlinks_received.is_some() || before.is_none();
-        if !counts || report.light.is_none() {
+        if report.downlinks_received.is_none() && before.is_some() {
             return;
         }
         let grew = matches!((report.downlinks_received, before), (Some(count), Some(before)) if count > before);
@@ -97,11 +108,16 @@ impl Device {
         self.flights.retain(|flight| {
             let has_landed = landed.is_some_and(|landed| index <= landed);
             index += 1;
-            let is_over = flight
-                .over_at
-                .is_some_and(|over_at| now >= over_at + DELIVERY);
-            Some(flight.attempt) == in_queue || !has_landed && !is_over
+            Some(flight.attempt) == in_queue || !has_landed && !flight.is_counted(now)
         });
         self.uncounted = false;
+    }
+}
+
+impl Flight {
+    /// Whether an uplink that arrives now was sent after the frame landed, if it did.
+    fn is_counted(&self, now: Timestamp) -> bool {
+        self.over_at
+            .is_some_and(|over_at| now >= over_at + DELIVERY)
     }
 }

@@ -351,7 +351,10 @@ impl Device {
             f_cnt_down: event.f_cnt_down,
         };
         let Some(active) = &self.active else {
-            if let Some(id) = id.filter(|_| event.acknowledged) {
+            if let Some(id) = id.filter(|_| event.acknowledged)
+                && let Some(unproven) = &self.unproven
+                && !self.is_ack_ambiguous(unproven.downlink.id)
+            {
                 self.prove_late(now, Some(id), Proof::LorawanAck, evidence(id), effects);
             }
             return;
@@ -362,7 +365,7 @@ impl Device {
         if active.downlink.proof != Proof::LorawanAck || id.is_some_and(|id| id != queue_item_id) {
             return;
         }
-        if event.acknowledged {
+        if event.acknowledged && !self.is_ack_ambiguous(active.downlink.id) {
             let late = self.is_ready();
             self.verify(now, evidence(queue_item_id), late, effects);
         } else {

@@ -232,6 +232,7 @@ impl Device {
             downlink_id: downlink.id,
             light: downlink.light,
             epoch: self.session.epoch,
+            awaits_ack: downlink.confirmed,
             over_at: None,
         };
         self.item = Some(Item {

@@ -77,6 +77,7 @@ impl Device {
             self.check_item_soon(now);
         }
         self.note_heard(now, uplink);
+        self.end_acks(now);
         if let Some(report) = report {
             self.on_report(now, uplink, report, effects);
         }

@@ -204,6 +204,8 @@ pub(super) struct Flight {
     pub(super) downlink_id: DownlinkId,
     pub(super) light: Option<LightState>,
     pub(super) epoch: u32,
+    /// The device may still acknowledge it.
+    pub(super) awaits_ack: bool,
     /// From when on it cannot land any more; unknown while it may be in ChirpStack's queue.
     pub(super) over_at: Option<Timestamp>,
 }
