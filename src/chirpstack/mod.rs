@@ -9,5 +9,7 @@
 mod client;
 mod convert;
 mod failure;
+#[cfg(test)]
+mod tests;
 
 pub use client::{ChirpStackClient, ChirpStackConfig, ConfigError};

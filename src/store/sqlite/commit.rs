@@ -169,32 +169,34 @@ impl<'a> Batch<'a> {
 
     async fn write(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         for rows in self.devices.chunks(ROWS_MAX) {
-            update_devices(rows)
-                .build()
-                .execute(&mut *connection)
-                .await?;
-            upsert_states(rows)
-                .build()
-                .execute(&mut *connection)
-                .await?;
+            execute(connection, update_devices(rows)).await?;
+            execute(connection, upsert_states(rows)).await?;
         }
         for rows in self.downlinks.chunks(ROWS_MAX) {
-            upsert_downlinks(rows)
-                .build()
-                .execute(&mut *connection)
-                .await?;
+            execute(connection, upsert_downlinks(rows)).await?;
         }
         for rows in self.steps.chunks(ROWS_MAX) {
-            insert_steps(rows).build().execute(&mut *connection).await?;
+            execute(connection, insert_steps(rows)).await?;
         }
         for rows in self.events.chunks(ROWS_MAX) {
-            insert_events(rows)
-                .build()
-                .execute(&mut *connection)
-                .await?;
+            execute(connection, insert_events(rows)).await?;
         }
         Ok(())
     }
+}
+
+/// Not kept prepared: each number of rows is a statement of its own, and keeping
+/// them saves no time that can be measured.
+async fn execute(
+    connection: &mut SqliteConnection,
+    mut query: QueryBuilder<Db>,
+) -> Result<(), sqlx::Error> {
+    query
+        .build()
+        .persistent(false)
+        .execute(connection)
+        .await
+        .map(drop)
 }
 
 impl<'a> DeviceRow<'a> {

@@ -21,7 +21,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{QueryBuilder, Sqlite as Db, Transaction};
+use sqlx::{ConnectOptions, QueryBuilder, Sqlite as Db, Transaction};
 use uuid::Uuid;
 
 use super::{OpenStoreError, Scope};
@@ -104,6 +104,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        // A batch's text is tens of kilobytes of placeholders.
+        .disable_statement_logging()
 }
 
 fn pool(connections_max: u32) -> SqlitePoolOptions {
