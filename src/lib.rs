@@ -1,1 +1,21 @@
-//! x
+//! Downbeat gets a command to a LoRaWAN device behind ChirpStack and proves that it arrived.
+//!
+//! This package is the outside: everything that touches a socket, a file or a database. What is decided stands in
+//! `downbeat_core`, who does it in `downbeat_actors`.
+//!
+//! - [`server`] connects, starts and stops everything; [`cli`] is how people run it; [`config`], [`telemetry`].
+//! - [`http`] the API and the live stream, [`webhook`] ChirpStack's events into our words, [`dashboard`] the page.
+//! - [`chirpstack`] the network server over gRPC. [`store`] the database.
+//! - [`secret_key`] API keys, [`retention`] what is deleted when.
+
+pub mod chirpstack;
+pub mod cli;
+pub mod config;
+pub mod dashboard;
+pub mod http;
+pub mod retention;
+pub mod secret_key;
+pub mod server;
+pub mod store;
+pub mod telemetry;
+pub mod webhook;

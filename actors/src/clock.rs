@@ -15,12 +15,17 @@ const TOLERATED_DRIFT_MS: i64 = 250;
 pub struct Clock {
     started: Instant,
     offset_ms: Arc<AtomicI64>,
+    /// A test's clock runs by tokio's alone.
+    follows_system: bool,
 }
 
 impl Clock {
     /// A clock set by the system's.
     pub fn system() -> Self {
-        Self::starting_at(system_now())
+        Self {
+            follows_system: true,
+            ..Self::starting_at(system_now())
+        }
     }
 
     /// A clock that starts at an instant of a test's choice.
@@ -28,6 +33,7 @@ impl Clock {
         Self {
             started: Instant::now(),
             offset_ms: Arc::new(AtomicI64::new(start.as_millis())),
+            follows_system: false,
         }
     }
 
@@ -49,7 +55,7 @@ impl Clock {
     /// Sets the clock by the system's again, after that was set. Gives the step in milliseconds, if there was one.
     pub fn resync(&self) -> Option<i64> {
         let step = system_now().as_millis() - self.now().as_millis();
-        if step.abs() < TOLERATED_DRIFT_MS {
+        if !self.follows_system || step.abs() < TOLERATED_DRIFT_MS {
             return None;
         }
         self.offset_ms.fetch_add(step, Ordering::Relaxed);

@@ -28,6 +28,9 @@ use crate::writer::{Write, WriterMessage};
 /// A device with nothing to do is let go after this long.
 const IDLE: Duration = Duration::from_mins(2);
 
+/// An actor that is on its way out answers for so long those who were told its address before.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Messages that may wait while the device is loaded.
 const BACKLOG_MAX: usize = 1024;
 
@@ -140,7 +143,7 @@ struct Pending {
 enum Reply {
     Submitted(
         oneshot::Sender<Result<Submission, AskError>>,
-        Submission,
+        Box<Submission>,
         mpsc::UnboundedSender<Record>,
     ),
     Cancelled(
@@ -180,9 +183,6 @@ impl Actor for DeviceActor {
         message: DeviceMessage,
         state: &mut DeviceState,
     ) -> Result<(), ActorProcessingErr> {
-        if message.is_admitted() {
-            state.shared.left_mailbox(state.dev_eui);
-        }
         match (&mut state.life, message) {
             (_, DeviceMessage::Loaded(loaded)) => state.on_loaded(&myself, *loaded),
             (Life::Loading(backlog), message) => {
@@ -190,8 +190,7 @@ impl Actor for DeviceActor {
                     backlog.push_back(message);
                 }
             }
-            (Life::Running(_), message) => state.on_message(&myself, message),
-            (Life::Ended(ending), message) => refuse(message, *ending),
+            (Life::Running(_) | Life::Ended(_), message) => state.on_message(&myself, message),
         }
         Ok(())
     }
@@ -228,12 +227,10 @@ impl DeviceState {
                 self.shared.restore_later(self.dev_eui);
             }
         }
+        // What a crash may have left undone, and whatever became due since.
+        self.step(myself, Event::Elapsed, None, None);
         for message in backlog {
-            match &self.life {
-                Life::Running(_) => self.on_message(myself, message),
-                Life::Ended(ending) => refuse(message, *ending),
-                Life::Loading(_) => {}
-            }
+            self.on_message(myself, message);
         }
     }
 
@@ -270,18 +267,31 @@ impl DeviceState {
 
     /// Leaves: from here on a new actor takes the messages, from what is stored.
     fn end(&mut self, myself: &ActorRef<DeviceMessage>, ending: Ending, reason: &str) {
+        tracing::debug!(device.dev_eui = %self.dev_eui, reason, "a device's actor ends");
         self.life = Life::Ended(ending);
         self.shared.leave(self.dev_eui, myself.get_id());
-        myself.stop(Some(reason.to_owned()));
+        // Those who hold its address already are still answered.
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(FAREWELL).await;
+            myself.stop(None);
+        });
     }
 
     fn on_message(&mut self, myself: &ActorRef<DeviceMessage>, message: DeviceMessage) {
+        if message.is_admitted() {
+            self.shared.left_mailbox(self.dev_eui);
+        }
+        if let Life::Ended(ending) = &self.life {
+            refuse(message, *ending);
+            return;
+        }
         match message {
             DeviceMessage::Submit {
                 scope,
                 order,
                 reply,
-            } => self.on_submit(myself, scope, order, reply),
+            } => self.on_submit(myself, scope, &order, reply),
             DeviceMessage::Cancel { scope, id, reply } => self.on_cancel(myself, scope, id, reply),
             DeviceMessage::Network {
                 scope,
@@ -316,12 +326,12 @@ impl DeviceState {
                 );
             }
             DeviceMessage::QueueRead(items) => {
-                self.step(myself, Event::QueueRead(items), None, None)
+                self.step(myself, Event::QueueRead(items), None, None);
             }
             DeviceMessage::QueueReadFailed => self.step(myself, Event::QueueReadFailed, None, None),
             DeviceMessage::GatewaysChanged => self.step(myself, Event::GatewaysChanged, None, None),
             DeviceMessage::ServicesRestarted => {
-                self.step(myself, Event::ServicesRestarted, None, None)
+                self.step(myself, Event::ServicesRestarted, None, None);
             }
             DeviceMessage::Committed { seq } => self.on_committed(seq),
             DeviceMessage::CommitFailed => self.reset(myself, "a commit failed"),
@@ -336,11 +346,11 @@ impl DeviceState {
         &mut self,
         myself: &ActorRef<DeviceMessage>,
         scope: Scope,
-        order: Order,
+        order: &Order,
         reply: oneshot::Sender<Result<Submission, AskError>>,
     ) {
         let now = self.shared.clock.now();
-        let request = match self.request(scope, &order, now) {
+        let request = match self.request(scope, order, now) {
             Ok(request) => request,
             Err(error) => {
                 let _ = reply.send(Err(error));
@@ -647,19 +657,18 @@ impl Running {
                     return None;
                 };
                 let (sender, updates) = mpsc::unbounded_channel();
-                Some(Reply::Submitted(
-                    reply,
-                    Submission {
+                {
+                    let submission = Box::new(Submission {
                         downlink: downlink.clone(),
                         updates,
-                    },
-                    sender,
-                ))
+                    });
+                    Some(Reply::Submitted(reply, submission, sender))
+                }
             }
             Asked::Cancel(id, reply) => {
                 let cancelled = records.iter().rev().find(|record| record.downlink.id == id);
                 let answer = cancelled.map_or(Cancellation::NotUnderWay, |record| {
-                    Cancellation::Cancelled(record.downlink.clone())
+                    Cancellation::Cancelled(Box::new(record.downlink.clone()))
                 });
                 Some(Reply::Cancelled(reply, answer))
             }
@@ -732,7 +741,7 @@ impl Running {
             // A caller that has gone away is no reason not to go on.
             Some(Reply::Submitted(reply, submission, sender)) => {
                 self.watchers.push((submission.downlink.id, sender));
-                let _ = reply.send(Ok(submission));
+                let _ = reply.send(Ok(*submission));
             }
             Some(Reply::Cancelled(reply, answer)) => {
                 let _ = reply.send(Ok(answer));

@@ -19,6 +19,8 @@ pub mod observe;
 pub mod order;
 pub mod port;
 pub mod system;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod writer;
 

@@ -37,7 +37,7 @@ pub struct Submission {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cancellation {
     /// It is cancelled. What is in the air cannot be called back.
-    Cancelled(Downlink),
+    Cancelled(Box<Downlink>),
     /// It is not under way: unknown, or over.
     NotUnderWay,
 }

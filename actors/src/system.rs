@@ -19,6 +19,7 @@ use downbeat_core::network::NetworkEvent;
 use downbeat_core::turn::TurnLimits;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use crate::chirpstack_pool::{ChirpstackPool, PoolArguments, PoolMessage};
 use crate::clock::Clock;
@@ -41,6 +42,9 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// Greatest such pause.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A device that went well for so long has failed for the first time when it fails again.
+const RESTART_FORGOTTEN: Duration = Duration::from_mins(2);
 
 /// How the actors are to work.
 #[derive(Debug, Clone, Default)]
@@ -271,6 +275,15 @@ impl System {
     #[cfg(test)]
     pub(crate) fn panic_device(&self, dev_eui: DevEui) {
         self.shared.deliver(dev_eui, DeviceMessage::Panic);
+    }
+
+    /// Ends the pool and the writer without warning.
+    #[cfg(test)]
+    pub(crate) fn kill_services(&self) {
+        let services = self.shared.services().expect("they are running");
+        services.pool.kill();
+        services.writer.kill();
+        services.monitor.kill();
     }
 }
 
@@ -560,8 +573,8 @@ enum ShardMessage {
 struct ShardState {
     shared: Arc<Shared>,
     children: HashMap<ActorId, DevEui>,
-    /// How often a device had to be created again since it last went well.
-    restarts: HashMap<DevEui, u32>,
+    /// How often a device had to be created again in a row, and when last.
+    restarts: HashMap<DevEui, (u32, Instant)>,
 }
 
 impl Actor for Shard {
@@ -608,7 +621,7 @@ impl Actor for Shard {
                 }
             }
             ShardMessage::Restore { dev_eui, pause } => {
-                state.restore_after(&myself, dev_eui, pause)
+                state.restore_after(&myself, dev_eui, pause);
             }
         }
         Ok(())
@@ -630,13 +643,9 @@ impl Actor for Shard {
                 state.shared.leave(dev_eui, cell.get_id());
                 state.restore_after(&myself, dev_eui, RESTART_PAUSE);
             }
-            SupervisionEvent::ActorTerminated(cell, _, reason) => {
+            SupervisionEvent::ActorTerminated(cell, _, _) => {
                 if let Some(dev_eui) = state.children.remove(&cell.get_id()) {
                     state.shared.leave(dev_eui, cell.get_id());
-                    // Without a reason it went because it had nothing to do.
-                    if reason.is_none() {
-                        state.restarts.remove(&dev_eui);
-                    }
                 }
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
@@ -671,11 +680,14 @@ impl ShardState {
 
     /// Creates the device again after a pause that doubles as long as it keeps failing.
     fn restore_after(&mut self, myself: &ActorRef<ShardMessage>, dev_eui: DevEui, pause: Duration) {
-        let restarts = self.restarts.entry(dev_eui).or_default();
+        let now = Instant::now();
+        self.restarts
+            .retain(|_, (_, last)| now - *last < RESTART_FORGOTTEN);
+        let (restarts, last) = self.restarts.entry(dev_eui).or_insert((0, now));
         let pause = pause
             .saturating_mul(1 << (*restarts).min(8))
             .min(RESTART_PAUSE_MAX);
-        *restarts += 1;
+        (*restarts, *last) = (*restarts + 1, now);
         let myself = myself.clone();
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;

@@ -114,7 +114,9 @@ async fn commit(store: &dyn DeviceStore, batch: Vec<Write>) {
             .for_each(|(device, seq)| committed(device, *seq)),
         Err(StoreError::Unavailable(error)) => {
             tracing::error!(%error, changes = changes.len(), "changes could not be stored: the database is unavailable");
-            tell.iter().for_each(|(device, _)| failed(device));
+            for (device, _) in &tell {
+                failed(device);
+            }
         }
         Err(error @ (StoreError::Rejected(_) | StoreError::Corrupt { .. })) => {
             tracing::warn!(%error, changes = changes.len(), "a batch was refused; storing its changes one by one");

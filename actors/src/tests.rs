@@ -1,0 +1,605 @@
+//! The actors together, with simulated ports and paused time: every second in these stories is exact and takes none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use downbeat_core::codec::{CodecKind, Command};
+use downbeat_core::device::{Downlink, DownlinkState, Policy, Reason, Record};
+use downbeat_core::gateway::{ListedGateway, ListedState};
+use downbeat_core::id::{
+    DevAddr, DevEui, DeviceId, FPort, GatewayId, QueueItemId, Scope, TenantId,
+};
+use downbeat_core::light::{Color, LightState};
+use downbeat_core::network::{NetworkEvent, QueueItem, Reception, Transmitted, Uplink};
+use downbeat_core::radio::{DeviceClass, Modulation};
+use downbeat_core::time::Timestamp;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::port::{
+    DeviceChange, DeviceStore, HistoryEntry, ListedDevice, NetworkServer, NetworkServerError,
+    NewQueueItem, StoreError, StoredDevice,
+};
+use crate::{AskError, Order, Submission, System, SystemConfig};
+
+const RED: LightState = LightState::steady(Color::rgb(255, 0, 0));
+const GATEWAY: GatewayId = GatewayId::from_u64(0x0016_c001_5033_0000);
+
+fn device(number: u64) -> DevEui {
+    DevEui::from_u64(0x2020_20ff_5033_0000 + number)
+}
+
+/// Keeps what is committed; can be taken away.
+#[derive(Default)]
+struct Kept {
+    states: Mutex<BTreeMap<DevEui, (Option<String>, bool)>>,
+    downlinks: Mutex<BTreeMap<Uuid, Downlink>>,
+    away: AtomicBool,
+    hangs: AtomicBool,
+}
+
+impl Kept {
+    fn with_devices(count: u64) -> Arc<Self> {
+        let kept = Self::default();
+        let states = (0..count)
+            .map(|number| (device(number), (None, false)))
+            .collect();
+        *kept.states.lock().unwrap() = states;
+        Arc::new(kept)
+    }
+
+    fn downlink(&self, id: Uuid) -> Downlink {
+        self.downlinks.lock().unwrap()[&id].clone()
+    }
+}
+
+#[async_trait]
+impl DeviceStore for Kept {
+    async fn commit(&self, changes: &[DeviceChange]) -> Result<(), StoreError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if self.away.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("taken away".into()));
+        }
+        for change in changes {
+            let state = (Some(change.state.clone()), change.unfinished);
+            self.states.lock().unwrap().insert(change.dev_eui, state);
+            for Record { downlink, .. } in &change.records {
+                self.downlinks
+                    .lock()
+                    .unwrap()
+                    .insert(downlink.id.as_uuid(), downlink.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn load(&self, dev_eui: DevEui) -> Result<Option<StoredDevice>, StoreError> {
+        while self.hangs.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if self.away.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("taken away".into()));
+        }
+        Ok(self
+            .states
+            .lock()
+            .unwrap()
+            .get(&dev_eui)
+            .map(|(state, _)| StoredDevice {
+                device_id: DeviceId::from_uuid(Uuid::from_u128(u128::from(dev_eui.as_u64()))),
+                tenant_id: TenantId::from_uuid(Uuid::nil()),
+                codec: CodecKind::KuandoBusylight,
+                state: state.clone(),
+            }))
+    }
+
+    async fn unfinished(&self) -> Result<Vec<DevEui>, StoreError> {
+        let states = self.states.lock().unwrap();
+        Ok(states
+            .iter()
+            .filter(|(_, (_, unfinished))| *unfinished)
+            .map(|(dev_eui, _)| *dev_eui)
+            .collect())
+    }
+}
+
+/// Takes items and keeps them.
+#[derive(Default)]
+struct Server {
+    clock: std::sync::OnceLock<Clock>,
+    queues: Mutex<BTreeMap<DevEui, Vec<QueueItem>>>,
+    enqueued: Mutex<Vec<(DevEui, QueueItemId)>>,
+    away: AtomicBool,
+    gateway_offline: AtomicBool,
+}
+
+impl Server {
+    fn reachable(&self) -> Result<(), NetworkServerError> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(NetworkServerError::Unavailable("taken away".into()));
+        }
+        Ok(())
+    }
+
+    fn enqueued(&self) -> Vec<(DevEui, QueueItemId)> {
+        self.enqueued.lock().unwrap().clone()
+    }
+
+    /// A gateway takes the item.
+    fn transmit(&self, dev_eui: DevEui, id: QueueItemId) -> NetworkEvent {
+        self.queues
+            .lock()
+            .unwrap()
+            .entry(dev_eui)
+            .or_default()
+            .retain(|item| item.id != id);
+        NetworkEvent::Transmitted(Transmitted {
+            queue_item_id: Some(id),
+            f_cnt_down: 1,
+            gateway_id: Some(GATEWAY),
+            modulation: Some(Modulation::lora_125(9)),
+            frequency_hz: Some(869_525_000),
+        })
+    }
+}
+
+#[async_trait]
+impl NetworkServer for Server {
+    async fn enqueue(
+        &self,
+        dev_eui: DevEui,
+        item: &NewQueueItem,
+    ) -> Result<QueueItemId, NetworkServerError> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.reachable()?;
+        let id = QueueItemId::from_uuid(Uuid::now_v7());
+        let item = QueueItem {
+            id,
+            f_port: item.f_port,
+            payload: item.payload.clone(),
+            confirmed: item.confirmed,
+            is_pending: false,
+            expires_at: Some(item.expires_at),
+        };
+        self.queues
+            .lock()
+            .unwrap()
+            .entry(dev_eui)
+            .or_default()
+            .push(item);
+        self.enqueued.lock().unwrap().push((dev_eui, id));
+        Ok(id)
+    }
+
+    async fn queue(&self, dev_eui: DevEui) -> Result<Vec<QueueItem>, NetworkServerError> {
+        self.reachable()?;
+        Ok(self
+            .queues
+            .lock()
+            .unwrap()
+            .get(&dev_eui)
+            .cloned()
+            .unwrap_or_default())
+    }
+
+    async fn flush_queue(&self, _dev_eui: DevEui) -> Result<(), NetworkServerError> {
+        panic!("the life of a downlink never flushes");
+    }
+
+    async fn devices(
+        &self,
+        _application_id: Uuid,
+    ) -> Result<Vec<ListedDevice>, NetworkServerError> {
+        Ok(Vec::new())
+    }
+
+    async fn gateways(&self) -> Result<Vec<ListedGateway>, NetworkServerError> {
+        self.reachable()?;
+        let offline = self.gateway_offline.load(Ordering::Relaxed);
+        Ok(vec![ListedGateway {
+            gateway_id: GATEWAY,
+            name: "roof".to_owned(),
+            tenant_id: None,
+            state: if offline {
+                ListedState::Offline
+            } else {
+                ListedState::Online
+            },
+            last_seen_at: if offline {
+                None
+            } else {
+                self.clock.get().map(Clock::now)
+            },
+            location: None,
+        }])
+    }
+
+    async fn ping(&self) -> Result<(), NetworkServerError> {
+        self.reachable()
+    }
+}
+
+struct World {
+    system: System,
+    store: Arc<Kept>,
+    server: Arc<Server>,
+}
+
+impl World {
+    async fn with_devices(count: u64) -> Self {
+        Self::over(Kept::with_devices(count), Arc::default()).await
+    }
+
+    async fn over(store: Arc<Kept>, server: Arc<Server>) -> Self {
+        let config = SystemConfig {
+            policy: Policy::default(),
+            ..SystemConfig::default()
+        };
+        let clock = Clock::starting_at(Timestamp::from_millis(1_000_000_000));
+        let _ = server.clock.set(clock.clone());
+        let (kept, at) = (Arc::clone(&store), Arc::clone(&server));
+        let system = System::start(config, kept, Some(at), clock, 1)
+            .await
+            .unwrap();
+        Self {
+            system,
+            store,
+            server,
+        }
+    }
+
+    async fn order(&self, number: u64) -> Result<Submission, AskError> {
+        let order = Order {
+            command: Command::SetLight(RED),
+            confirmed: false,
+            verify: true,
+            transient: false,
+            attempts_max: None,
+            ttl: None,
+        };
+        self.system
+            .submit(Scope::Platform, device(number), order)
+            .await
+    }
+
+    async fn report(&self, number: u64, event: NetworkEvent) {
+        let history = HistoryEntry {
+            at: Timestamp::from_millis(0),
+            kind: "up",
+            body: "{}".to_owned(),
+        };
+        self.system
+            .report(Scope::Platform, device(number), event, history)
+            .await
+            .unwrap();
+    }
+
+    /// Waits until the network server has that many items in all.
+    async fn until_enqueued(&self, count: usize) -> Vec<(DevEui, QueueItemId)> {
+        timeout(Duration::from_mins(10), async {
+            while self.server.enqueued().len() < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .expect("it is enqueued");
+        self.server.enqueued()
+    }
+
+    /// Red is sent, taken by a gateway, and reported by the light.
+    async fn until_verified(&self, number: u64, submission: &mut Submission, items_before: usize) {
+        let (dev_eui, item) = self.until_enqueued(items_before + 1).await[items_before];
+        let transmitted = self.server.transmit(dev_eui, item);
+        self.report(number, transmitted).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.report(number, reports(RED, 2, 1)).await;
+        let states = states(submission).await;
+        assert_eq!(states.last(), Some(&DownlinkState::Verified), "{states:?}");
+    }
+}
+
+/// An uplink of a Busylight.
+fn reports(light: LightState, f_cnt: u32, downlinks_received: u32) -> NetworkEvent {
+    let mut payload = vec![0; 8];
+    payload.extend(downlinks_received.to_le_bytes());
+    payload.extend((f_cnt + 1).to_le_bytes());
+    payload.extend([
+        light.color.red,
+        light.color.blue,
+        light.color.green,
+        light.on_time,
+        light.off_time,
+        58,
+        12,
+        1,
+    ]);
+    NetworkEvent::Heard(Uplink {
+        deduplication_id: Some(Uuid::now_v7()),
+        dev_addr: Some(DevAddr::from_u32(7)),
+        f_cnt,
+        f_port: FPort::from_uplink(15),
+        confirmed: false,
+        payload,
+        data_rate: 5,
+        modulation: Some(Modulation::lora_125(7)),
+        class: Some(DeviceClass::C),
+        receptions: vec![Reception {
+            gateway_id: GATEWAY,
+            rssi_dbm: -80,
+            snr_db: 8.0,
+        }],
+        received_at: None,
+    })
+}
+
+/// All states that a submission goes through, to its end.
+async fn states(submission: &mut Submission) -> Vec<DownlinkState> {
+    let mut states = vec![submission.downlink.state];
+    while let Some(record) = submission.updates.recv().await {
+        states.push(record.downlink.state);
+    }
+    states.dedup();
+    states
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_colour_is_accepted_enqueued_transmitted_and_verified() {
+    let world = World::with_devices(1).await;
+    world.report(0, reports(LightState::OFF, 1, 0)).await;
+    let mut submission = world.order(0).await.unwrap();
+    let id = submission.downlink.id.as_uuid();
+    assert_eq!(
+        world.store.downlink(id).state,
+        DownlinkState::Accepted,
+        "it is committed before it is answered"
+    );
+    let (dev_eui, item) = world.until_enqueued(1).await[0];
+    let transmitted = world.server.transmit(dev_eui, item);
+    world.report(0, transmitted).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.report(0, reports(RED, 2, 1)).await;
+    assert_eq!(
+        states(&mut submission).await,
+        [
+            DownlinkState::Accepted,
+            DownlinkState::Enqueued,
+            DownlinkState::Transmitted,
+            DownlinkState::Verified
+        ]
+    );
+    assert_eq!(world.store.downlink(id).attempts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_panics_takes_nobody_along_and_starts_anew_from_the_store() {
+    let world = World::with_devices(40).await;
+    let mut submissions = Vec::new();
+    for number in 0..40 {
+        world.report(number, reports(LightState::OFF, 1, 0)).await;
+        submissions.push(world.order(number).await.unwrap());
+    }
+    let items = world.until_enqueued(40).await;
+    world.system.panic_device(device(7));
+    for (dev_eui, item) in items {
+        let number = dev_eui.as_u64() - device(0).as_u64();
+        let transmitted = world.server.transmit(dev_eui, item);
+        world.report(number, transmitted).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.report(number, reports(RED, 2, 1)).await;
+    }
+    for (number, mut submission) in submissions.into_iter().enumerate() {
+        let id = submission.downlink.id.as_uuid();
+        states(&mut submission).await;
+        assert_eq!(
+            world.store.downlink(id).state,
+            DownlinkState::Verified,
+            "device {number}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_accepted_or_done_while_the_store_is_away() {
+    let world = World::with_devices(2).await;
+    world.report(0, reports(LightState::OFF, 1, 0)).await;
+    world.store.away.store(true, Ordering::Relaxed);
+    for number in [0, 1] {
+        assert!(
+            matches!(world.order(number).await, Err(AskError::StoreUnavailable)),
+            "device {number}"
+        );
+    }
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(world.server.enqueued(), []);
+    world.store.away.store(false, Ordering::Relaxed);
+    let mut submission = world.order(0).await.unwrap();
+    world.until_verified(0, &mut submission, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_was_under_way_when_the_store_went_goes_on_when_it_is_back() {
+    let world = World::with_devices(1).await;
+    world.report(0, reports(LightState::OFF, 1, 0)).await;
+    let submission = world.order(0).await.unwrap();
+    let id = submission.downlink.id.as_uuid();
+    world.store.away.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert!(!world.store.downlink(id).state.is_terminal());
+    world.store.away.store(false, Ordering::Relaxed);
+    let (_, item) = *world.until_enqueued(1).await.last().unwrap();
+    let transmitted = world.server.transmit(device(0), item);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.report(0, transmitted).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.report(0, reports(RED, 2, 1)).await;
+    assert_eq!(world.store.downlink(id).state, DownlinkState::Verified);
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_that_end_are_started_anew_and_the_commands_go_on() {
+    let world = World::with_devices(3).await;
+    let mut submissions = Vec::new();
+    for number in 0..3 {
+        world.report(number, reports(LightState::OFF, 1, 0)).await;
+        submissions.push(world.order(number).await.unwrap());
+        world.system.kill_services();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let ids: Vec<Uuid> = submissions
+        .iter()
+        .map(|submission| submission.downlink.id.as_uuid())
+        .collect();
+    let mut taken = BTreeSet::new();
+    for _ in 0..120 {
+        for (dev_eui, item) in world.server.enqueued() {
+            if taken.insert(item) {
+                let number = dev_eui.as_u64() - device(0).as_u64();
+                let transmitted = world.server.transmit(dev_eui, item);
+                world.report(number, transmitted).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let count = u32::try_from(taken.len()).unwrap();
+                world.report(number, reports(RED, 1 + count, count)).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    for id in ids {
+        assert_eq!(world.store.downlink(id).state, DownlinkState::Verified);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_wait_for_a_server_that_is_away_and_go_out_within_seconds_of_its_return() {
+    let world = World::with_devices(20).await;
+    world.server.away.store(true, Ordering::Relaxed);
+    let mut submissions = Vec::new();
+    for number in 0..20 {
+        submissions.push(world.order(number).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert!(!world.system.health().network_server_ok);
+    assert_eq!(world.server.enqueued(), []);
+    world.server.away.store(false, Ordering::Relaxed);
+    timeout(Duration::from_secs(5), world.until_enqueued(1))
+        .await
+        .expect("within 5 s of its return");
+    world.until_enqueued(20).await;
+    for submission in &submissions {
+        let downlink = world.store.downlink(submission.downlink.id.as_uuid());
+        assert!(
+            downlink.attempts <= 1,
+            "waiting spends no attempt: {}",
+            downlink.attempts
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn eighty_items_at_the_most_wait_for_transmission() {
+    let world = World::with_devices(200).await;
+    for number in 0..200 {
+        world.order(number).await.unwrap();
+    }
+    let items = world.until_enqueued(80).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.server.enqueued().len(), 80);
+    for (dev_eui, item) in items.into_iter().take(10) {
+        let transmitted = world.server.transmit(dev_eui, item);
+        world
+            .report(dev_eui.as_u64() - device(0).as_u64(), transmitted)
+            .await;
+    }
+    world.until_enqueued(90).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.server.enqueued().len(), 90);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_waits_while_no_gateway_hears_the_device_and_goes_when_one_returns() {
+    let world = World::with_devices(1).await;
+    world.report(0, reports(LightState::OFF, 1, 0)).await;
+    world.server.gateway_offline.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    let submission = world.order(0).await.unwrap();
+    let id = submission.downlink.id.as_uuid();
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    let waiting = world.store.downlink(id);
+    assert_eq!(
+        (waiting.state, waiting.reason),
+        (DownlinkState::Waiting, Some(Reason::NoGateway))
+    );
+    assert_eq!(waiting.attempts, 0);
+    world.server.gateway_offline.store(false, Ordering::Relaxed);
+    timeout(Duration::from_secs(31), world.until_enqueued(1))
+        .await
+        .expect("with the next list of gateways");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_takes_up_what_was_unfinished() {
+    let (store, server) = (Kept::with_devices(1), Arc::<Server>::default());
+    let world = World::over(Arc::clone(&store), Arc::clone(&server)).await;
+    world.report(0, reports(LightState::OFF, 1, 0)).await;
+    let id = world.order(0).await.unwrap().downlink.id.as_uuid();
+    world.until_enqueued(1).await;
+    world.system.stop(Duration::from_secs(1)).await;
+    drop(world);
+    let world = World::over(store, server).await;
+    let (dev_eui, item) = world.server.enqueued()[0];
+    let transmitted = world.server.transmit(dev_eui, item);
+    world.report(0, transmitted).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.report(0, reports(RED, 2, 1)).await;
+    assert_eq!(world.store.downlink(id).state, DownlinkState::Verified);
+    assert_eq!(
+        world.server.enqueued().len(),
+        1,
+        "the item was adopted, not sent again"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_mailbox_refuses() {
+    let world = World::with_devices(1).await;
+    world.store.hangs.store(true, Ordering::Relaxed);
+    let world = Arc::new(world);
+    let asked: Vec<_> = (0..300)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.order(0).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.store.hangs.store(false, Ordering::Relaxed);
+    let mut refused = 0;
+    for answer in asked {
+        if let Err(error) = answer.await.unwrap() {
+            assert!(matches!(error, AskError::Overloaded), "{error}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 300 - 256);
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_devices_are_let_go_and_unknown_ones_are_unknown() {
+    let world = World::with_devices(5).await;
+    for number in 0..5 {
+        world.report(number, reports(LightState::OFF, 1, 0)).await;
+    }
+    assert_eq!(world.system.health().devices_active, 5);
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert_eq!(world.system.health().devices_active, 0);
+    assert!(matches!(world.order(5).await, Err(AskError::UnknownDevice)));
+    let foreign = Scope::Tenant(TenantId::from_uuid(Uuid::max()));
+    let cancel = world.system.cancel(
+        foreign,
+        device(0),
+        downbeat_core::id::DownlinkId::from_uuid(Uuid::nil()),
+    );
+    assert!(matches!(cancel.await, Err(AskError::UnknownDevice)));
+}

@@ -1,0 +1,155 @@
+//! The command line: one file per command.
+
+mod demo;
+mod keys;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use downbeat_sim::server::SimArgs;
+use secrecy::ExposeSecret as _;
+
+use crate::config::{Config, Loaded};
+use crate::http::RouterParts;
+use crate::store::Store;
+
+pub use demo::DemoArgs;
+pub use keys::KeyCommand;
+
+/// Gets a command to a LoRaWAN device behind ChirpStack, and proves that it arrived.
+#[derive(Debug, Parser)]
+#[command(name = "downbeat", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service.
+    #[command(after_help = "Example:\n  DOWNBEAT_CHIRPSTACK_API_KEY_FILE=/run/secrets/chirpstack downbeat serve --chirpstack-url http://chirpstack:8080")]
+    Serve(ConfigArgs),
+    /// Run the service with an embedded database, a simulated ChirpStack and lights. Nothing else is needed.
+    #[command(after_help = "Example:\n  downbeat demo --lights 24 --gateways 4 --loss 0.1")]
+    Demo(DemoArgs),
+    /// Run a simulated ChirpStack with gateways and lights alone, to test against.
+    #[command(after_help = "Example:\n  downbeat sim --grpc 127.0.0.1:8080 --control 127.0.0.1:8081 --lights 300 --gateways 4 --loss 0.2 \\\n    --webhook http://127.0.0.1:8000/api/v1/webhooks/chirpstack --webhook-header \"Authorization: Bearer KEY\"")]
+    Sim(Box<SimArgs>),
+    /// Bring the database's schema up to date.
+    #[command(after_help = "Example:\n  downbeat migrate --data-dir /var/lib/downbeat")]
+    Migrate(ConfigArgs),
+    /// Make, list and revoke API keys.
+    #[command(after_help = "Example:\n  downbeat key create --role webhook --name chirpstack")]
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Print the OpenAPI document.
+    #[command(after_help = "Example:\n  downbeat openapi > openapi.json")]
+    Openapi,
+    /// Print the configuration in force and where each value comes from; secrets are masked.
+    #[command(after_help = "Example:\n  downbeat config --config /etc/downbeat.toml")]
+    Config(ConfigArgs),
+}
+
+/// Options that set configuration keys; each beats the environment, which beats the file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigArgs {
+    /// The configuration file (TOML).
+    #[arg(long, env = "DOWNBEAT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address of HTTP [default: 127.0.0.1:8000].
+    #[arg(long)]
+    listen: Option<String>,
+    /// The database, sqlite://FILE [default: a file in the data directory].
+    #[arg(long)]
+    database_url: Option<String>,
+    /// Where files are kept [default: the platform's data directory].
+    #[arg(long)]
+    data_dir: Option<String>,
+    /// ChirpStack's gRPC address. Its key is not given here: set DOWNBEAT_CHIRPSTACK_API_KEY or …_FILE.
+    #[arg(long)]
+    chirpstack_url: Option<String>,
+    /// What is logged: error, warn, info, debug, or a filter such as info,downbeat=debug.
+    #[arg(long)]
+    log: Option<String>,
+}
+
+impl ConfigArgs {
+    /// Reads file, environment and these options.
+    pub fn load(&self) -> anyhow::Result<Loaded> {
+        let options = [
+            ("listen", &self.listen),
+            ("database_url", &self.database_url),
+            ("data_dir", &self.data_dir),
+            ("chirpstack.url", &self.chirpstack_url),
+            ("log", &self.log),
+        ];
+        let options: Vec<(&'static str, String)> =
+            options.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
+        let variable = |name: &str| std::env::var(name).ok();
+        Ok(Loaded::new(self.config.as_deref(), variable, &options)?)
+    }
+}
+
+impl Cli {
+    /// Does what was asked; returns when it is done, or after a signal.
+    pub async fn run(self) -> anyhow::Result<()> {
+        // Somebody may have installed it before; that one is as good.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        match self.command {
+            Command::Serve(arguments) => {
+                let config = arguments.load()?.config;
+                crate::telemetry::start_logging(&config.log, config.log_json)?;
+                serve(config).await
+            }
+            Command::Demo(arguments) => demo::run(arguments).await,
+            Command::Sim(arguments) => {
+                crate::telemetry::start_logging("info", false)?;
+                downbeat_sim::server::run(*arguments).await.map_err(Into::into)
+            }
+            Command::Migrate(arguments) => {
+                let config = arguments.load()?.config;
+                crate::telemetry::start_logging(&config.log, config.log_json)?;
+                open_store(&config).await?.close().await;
+                print("The database's schema is up to date.")
+            }
+            Command::Key { command } => keys::run(command).await,
+            Command::Openapi => print(&crate::http::openapi_json()),
+            Command::Config(arguments) => print(&arguments.load()?.describe()),
+        }
+    }
+}
+
+/// Runs the service until a signal.
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let server = crate::server::start(config, RouterParts::default()).await?;
+    if let Some(key) = &server.new_admin_key {
+        print(&format!(
+            "The administrator's key, shown this once:\n\n    {}\n\nKeep it: only its hash is stored.",
+            key.expose_secret()
+        ))?;
+    }
+    print(&format!("Downbeat listens on http://{}", server.address))?;
+    crate::server::stop_signal().await?;
+    server.stop().await;
+    Ok(())
+}
+
+/// Opens the database of a configuration, whose directory is made if need be.
+async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("the data directory {} cannot be made", config.data_dir.display()))?;
+    Ok(Store::open(&config.database_url).await?)
+}
+
+/// Prints to standard output; a closed pipe is no error.
+#[expect(clippy::print_stdout, reason = "what the command was run for")]
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,495 @@
+//! Configuration: defaults, file, environment, command line; each beats the ones before it.
+//!
+//! Everything is checked before the first socket opens. Unknown keys are refused by name. Nothing reads a global:
+//! constructors take their section.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use downbeat_core::device::Policy;
+use figment::providers::{Format as _, Serialized, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address of HTTP: API, webhooks, page.
+    pub listen: SocketAddr,
+    /// `sqlite://FILE`; a file in the data directory when empty.
+    pub database_url: String,
+    /// Where files are kept.
+    pub data_dir: PathBuf,
+    /// The platform administrator's key; made and printed at the first start when absent.
+    #[serde(serialize_with = "mask")]
+    pub admin_key: Option<SecretString>,
+    /// What is logged: `error`, `warn`, `info`, `debug`, or a filter such as `info,downbeat=debug`.
+    pub log: String,
+    /// Log lines as JSON.
+    pub log_json: bool,
+    /// The network server.
+    pub chirpstack: ChirpstackSection,
+    /// The numbers of a downlink's life.
+    pub downlink: DownlinkSection,
+    /// Bounds.
+    pub limits: LimitsSection,
+}
+
+/// `[chirpstack]`: the default network server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChirpstackSection {
+    /// Its gRPC address, `http://…` or `https://…`. None: commands wait.
+    pub url: Option<String>,
+    /// An API key of it: a tenant's, or a global one.
+    #[serde(serialize_with = "mask")]
+    pub api_key: Option<SecretString>,
+    /// Its tenant whose gateways are listed; needed with a tenant's key.
+    pub tenant_id: Option<uuid::Uuid>,
+    /// Deadline of each call, ms.
+    pub deadline_ms: u64,
+    /// gRPC channels.
+    pub channels: usize,
+}
+
+/// `[downlink]`: see [`Policy`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DownlinkSection {
+    /// Attempts of a downlink in all.
+    pub attempts: u8,
+    /// Pause before the second attempt, s; doubled for each further one.
+    pub backoff_s: u64,
+    /// Life of an item in ChirpStack's queue, s.
+    pub item_ttl_s: u64,
+    /// Least time a device has to prove a transmitted downlink, s.
+    pub window_s: u64,
+    /// Time to live of a command that does not bring its own, s.
+    pub ttl_s: u64,
+    /// Whether a device that shows something else than wanted is told again.
+    pub reconcile: bool,
+    /// How often devices speak on their own, s.
+    pub uplink_interval_s: u64,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Requests in flight at once; further ones get 503 and Retry-After.
+    pub requests: usize,
+    /// Webhook events held while the database is away.
+    pub held_events: usize,
+    /// Days that events of devices are kept.
+    pub history_days: u32,
+    /// Devices that may have an untransmitted item in ChirpStack's queue at once: its scheduler takes up 100 a run.
+    pub untransmitted: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            database_url: String::new(),
+            data_dir: dirs::data_dir().unwrap_or_else(|| PathBuf::from(".")).join("downbeat"),
+            admin_key: None,
+            log: "info".to_owned(),
+            log_json: false,
+            chirpstack: ChirpstackSection::default(),
+            downlink: DownlinkSection::default(),
+            limits: LimitsSection::default(),
+        }
+    }
+}
+
+impl Default for ChirpstackSection {
+    fn default() -> Self {
+        Self { url: None, api_key: None, tenant_id: None, deadline_ms: 3_000, channels: 4 }
+    }
+}
+
+impl Default for DownlinkSection {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            attempts: policy.attempts_max,
+            backoff_s: policy.backoff.as_secs(),
+            item_ttl_s: policy.item_ttl.as_secs(),
+            window_s: policy.window_min.as_secs(),
+            ttl_s: policy.command_ttl.as_secs(),
+            reconcile: policy.reconcile,
+            uplink_interval_s: policy.uplink_interval.as_secs(),
+        }
+    }
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self { requests: 1024, held_events: 10_000, history_days: 7, untransmitted: 80 }
+    }
+}
+
+impl DownlinkSection {
+    /// The same as the machines take it.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            attempts_max: self.attempts,
+            backoff: Duration::from_secs(self.backoff_s),
+            item_ttl: Duration::from_secs(self.item_ttl_s),
+            window_min: Duration::from_secs(self.window_s),
+            command_ttl: Duration::from_secs(self.ttl_s),
+            reconcile: self.reconcile,
+            uplink_interval: Duration::from_secs(self.uplink_interval_s),
+            ..Policy::default()
+        }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A key is unknown, or a value is not of its kind.
+    #[error("the configuration is not valid")]
+    Invalid(#[from] Box<figment::Error>),
+    /// A file that a `…_FILE` variable names cannot be read.
+    #[error("{variable} names {path}, which cannot be read")]
+    SecretFile {
+        /// The variable.
+        variable: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A value that is out of its range.
+    #[error("{key} {problem}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// A key, and the environment variable that sets it.
+struct Key {
+    path: &'static str,
+    variable: &'static str,
+    /// The value is read from the file that `…_FILE` names, too.
+    secret: bool,
+}
+
+const fn key(path: &'static str, variable: &'static str) -> Key {
+    Key { path, variable, secret: false }
+}
+
+const fn secret(path: &'static str, variable: &'static str) -> Key {
+    Key { path, variable, secret: true }
+}
+
+const KEYS: &[Key] = &[
+    key("listen", "DOWNBEAT_LISTEN"),
+    key("database_url", "DOWNBEAT_DATABASE_URL"),
+    key("data_dir", "DOWNBEAT_DATA_DIR"),
+    secret("admin_key", "DOWNBEAT_ADMIN_KEY"),
+    key("log", "DOWNBEAT_LOG"),
+    key("log_json", "DOWNBEAT_LOG_JSON"),
+    key("chirpstack.url", "DOWNBEAT_CHIRPSTACK_URL"),
+    secret("chirpstack.api_key", "DOWNBEAT_CHIRPSTACK_API_KEY"),
+    key("chirpstack.tenant_id", "DOWNBEAT_CHIRPSTACK_TENANT_ID"),
+    key("chirpstack.deadline_ms", "DOWNBEAT_CHIRPSTACK_DEADLINE_MS"),
+    key("chirpstack.channels", "DOWNBEAT_CHIRPSTACK_CHANNELS"),
+    key("downlink.attempts", "DOWNBEAT_DOWNLINK_ATTEMPTS"),
+    key("downlink.backoff_s", "DOWNBEAT_DOWNLINK_BACKOFF_S"),
+    key("downlink.item_ttl_s", "DOWNBEAT_DOWNLINK_ITEM_TTL_S"),
+    key("downlink.window_s", "DOWNBEAT_DOWNLINK_WINDOW_S"),
+    key("downlink.ttl_s", "DOWNBEAT_DOWNLINK_TTL_S"),
+    key("downlink.reconcile", "DOWNBEAT_DOWNLINK_RECONCILE"),
+    key("downlink.uplink_interval_s", "DOWNBEAT_DOWNLINK_UPLINK_INTERVAL_S"),
+    key("limits.requests", "DOWNBEAT_LIMITS_REQUESTS"),
+    key("limits.held_events", "DOWNBEAT_LIMITS_HELD_EVENTS"),
+    key("limits.history_days", "DOWNBEAT_LIMITS_HISTORY_DAYS"),
+    key("limits.untransmitted", "DOWNBEAT_LIMITS_UNTRANSMITTED"),
+];
+
+/// Keys whose text is a number or a truth value; all others are taken as the text they are.
+const SCALARS: &[&str] = &[
+    "log_json",
+    "chirpstack.deadline_ms",
+    "chirpstack.channels",
+    "downlink.attempts",
+    "downlink.backoff_s",
+    "downlink.item_ttl_s",
+    "downlink.window_s",
+    "downlink.ttl_s",
+    "downlink.reconcile",
+    "downlink.uplink_interval_s",
+    "limits.requests",
+    "limits.held_events",
+    "limits.history_days",
+    "limits.untransmitted",
+];
+
+/// A configuration with the source of each of its values.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What is in force.
+    pub config: Config,
+    figment: Figment,
+}
+
+/// Values given by name, from one source.
+#[derive(Debug, Default)]
+struct Named {
+    source: &'static str,
+    values: BTreeMap<&'static str, (String, String)>,
+}
+
+impl Provider for Named {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.source)
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let mut dict = Dict::new();
+        for (path, (_, text)) in &self.values {
+            let value = if SCALARS.contains(path) {
+                text.parse::<Value>().unwrap_or_else(|never| match never {})
+            } else {
+                Value::from(text.clone())
+            };
+            match path.split_once('.') {
+                None => {
+                    dict.insert((*path).to_owned(), value);
+                }
+                Some((section, key)) => {
+                    let section = dict.entry(section.to_owned()).or_insert_with(|| Value::from(Dict::new()));
+                    if let Value::Dict(_, section) = section {
+                        section.insert(key.to_owned(), value);
+                    }
+                }
+            }
+        }
+        Ok(Map::from([(Profile::Default, dict)]))
+    }
+}
+
+impl Loaded {
+    /// Reads the file (if one is named, it must be there), the environment as `variable` gives it, and the options of
+    /// the command line, each named by its key.
+    pub fn new(
+        file: Option<&Path>,
+        variable: impl Fn(&str) -> Option<String>,
+        options: &[(&'static str, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(PrintedConfig::defaults()));
+        if let Some(file) = file {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        figment = figment.merge(from_environment(variable)?);
+        let values = options.iter().map(|(path, text)| (*path, ((*path).to_owned(), text.clone()))).collect();
+        figment = figment.merge(Named { source: "command line", values });
+        let mut config: Config = figment.extract().map_err(Box::new)?;
+        if config.database_url.is_empty() {
+            config.database_url = format!("sqlite://{}", config.data_dir.join("downbeat.db").display());
+        }
+        config.check()?;
+        Ok(Self { config, figment })
+    }
+
+    /// What is in force, as TOML with the source of each value behind it; secrets are masked.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        let mut section = "";
+        for Key { path, variable, secret } in KEYS {
+            let (own_section, name) = path.split_once('.').unwrap_or(("", path));
+            if own_section != section {
+                section = own_section;
+                let _ = write!(text, "\n[{section}]\n");
+            }
+            let value = match self.figment.find_value(path) {
+                Ok(Value::String(_, _)) if *secret => "\"***\"".to_owned(),
+                Ok(value) => shown(&value),
+                Err(_) => "(none)".to_owned(),
+            };
+            let value = if *path == "database_url" { shown(&Value::from(self.config.database_url.clone())) } else { value };
+            let source = self.figment.find_metadata(path).map_or_else(|| "default".to_owned(), source_name);
+            let _ = writeln!(text, "{:<48} # {source}; {variable}", format!("{name} = {value}"));
+        }
+        text
+    }
+}
+
+/// The defaults as figment takes them: absent values are absent, not null.
+#[derive(Serialize)]
+struct PrintedConfig {
+    listen: SocketAddr,
+    database_url: String,
+    data_dir: PathBuf,
+    log: String,
+    log_json: bool,
+    chirpstack: PrintedChirpstack,
+    downlink: DownlinkSection,
+    limits: LimitsSection,
+}
+
+#[derive(Serialize)]
+struct PrintedChirpstack {
+    deadline_ms: u64,
+    channels: usize,
+}
+
+impl PrintedConfig {
+    fn defaults() -> Self {
+        let Config { listen, database_url, data_dir, log, log_json, chirpstack, downlink, limits, .. } = Config::default();
+        let ChirpstackSection { deadline_ms, channels, .. } = chirpstack;
+        let chirpstack = PrintedChirpstack { deadline_ms, channels };
+        Self { listen, database_url, data_dir, log, log_json, chirpstack, downlink, limits }
+    }
+}
+
+fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Named, ConfigError> {
+    let mut values = BTreeMap::new();
+    for Key { path, variable: name, secret } in KEYS {
+        if let Some(text) = variable(name) {
+            values.insert(*path, ((*name).to_owned(), text));
+        } else if *secret && let Some(file) = variable(&format!("{name}_FILE")) {
+            let path_of_file = PathBuf::from(file);
+            let text = std::fs::read_to_string(&path_of_file).map_err(|source| ConfigError::SecretFile {
+                variable: name,
+                path: path_of_file,
+                source,
+            })?;
+            values.insert(*path, (format!("{name}_FILE"), text.trim_end().to_owned()));
+        }
+    }
+    Ok(Named { source: "environment", values })
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => format!("{text:?}"),
+        Value::Num(_, number) => number
+            .to_u128()
+            .map(|number| number.to_string())
+            .or_else(|| number.to_i128().map(|number| number.to_string()))
+            .or_else(|| number.to_f64().map(|number| number.to_string()))
+            .unwrap_or_default(),
+        Value::Bool(_, truth) => truth.to_string(),
+        Value::Char(_, character) => format!("{:?}", character.to_string()),
+        Value::Empty(..) => "(none)".to_owned(),
+        Value::Dict(..) | Value::Array(..) => "…".to_owned(),
+    }
+}
+
+fn source_name(metadata: &Metadata) -> String {
+    match (&metadata.source, metadata.name.as_ref()) {
+        (Some(source), "TOML file") => source.to_string(),
+        (_, name @ ("environment" | "command line")) => name.to_owned(),
+        (_, _) => "default".to_owned(),
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), ConfigError> {
+        let range = |ok: bool, key: &'static str, problem: &'static str| {
+            if ok { Ok(()) } else { Err(ConfigError::Range { key, problem }) }
+        };
+        let DownlinkSection { attempts, item_ttl_s, window_s, ttl_s, .. } = self.downlink;
+        range((1..=20).contains(&attempts), "downlink.attempts", "must be 1 to 20")?;
+        range((5..=3600).contains(&item_ttl_s), "downlink.item_ttl_s", "must be 5 to 3600")?;
+        range((5..=3600).contains(&window_s), "downlink.window_s", "must be 5 to 3600")?;
+        range((1..=31_536_000).contains(&ttl_s), "downlink.ttl_s", "must be 1 to 31536000 (a year)")?;
+        range((1..=100).contains(&self.limits.untransmitted), "limits.untransmitted", "must be 1 to 100")?;
+        range((1..=1_000_000).contains(&self.limits.requests), "limits.requests", "must be 1 to 1000000")?;
+        range((100..=60_000).contains(&self.chirpstack.deadline_ms), "chirpstack.deadline_ms", "must be 100 to 60000")?;
+        range((1..=64).contains(&self.chirpstack.channels), "chirpstack.channels", "must be 1 to 64")?;
+        let url_ok = self.chirpstack.url.as_ref().is_none_or(|url| url.starts_with("http://") || url.starts_with("https://"));
+        range(url_ok, "chirpstack.url", "must start with http:// or https://")?;
+        let key_missing = self.chirpstack.url.is_some() && self.chirpstack.api_key.is_none();
+        range(!key_missing, "chirpstack.api_key", "is needed with chirpstack.url")?;
+        let short = self.admin_key.as_ref().is_some_and(|key| key.expose_secret().len() < 16);
+        range(!short, "admin_key", "must have at least 16 characters")
+    }
+}
+
+/// Secrets never leave the process, not by serialisation either.
+fn mask<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    match secret {
+        Some(_) => serializer.serialize_str("***"),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    fn nothing(_: &str) -> Option<String> {
+        None
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_command_line_beats_the_environment_which_beats_the_file() {
+        let file = file("listen = '127.0.0.1:1'\nlog = 'warn'\n[limits]\nrequests = 7\n");
+        let environment = |name: &str| match name {
+            "DOWNBEAT_LISTEN" => Some("127.0.0.1:2".to_owned()),
+            "DOWNBEAT_LIMITS_HELD_EVENTS" => Some("9".to_owned()),
+            _ => None,
+        };
+        let options = [("listen", "127.0.0.1:3".to_owned())];
+        let loaded = Loaded::new(Some(file.path()), environment, &options).unwrap();
+        let config = &loaded.config;
+        assert_eq!((config.listen.port(), config.log.as_str()), (3, "warn"));
+        assert_eq!((config.limits.requests, config.limits.held_events), (7, 9));
+        let described = loaded.describe();
+        for line in ["listen = \"127.0.0.1:3\"", "# command line", "held_events = 9", "# environment", "attempts = 4", "# default"] {
+            assert!(described.contains(line), "{line} in {described}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name() {
+        let file = file("[chirpstack]\nurI = 'http://x'\n");
+        let error = Loaded::new(Some(file.path()), nothing, &[]).unwrap_err();
+        assert!(error.source().unwrap().to_string().contains("uri") || error.source().unwrap().to_string().contains("urI"));
+    }
+
+    #[test]
+    fn secrets_are_read_from_files_and_never_shown() {
+        let secret = file("0123456789abcdef-secret\n");
+        let path = secret.path().display().to_string();
+        let environment = |name: &str| (name == "DOWNBEAT_ADMIN_KEY_FILE").then(|| path.clone());
+        let loaded = Loaded::new(None, environment, &[]).unwrap();
+        assert_eq!(loaded.config.admin_key.as_ref().unwrap().expose_secret(), "0123456789abcdef-secret");
+        assert!(!loaded.describe().contains("secret\""), "{}", loaded.describe());
+        assert!(!format!("{:?}", loaded.config).contains("0123456789abcdef"));
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        for (key, value) in [
+            ("downlink.attempts", "0"),
+            ("limits.untransmitted", "101"),
+            ("chirpstack.url", "localhost:8080"),
+            ("admin_key", "short"),
+        ] {
+            let error = Loaded::new(None, nothing, &[(key, value.to_owned())]).unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The service: connect, start, wait for a signal, stop in order.
+//!
+//! This module alone joins the ports to what implements them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use downbeat_actors::clock::Clock;
+use downbeat_actors::port::{NetworkServer, StoreError};
+use downbeat_actors::{StartError, System, SystemConfig};
+use downbeat_core::turn::TurnLimits;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::chirpstack::{ChirpStackClient, ChirpStackConfig};
+use crate::config::Config;
+use crate::http::{AppState, RouterParts};
+use crate::retention;
+use crate::secret_key;
+use crate::store::{OpenStoreError, PageRequest, Role, Scope, Store};
+use crate::telemetry::{TelemetryError, start_metrics};
+
+/// The whole stop takes no longer than this in all (a supervisor's patience is 10 s).
+const STOP_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartServerError {
+    /// The data directory.
+    #[error("the data directory {path} cannot be made")]
+    DataDir {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Open(#[from] OpenStoreError),
+    /// The database, after it was opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The network server's address or key.
+    #[error("chirpstack.url or chirpstack.api_key cannot be used")]
+    ChirpStack(#[source] crate::chirpstack::ConfigError),
+    /// Metrics.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The actors.
+    #[error(transparent)]
+    Actors(#[from] StartError),
+}
+
+/// The running service.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The administrator's key, if it was made just now.
+    pub new_admin_key: Option<SecretString>,
+    /// The store, for who runs in the same process.
+    pub store: Store,
+    /// What handlers share.
+    pub state: AppState,
+    system: System,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Starts the service: when this returns, it listens and has taken up what was unfinished.
+pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartServerError> {
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|source| StartServerError::DataDir { path: config.data_dir.clone(), source })?;
+    let listen_error = |source| StartServerError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+    let metrics = start_metrics()?;
+    let store = Store::open(&config.database_url).await?;
+    let clock = Clock::system();
+    let new_admin_key = ensure_admin_key(&store, config.admin_key.as_ref(), &clock).await?;
+    let system_config = SystemConfig {
+        policy: config.downlink.policy(),
+        turns: TurnLimits { held_max: config.limits.untransmitted, ..TurnLimits::default() },
+        ..SystemConfig::default()
+    };
+    let network_server = connect(&config)?;
+    let run = u64::try_from(clock.now().as_millis()).unwrap_or(0);
+    let system =
+        System::start(system_config, Arc::new(store.clone()), network_server, clock.clone(), run).await?;
+    let state = AppState::new(system.clone(), store.clone(), &config, metrics);
+    let (stop, stopping) = watch::channel(false);
+    let router = crate::http::router(state.clone(), parts);
+    let tasks = vec![
+        tokio::spawn(serve(listener, router, stopping.clone())),
+        tokio::spawn(retention::run(store.clone(), clock, config.limits.history_days, stopping)),
+    ];
+    Ok(Server { address, new_admin_key, store, state, system, stop, tasks })
+}
+
+impl Server {
+    /// Stops in order: nothing new is taken, answers under way are given, held events are stored, changes under way
+    /// are written. What is unfinished is taken up at the next start.
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        self.stop.send_replace(true);
+        let deadline = tokio::time::Instant::now() + STOP_PATIENCE;
+        for mut task in self.tasks {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+        self.state.drain_held(Duration::from_secs(2)).await;
+        self.system.stop(Duration::from_secs(2)).await;
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub async fn stop_signal() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, mut stopping: watch::Receiver<bool>) {
+    let stopped = async move {
+        // Fails only when the server is gone, which is a reason to stop, too.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
+        tracing::error!(%error, "HTTP ended");
+    }
+}
+
+fn connect(config: &Config) -> Result<Option<Arc<dyn NetworkServer>>, StartServerError> {
+    let section = &config.chirpstack;
+    let (Some(url), Some(api_key)) = (&section.url, &section.api_key) else {
+        tracing::warn!("no network server is configured: commands are accepted and wait");
+        return Ok(None);
+    };
+    let client = ChirpStackClient::connect_lazy(ChirpStackConfig {
+        url: url.clone(),
+        api_key: api_key.clone(),
+        tenant_id: section.tenant_id,
+        channels: section.channels,
+        deadline: Duration::from_millis(section.deadline_ms),
+    })
+    .map_err(StartServerError::ChirpStack)?;
+    Ok(Some(Arc::new(client)))
+}
+
+/// Sees to it that there is an administrator's key: the configured one, else one that exists, else a new one.
+async fn ensure_admin_key(
+    store: &Store,
+    configured: Option<&SecretString>,
+    clock: &Clock,
+) -> Result<Option<SecretString>, StoreError> {
+    let (key, is_new) = match configured {
+        Some(key) => {
+            if store.api_key_by_hash(&secret_key::hash(key.expose_secret())).await?.is_some() {
+                return Ok(None);
+            }
+            (key.clone(), false)
+        }
+        None => {
+            let keys = store.list_api_keys(Scope::Platform, PageRequest::first(1)).await?;
+            if !keys.items.is_empty() {
+                return Ok(None);
+            }
+            (secret_key::generate(), true)
+        }
+    };
+    secret_key::store(store, &key, "administrator", Role::Admin, None, clock.now()).await?;
+    Ok(is_new.then_some(key))
+}
