@@ -102,7 +102,7 @@ pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartSe
         System::start(system_config, Arc::new(store.clone()), network_server, clock.clone(), run).await?;
     let state = AppState::new(system.clone(), store.clone(), &config, metrics);
     let (stop, stopping) = watch::channel(false);
-    let router = crate::http::router(state.clone(), parts);
+    let router = crate::http::router(state.clone(), parts).merge(crate::dashboard::router());
     let tasks = vec![
         tokio::spawn(serve(listener, router, stopping.clone())),
         tokio::spawn(retention::run(store.clone(), clock, config.limits.history_days, stopping)),
@@ -122,7 +122,10 @@ impl Server {
                 task.abort();
             }
         }
-        self.state.drain_held(Duration::from_secs(2)).await;
+        let lost = self.state.drain_held(Duration::from_secs(2)).await;
+        if lost > 0 {
+            tracing::warn!(lost, "webhooks that were held could not be stored");
+        }
         self.system.stop(Duration::from_secs(2)).await;
         self.store.close().await;
         tracing::info!("stopped");

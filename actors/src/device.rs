@@ -349,6 +349,10 @@ impl DeviceState {
         order: &Order,
         reply: oneshot::Sender<Result<Submission, AskError>>,
     ) {
+        if let Some(known) = self.known(scope, order) {
+            let _ = reply.send(Ok(known));
+            return;
+        }
         let now = self.shared.clock.now();
         let request = match self.request(scope, order, now) {
             Ok(request) => request,
@@ -366,12 +370,24 @@ impl DeviceState {
         );
     }
 
+    /// A command that is under way already: accepted by an actor that ended before it could say so.
+    fn known(&mut self, scope: Scope, order: &Order) -> Option<Submission> {
+        self.running_for(scope).ok()?;
+        let Life::Running(running) = &mut self.life else { return None };
+        let downlink = running.machine.unfinished().find(|known| Some(known.id) == order.id)?.clone();
+        let (sender, updates) = mpsc::unbounded_channel();
+        running.watchers.push((downlink.id, sender));
+        Some(Submission { downlink, updates })
+    }
+
     fn request(&self, scope: Scope, order: &Order, now: Timestamp) -> Result<Request, AskError> {
         let running = self.running_for(scope)?;
         if running.machine.admission() == Admission::Full {
             return Err(AskError::DeviceBusy);
         }
-        let id = DownlinkId::from_uuid(uuid::Uuid::now_v7());
+        let id = order
+            .id
+            .unwrap_or_else(|| DownlinkId::from_uuid(uuid::Uuid::now_v7()));
         let mut request = Request::new(
             id,
             running.machine.codec(),

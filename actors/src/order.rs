@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use downbeat_core::codec::{Command, EncodeError};
 use downbeat_core::device::{Downlink, Record};
+use downbeat_core::id::DownlinkId;
 use tokio::sync::mpsc;
 
 /// A command as a caller gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
+    /// The downlink's id, chosen beforehand by who may have to repeat the order; a new one when absent.
+    pub id: Option<DownlinkId>,
     /// What is wanted.
     pub command: Command,
     /// Whether a LoRaWAN acknowledgement is asked for.

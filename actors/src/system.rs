@@ -166,14 +166,11 @@ impl System {
         &self,
         scope: Scope,
         dev_eui: DevEui,
-        order: Order,
+        mut order: Order,
     ) -> Result<Submission, AskError> {
-        self.ask(dev_eui, |reply| DeviceMessage::Submit {
-            scope,
-            order: order.clone(),
-            reply,
-        })
-        .await
+        // Named before it is asked, so that asking a second time cannot make two of it.
+        order.id.get_or_insert_with(|| DownlinkId::from_uuid(uuid::Uuid::now_v7()));
+        self.ask(dev_eui, |reply| DeviceMessage::Submit { scope, order: order.clone(), reply }).await
     }
 
     /// Takes a command back, if it is under way.

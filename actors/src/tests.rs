@@ -254,6 +254,7 @@ impl World {
 
     async fn order(&self, number: u64) -> Result<Submission, AskError> {
         let order = Order {
+            id: None,
             command: Command::SetLight(RED),
             confirmed: false,
             verify: true,

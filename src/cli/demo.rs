@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use downbeat_core::codec::CodecKind;
-use downbeat_core::id::DeviceId;
+use downbeat_core::id::{DevEui, DeviceId};
 use downbeat_sim::server::{DEFAULT_API_KEY, RunningSim, SimConfig};
 use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -82,6 +82,7 @@ pub(super) async fn run(arguments: DemoArgs) -> anyhow::Result<()> {
         chirpstack: crate::config::ChirpstackSection {
             url: Some(format!("http://{}", sim.grpc_addr())),
             api_key: Some(SecretString::from(DEFAULT_API_KEY)),
+            tenant_id: Some(sim.identity().tenant_id),
             ..Default::default()
         },
         ..Config::default()
@@ -111,13 +112,12 @@ async fn register_lights(server: &Server, sim: &RunningSim) -> anyhow::Result<()
     let tenant =
         server.store.tenant_by_name(Scope::Platform, DEFAULT_TENANT).await?.context("there is no default tenant")?;
     let identity = sim.identity();
-    let lights = sim.network(|network, _| network.lights());
+    let lights: Vec<DevEui> = sim.network(|network, _| network.lights().map(|light| light.dev_eui).collect());
     let bar = ProgressBar::new(u64::try_from(lights.len()).unwrap_or(0)).with_style(
         ProgressStyle::with_template("Registering lights {bar:32} {pos}/{len}").unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    for (number, light) in lights.iter().enumerate() {
+    for (number, dev_eui) in lights.into_iter().enumerate() {
         bar.inc(1);
-        let dev_eui = light.dev_eui;
         if server.store.device_by_dev_eui(Scope::Platform, dev_eui).await?.is_some() {
             continue;
         }

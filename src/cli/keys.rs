@@ -23,11 +23,13 @@ pub enum KeyCommand {
         /// The tenant it belongs to, by name; the whole platform without.
         #[arg(long)]
         tenant: Option<String>,
+        /// Where the keys are kept.
         #[command(flatten)]
         config: ConfigArgs,
     },
     /// List the keys there are; the keys themselves are not kept.
     List {
+        /// Where the keys are kept.
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -35,6 +37,7 @@ pub enum KeyCommand {
     Revoke {
         /// Its id, as `list` shows it.
         id: ApiKeyId,
+        /// Where the keys are kept.
         #[command(flatten)]
         config: ConfigArgs,
     },

@@ -2,6 +2,7 @@
 //!
 //! | call | does |
 //! |---|---|
+//! | `GET /` | gateways and links together |
 //! | `GET /lights`, `GET /lights/{dev_eui}` | what each really shows, and every change with its time and cause |
 //! | `PATCH /lights/{dev_eui}` | `{"powered": false}` |
 //! | `POST /lights/{dev_eui}/reboot` | power off and on: it joins again |
@@ -33,6 +34,7 @@ const PAUSE_MAX_MS: u64 = 3_600_000;
 
 pub(super) fn router(world: Arc<World>) -> Router {
     Router::new()
+        .route("/", get(overview))
         .route("/lights", get(lights))
         .route("/lights/{dev_eui}", get(light).patch(change_light))
         .route("/lights/{dev_eui}/reboot", post(reboot_light))
@@ -280,6 +282,19 @@ struct Links {
     webhook_loss: f64,
     webhook_duplicate: f64,
     webhook_reorder: f64,
+}
+
+#[derive(Serialize)]
+struct Overview {
+    gateways: Vec<GatewayTruth>,
+    links: Links,
+}
+
+/// What a page of switches needs to begin with.
+async fn overview(world: Shared) -> Json<Overview> {
+    let Json(Gateways { gateways }) = gateways(State(Arc::clone(&world.0))).await;
+    let Json(links) = links(world).await;
+    Json(Overview { gateways, links })
 }
 
 async fn links(State(world): Shared) -> Json<Links> {

@@ -144,6 +144,16 @@ impl RunningSim {
         self.world.set_faults(faults);
     }
 
+    /// Ids and names of ChirpStack's tenant, application and device profile.
+    pub fn identity(&self) -> &Identity {
+        &self.world.identity
+    }
+
+    /// The control API, to be served in a place of the caller's choice, too.
+    pub fn control_router(&self) -> axum::Router {
+        control::router(Arc::clone(&self.world))
+    }
+
     /// Ends everything; calls under way get a moment.
     pub async fn shutdown(mut self) {
         self.world.stopping.send_replace(true);

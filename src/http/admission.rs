@@ -1,0 +1,109 @@
+//! How much is taken on at once. Mailboxes behind the edge have no limit of their own, so it is here.
+//!
+//! A request holds a place until it is answered. Waiting for a device and watching the live feed take minutes or hours
+//! and next to nothing else, so they are counted apart and give the first place back.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+
+use super::problem::ApiError;
+
+/// The places there are.
+#[derive(Debug, Clone)]
+pub(super) struct Admission {
+    requests: Arc<Semaphore>,
+    waits: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+/// A request's place, in its extensions: whoever goes on to wait gives it back early.
+#[derive(Debug, Clone)]
+pub(super) struct Place(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Place {
+    /// Lets another request in.
+    pub(super) async fn give_back(&self) {
+        self.0.lock().await.take();
+    }
+}
+
+impl Admission {
+    pub(super) fn new(requests: usize, waits: usize, streams: usize) -> Self {
+        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        Self {
+            requests: places(requests),
+            waits: places(waits),
+            streams: places(streams),
+        }
+    }
+
+    /// A place to wait for a device; `None` when all are taken.
+    pub(super) fn wait(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.waits).try_acquire_owned().ok()
+    }
+
+    /// A place to watch the live feed.
+    pub(super) fn stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let permit = Arc::clone(&self.streams).try_acquire_owned();
+        permit.map_err(|_| ApiError::Overloaded)
+    }
+}
+
+/// Takes a request in, or tells it to come again.
+pub(super) async fn admit(
+    State(admission): State<Admission>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Ok(permit) = Arc::clone(&admission.requests).try_acquire_owned() else {
+        metrics::counter!("downbeat_http_refused_total").increment(1);
+        return ApiError::Overloaded.into_response();
+    };
+    let place = Place(Arc::new(Mutex::new(Some(permit))));
+    request.extensions_mut().insert(place.clone());
+    let response = next.run(request).await;
+    place.give_back().await;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::StatusCode;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn a_full_house_says_so_and_who_only_waits_makes_room() {
+        let admission = Admission::new(1, 0, 0);
+        let (entered, mut inside) = tokio::sync::mpsc::channel::<Place>(2);
+        let handler = move |axum::Extension(place): axum::Extension<Place>| async move {
+            entered.send(place).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let app = Router::new()
+            .route("/", get(handler))
+            .layer(from_fn_with_state(admission.clone(), admit));
+        let ask = || {
+            let request = Request::builder().uri("/").body(Body::empty()).unwrap();
+            app.clone().oneshot(request)
+        };
+        let first = tokio::spawn(ask());
+        let place = inside.recv().await.unwrap();
+        let refused = ask().await.unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refused.headers().contains_key("retry-after"));
+        place.give_back().await;
+        let second = tokio::spawn(ask());
+        inside.recv().await.unwrap();
+        assert!(!first.is_finished() && !second.is_finished());
+        assert!(admission.wait().is_none() && admission.stream().is_err());
+    }
+}

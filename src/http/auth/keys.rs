@@ -1,0 +1,115 @@
+//! API keys, found by their hash: nothing can be guessed from how long that takes.
+//!
+//! Those used lately are remembered for seconds, so that not every webhook asks the database; and for an hour while it
+//! cannot be asked.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use downbeat_actors::port::StoreError;
+use downbeat_core::time::Timestamp;
+
+use crate::http::problem::ApiError;
+use crate::store::{ApiKey, ApiKeyId, KeyHash, Store};
+
+/// A key is asked of the database again after this, so that a revoked one stops working.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// While the database cannot be asked, a key that worked goes on working for this long: webhooks are to be held, not
+/// refused, and ChirpStack does not send them again.
+const STALE: Duration = Duration::from_hours(1);
+
+/// Keys that are remembered.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// The keys that were used lately.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Keys {
+    remembered: Mutex<HashMap<KeyHash, Remembered>>,
+}
+
+#[derive(Debug, Clone)]
+struct Remembered {
+    key: ApiKey,
+    asked_at: Timestamp,
+    used_at: Option<Timestamp>,
+}
+
+impl Keys {
+    /// The key with that hash, if it works now.
+    pub(in crate::http) async fn find(
+        &self,
+        store: &Store,
+        hash: KeyHash,
+        now: Timestamp,
+    ) -> Result<Option<ApiKey>, ApiError> {
+        let known = self.remembered().get(&hash).cloned();
+        if let Some(known) = &known
+            && now.since(known.asked_at) < FRESH
+        {
+            return Ok(self.used(hash, known.key.clone(), now));
+        }
+        match store.api_key_by_hash(&hash).await {
+            Ok(Some(key)) => {
+                self.remember(hash, key.clone(), now);
+                Ok(self.used(hash, key, now))
+            }
+            Ok(None) => {
+                self.remembered().remove(&hash);
+                Ok(None)
+            }
+            Err(StoreError::Unavailable(source)) => match known {
+                Some(known) if now.since(known.asked_at) < STALE => {
+                    Ok(self.used(hash, known.key, now))
+                }
+                _ => Err(StoreError::Unavailable(source).into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The keys used since this was last asked, and when.
+    pub(in crate::http) fn take_used(&self) -> Vec<(ApiKeyId, Timestamp)> {
+        let mut remembered = self.remembered();
+        let used = remembered
+            .values_mut()
+            .filter_map(|it| Some((it.key.id, it.used_at.take()?)));
+        used.collect()
+    }
+
+    /// The key, if it works now.
+    fn used(&self, hash: KeyHash, key: ApiKey, now: Timestamp) -> Option<ApiKey> {
+        if !key.is_valid_at(now) {
+            return None;
+        }
+        if let Some(remembered) = self.remembered().get_mut(&hash) {
+            remembered.used_at = Some(now);
+        }
+        Some(key)
+    }
+
+    fn remember(&self, hash: KeyHash, key: ApiKey, now: Timestamp) {
+        let mut remembered = self.remembered();
+        if remembered.len() >= REMEMBERED_MAX && !remembered.contains_key(&hash) {
+            // Whoever was not asked of for longest goes; what is lost is one look-up.
+            let oldest = remembered.iter().min_by_key(|(_, it)| it.asked_at);
+            if let Some(oldest) = oldest.map(|(hash, _)| *hash) {
+                remembered.remove(&oldest);
+            }
+        }
+        let used_at = remembered.get(&hash).and_then(|it| it.used_at);
+        let entry = Remembered {
+            key,
+            asked_at: now,
+            used_at,
+        };
+        remembered.insert(hash, entry);
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<KeyHash, Remembered>> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,222 @@
+//! `GET /api/v1/tenants/{tenant_id}/events`: what happens, as Server-Sent Events.
+//!
+//! A reader pulls from the feed at its own pace; one that falls behind what is kept gets `reset` and loads everything
+//! anew, so a slow reader costs nothing. `Last-Event-ID` resumes where a connection broke.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName};
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use downbeat_actors::observe::{FeedBody, FeedEvent, FeedItem, FeedPosition, Subscription};
+use downbeat_core::id::TenantId;
+use futures_util::stream::{self, Stream};
+use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Interval, MissedTickBehavior};
+use utoipa::{IntoParams, ToSchema};
+
+use super::auth::{Caller, Viewer};
+use super::devices::DeviceChangeBody;
+use super::downlinks::DownlinkBody;
+use super::downlinks::timeline::TimelineEntryBody;
+use super::extract::{Fields, QueryFields};
+use super::gateways::GatewayBody;
+use super::problem::{ApiError, Problem};
+use super::{AppState, tenants};
+
+/// A comment is sent when nothing else was for this long, so that a broken connection shows.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How often it is asked whether the reader's key or session still holds.
+const HOLDS_CHECKED_EVERY: Duration = Duration::from_secs(30);
+
+/// How soon a reader comes back.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Where to begin.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventsQuery {
+    /// Like the header `Last-Event-ID`, for readers that cannot send one.
+    last_event_id: Option<String>,
+}
+
+/// A `downlink` event: the command, and the step that it just took.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DownlinkEventBody {
+    #[serde(flatten)]
+    downlink: DownlinkBody,
+    step: TimelineEntryBody,
+}
+
+/// What happens, as Server-Sent Events
+///
+/// `device`: what is known of a device after a change. `downlink`: a command and its newest step. `gateway`: a gateway
+/// after a change. `reset`: events are missing, load everything anew.
+#[utoipa::path(
+    get,
+    path = "/api/v1/tenants/{tenant_id}/events",
+    tag = "live",
+    params(
+        ("tenant_id" = String, Path, description = "The tenant's id or name"),
+        ("Last-Event-ID" = Option<String>, Header, description = "the last event that was received"),
+        EventsQuery,
+    ),
+    responses(
+        (status = 200, description = "The stream", body = DownlinkEventBody, content_type = "text/event-stream"),
+        (status = 404, description = "No such tenant", body = Problem),
+        (status = 503, description = "As many streams are open as can be", body = Problem),
+    ),
+)]
+pub(super) async fn events(
+    State(state): State<AppState>,
+    Viewer(caller): Viewer,
+    Path(tenant): Path<String>,
+    QueryFields(query): QueryFields<EventsQuery>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, ApiError> {
+    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
+    let after = last_event(&headers, query.last_event_id.as_deref())?;
+    let place = state.admission().stream()?;
+    let mut checks = tokio::time::interval(HOLDS_CHECKED_EVERY);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    checks.reset();
+    let reader = Reader {
+        subscription: state.system().feed().subscribe(after),
+        tenant_id: tenant.id,
+        caller,
+        checks,
+        opened: false,
+        state,
+        _place: place,
+    };
+    // A proxy that buffers would hold events back.
+    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
+    let sse = Sse::new(reader.events()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok((unbuffered, sse))
+}
+
+/// Where the reader was; a place that is none is as good as a missed one, so it is not an error of the header, which
+/// browsers send by themselves.
+fn last_event(headers: &HeaderMap, query: Option<&str>) -> Result<Option<FeedPosition>, ApiError> {
+    let mut fields = Fields::default();
+    let of_query = fields.parsed("last_event_id", query);
+    let of_query = fields.done(of_query)?;
+    let Some(header) = headers.get("last-event-id") else {
+        return Ok(of_query);
+    };
+    let position = header.to_str().ok().and_then(|text| text.parse().ok());
+    Ok(Some(position.unwrap_or(FeedPosition { run: 0, seq: 0 })))
+}
+
+struct Reader {
+    subscription: Subscription,
+    tenant_id: TenantId,
+    caller: Caller,
+    checks: Interval,
+    opened: bool,
+    state: AppState,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Reader {
+    fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        stream::unfold(self, |mut reader| async move {
+            let event = reader.next().await?;
+            Some((Ok(event), reader))
+        })
+    }
+
+    /// The next event of this tenant; `None` when the key or session holds no more.
+    async fn next(&mut self) -> Option<Event> {
+        if !std::mem::replace(&mut self.opened, true) {
+            return Some(Event::default().retry(RETRY).comment("open"));
+        }
+        loop {
+            tokio::select! {
+                item = self.subscription.next() => {
+                    if let Some(event) = self.event(item) {
+                        return Some(event);
+                    }
+                }
+                _ = self.checks.tick() => {
+                    if !self.caller.still_holds(&self.state).await {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn event(&self, item: FeedItem) -> Option<Event> {
+        match item {
+            FeedItem::Reset(position) => {
+                let event = Event::default().event("reset").id(position.to_string());
+                Some(event.data("{}"))
+            }
+            FeedItem::Event(position, event) if self.concerns(&event) => {
+                let id = position.to_string();
+                self.told(&event)
+                    .inspect_err(|error| tracing::error!(error = %error, "live.event.unwritable"))
+                    .ok()
+                    .map(|event| event.id(id))
+            }
+            FeedItem::Event(..) => None,
+        }
+    }
+
+    fn concerns(&self, event: &FeedEvent) -> bool {
+        event.tenant_id.is_none_or(|owner| owner == self.tenant_id)
+    }
+
+    fn told(&self, event: &FeedEvent) -> Result<Event, axum::Error> {
+        match &event.body {
+            FeedBody::Downlink(record, dev_eui) => {
+                Event::default()
+                    .event("downlink")
+                    .json_data(DownlinkEventBody {
+                        downlink: DownlinkBody::new(*dev_eui, &record.downlink),
+                        step: TimelineEntryBody::new(&record.entry),
+                    })
+            }
+            FeedBody::Device(view) => {
+                let (now, within) = (self.state.clock().now(), self.state.device_online_within());
+                let change = DeviceChangeBody::new(view, now, within);
+                Event::default().event("device").json_data(change)
+            }
+            FeedBody::Gateway(gateway) => Event::default()
+                .event("gateway")
+                .json_data(GatewayBody::new(gateway)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_to_resume_is_the_headers_and_else_the_querys() {
+        let header = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("last-event-id", text.parse().unwrap());
+            headers
+        };
+        let place = |run, seq| Some(FeedPosition { run, seq });
+        assert_eq!(last_event(&HeaderMap::new(), None).unwrap(), None);
+        assert_eq!(
+            last_event(&HeaderMap::new(), Some("a-7")).unwrap(),
+            place(10, 7)
+        );
+        assert_eq!(
+            last_event(&header("a-9"), Some("a-7")).unwrap(),
+            place(10, 9)
+        );
+        assert_eq!(last_event(&header("nonsense"), None).unwrap(), place(0, 0));
+        assert!(last_event(&HeaderMap::new(), Some("nonsense")).is_err());
+    }
+}

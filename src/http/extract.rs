@@ -1,0 +1,290 @@
+//! Bodies, queries and paths, checked: what is wrong is named.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse as _;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Visitor};
+
+use super::problem::{ApiError, FieldError};
+
+/// The largest body that is read: 1 MiB.
+pub(super) const BODY_MAX: usize = 1024 * 1024;
+
+/// A body arrives within this, or not at all.
+const BODY_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A whole body, of at most [`BODY_MAX`] bytes.
+pub(super) struct Body(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        match tokio::time::timeout(BODY_PATIENCE, Bytes::from_request(request, state)).await {
+            Ok(Ok(bytes)) => Ok(Self(bytes)),
+            Ok(Err(rejection)) => {
+                let status = rejection.into_response().status();
+                Err(if status == StatusCode::PAYLOAD_TOO_LARGE {
+                    ApiError::BodyTooLarge
+                } else {
+                    ApiError::BodyUnreadable
+                })
+            }
+            Err(_) => Err(ApiError::BodyUnreadable),
+        }
+    }
+}
+
+/// A JSON body, with the bytes it was read from.
+pub(super) struct JsonBody<T> {
+    pub(super) value: T,
+    pub(super) bytes: Bytes,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        const EXPECTED: &str = "application/json";
+        if media_type(request.headers()).as_deref() != Some(EXPECTED) {
+            return Err(ApiError::UnsupportedMediaType { expected: EXPECTED });
+        }
+        let Body(bytes) = Body::from_request(request, state).await?;
+        let value = parse_json(&bytes)?;
+        Ok(Self { value, bytes })
+    }
+}
+
+/// The content type without its parameters, in lower case.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let media_type = value.split(';').next().unwrap_or_default();
+    Some(media_type.trim().to_ascii_lowercase())
+}
+
+/// Reads a JSON body. A value of the wrong kind names its field; what is no JSON at all tells where it ceases to be.
+fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let field = error.path().to_string();
+        json_error(&field, error.inner())
+    })?;
+    deserializer
+        .end()
+        .map_err(|error| json_error(".", &error))?;
+    Ok(value)
+}
+
+fn json_error(path: &str, error: &serde_json::Error) -> ApiError {
+    if !error.is_data() {
+        return ApiError::Malformed(format!("The body is not JSON: {error}."));
+    }
+    let text = error.to_string();
+    let message = text
+        .rsplit_once(" at line ")
+        .map_or(text.as_str(), |(message, _)| message);
+    // A missing or unknown field is reported of what holds it, and named between backticks.
+    let named = message.split('`').nth(1);
+    match named {
+        Some(name) if message.starts_with("missing field") => ApiError::field(name, "is missing"),
+        Some(name) if message.starts_with("unknown field") => ApiError::field(
+            name,
+            message.replacen(&format!("unknown field `{name}`"), "is not a field", 1),
+        ),
+        _ if path == "." => ApiError::Malformed(format!("The body is not as expected: {message}.")),
+        _ => ApiError::field(path, message),
+    }
+}
+
+/// A query. Fields are texts, checked by [`Fields`], so that every wrong one is named; unknown ones are refused.
+pub(super) struct QueryFields<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryFields<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                let text = rejection.body_text();
+                let message = text.rsplit_once("query string: ").map_or(&*text, |it| it.1);
+                Err(match message.split('`').nth(1) {
+                    Some(name) => {
+                        ApiError::field(name, "is not a field of the query, or is there twice")
+                    }
+                    None => ApiError::field("query", message),
+                })
+            }
+        }
+    }
+}
+
+/// A part of the path as an identifier.
+pub(super) fn path_field<T>(field: &str, text: &str) -> Result<T, ApiError>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let parsed = text.parse();
+    parsed.map_err(|error| ApiError::field(field, error_words(&error)))
+}
+
+/// Errors of identifiers say "must be ..."; a UUID's own error does not say what it has to be.
+fn error_words(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    if text.starts_with("must be") {
+        text
+    } else {
+        "must be a UUID".to_owned()
+    }
+}
+
+/// Collects what is wrong with the fields of a request, to name all of it at once.
+#[derive(Debug, Default)]
+pub(super) struct Fields(Vec<FieldError>);
+
+impl Fields {
+    /// Notes a wrong field.
+    pub(super) fn wrong(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        let (field, message) = (field.into(), message.into());
+        self.0.push(FieldError { field, message });
+    }
+
+    /// Notes a field unless it is as it has to be.
+    pub(super) fn check(&mut self, holds: bool, field: &str, message: &str) {
+        if !holds {
+            self.wrong(field, message);
+        }
+    }
+
+    /// A field that may be absent, read by its type; `None` also when it is wrong.
+    pub(super) fn parsed<T>(&mut self, field: &str, text: Option<&str>) -> Option<T>
+    where
+        T: std::str::FromStr,
+        T::Err: std::fmt::Display,
+    {
+        match text?.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.wrong(field, error_words(&error));
+                None
+            }
+        }
+    }
+
+    /// A number that may be absent, within bounds.
+    pub(super) fn number(
+        &mut self,
+        field: &str,
+        text: Option<&str>,
+        range: std::ops::RangeInclusive<u32>,
+    ) -> Option<u32> {
+        let number = text?.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            self.wrong(
+                field,
+                format!("must be {} to {}", range.start(), range.end()),
+            );
+        }
+        number
+    }
+
+    /// An instant that may be absent, in RFC 3339.
+    pub(super) fn time(
+        &mut self,
+        field: &str,
+        text: Option<&str>,
+    ) -> Option<downbeat_core::time::Timestamp> {
+        let time = chrono::DateTime::parse_from_rfc3339(text?);
+        if time.is_err() {
+            self.wrong(
+                field,
+                "must be a time in RFC 3339, like 2026-01-31T12:00:00Z",
+            );
+        }
+        time.ok().map(|time| time.to_utc().into())
+    }
+
+    /// The value, if nothing was wrong.
+    pub(super) fn done<T>(self, value: T) -> Result<T, ApiError> {
+        if self.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(ApiError::Invalid(self.0))
+        }
+    }
+}
+
+/// An integer from 0 to 255, refused in those words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[schema(value_type = u8, minimum = 0, maximum = 255)]
+pub(super) struct Level(pub(super) u8);
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LevelVisitor;
+        impl Visitor<'_> for LevelVisitor {
+            type Value = Level;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an integer from 0 to 255")
+            }
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Level, E> {
+                let level = u8::try_from(number).map(Level);
+                level.map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
+            }
+        }
+        deserializer.deserialize_u8(LevelVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only whether it can be read is looked at")]
+    struct Sample {
+        red: Level,
+        deep: Option<Vec<Level>>,
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_is_named() {
+        let said = |body: &str| match parse_json::<Sample>(body.as_bytes()) {
+            Err(ApiError::Invalid(errors)) => {
+                format!("{}: {}", errors[0].field, errors[0].message)
+            }
+            Err(ApiError::Malformed(what)) => what,
+            other => format!("{other:?}"),
+        };
+        let bodies = [
+            "",
+            "{",
+            "[]",
+            "null",
+            "{}",
+            r#"{"red":256}"#,
+            r#"{"red":-1}"#,
+            r#"{"red":1.0}"#,
+            r#"{"red":"1"}"#,
+            r#"{"red":null}"#,
+            r#"{"red":1e400}"#,
+            r#"{"red":1,"colour":2}"#,
+            r#"{"red":1,"deep":[1,300]}"#,
+            r#"{"red":1} x"#,
+            r#"{"red":1,"red":2}"#,
+        ];
+        let said: Vec<String> = bodies
+            .iter()
+            .map(|body| format!("{body} -> {}", said(body)))
+            .collect();
+        insta::assert_snapshot!(said.join("\n"));
+    }
+}

@@ -1,0 +1,195 @@
+//! The API over HTTP, its live feed, and the receiver of ChirpStack's webhooks.
+//!
+//! Handlers parse, ask the actors or read the store, and translate; they decide nothing. One file per operation, with
+//! its request, its answer and its documentation; what several share stands in the folder's `mod.rs`. The answers are
+//! types of their own: what the core calls something may change, what clients read may not.
+//!
+//! - [`router`] puts it together; `request` is what every request goes through, `admission` how many at once.
+//! - `auth`: who asks, and whether they may. `problem`: how a refusal looks. `extract`: bodies, queries and paths.
+//! - `webhooks`: an event is answered once it is committed; while the database is away it is held, bounded.
+//! - `idempotency`: a request that is repeated makes one thing.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use downbeat_actors::System;
+use downbeat_actors::clock::Clock;
+use downbeat_core::time::Timestamp;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::config::Config;
+use crate::store::Store;
+
+mod admission;
+mod auth;
+mod devices;
+mod downlinks;
+mod events;
+mod extract;
+mod gateways;
+mod health;
+mod idempotency;
+mod metrics;
+mod openapi;
+mod problem;
+mod request;
+mod router;
+mod session;
+mod tenants;
+mod webhooks;
+
+pub use openapi::openapi_json;
+pub use problem::{ApiError, Problem};
+pub use router::{RouterParts, router};
+
+use admission::Admission;
+use auth::attempts::Attempts;
+use auth::keys::Keys;
+use auth::session::Sessions;
+use idempotency::InProgress;
+use webhooks::held::Holding;
+
+/// Commands whose callers wait for the device at once; further ones are answered with 202.
+const WAITS_MAX: usize = 10_000;
+
+/// Live feeds open at once.
+const STREAMS_MAX: usize = 1_000;
+
+/// Bytes of webhooks held at once.
+const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How often it is noted which keys were used.
+const KEY_USE_NOTED_EVERY: Duration = Duration::from_mins(1);
+
+/// What the handlers share. Clones are the same.
+#[derive(Clone)]
+pub struct AppState {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    system: System,
+    store: Store,
+    prometheus: PrometheusHandle,
+    device_online_within: Duration,
+    sessions: Sessions,
+    keys: Keys,
+    attempts: Attempts,
+    admission: Admission,
+    in_progress: InProgress,
+    holding: Holding,
+    readiness: health::Readiness,
+}
+
+impl AppState {
+    /// The edge of these actors and this store. `prometheus` renders what `GET /metrics` answers.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime: it starts the tasks that tell held webhooks again and note which keys were used.
+    pub fn new(
+        system: System,
+        store: Store,
+        config: &Config,
+        prometheus: PrometheusHandle,
+    ) -> Self {
+        let limits = &config.limits;
+        let shared = Arc::new(Shared {
+            holding: Holding::new(system.clone(), limits.held_events, HELD_BYTES_MAX),
+            system,
+            store,
+            prometheus,
+            // One report may be lost on the air.
+            device_online_within: Duration::from_secs(config.downlink.uplink_interval_s) * 2,
+            sessions: Sessions::default(),
+            keys: Keys::default(),
+            attempts: Attempts::default(),
+            admission: Admission::new(limits.requests, WAITS_MAX, STREAMS_MAX),
+            in_progress: InProgress::default(),
+            readiness: health::Readiness::default(),
+        });
+        tokio::spawn(note_used_keys(Arc::downgrade(&shared)));
+        Self { shared }
+    }
+
+    /// Now, by the actors' clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock().now()
+    }
+
+    /// A ticket that signs a browser in once, as platform admin, within a quarter of an hour: for the address that a
+    /// local start opens.
+    pub fn mint_ticket(&self) -> String {
+        self.sessions().mint_ticket(self.now())
+    }
+
+    /// Waits until every webhook that is held is stored, `patience` at the most, and tells how many are not. To be
+    /// called when no more are taken and the actors still run.
+    pub async fn drain_held(&self, patience: Duration) -> usize {
+        self.shared.holding.drain(patience).await
+    }
+
+    fn system(&self) -> &System {
+        &self.shared.system
+    }
+
+    fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    fn clock(&self) -> &Clock {
+        self.shared.system.clock()
+    }
+
+    /// A device is online if it was heard within this.
+    fn device_online_within(&self) -> Duration {
+        self.shared.device_online_within
+    }
+
+    fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.shared.keys
+    }
+
+    fn attempts(&self) -> &Attempts {
+        &self.shared.attempts
+    }
+
+    fn admission(&self) -> &Admission {
+        &self.shared.admission
+    }
+
+    fn in_progress(&self) -> &InProgress {
+        &self.shared.in_progress
+    }
+
+    fn holding(&self) -> &Holding {
+        &self.shared.holding
+    }
+
+    fn readiness(&self) -> &health::Readiness {
+        &self.shared.readiness
+    }
+
+    fn prometheus(&self) -> &PrometheusHandle {
+        &self.shared.prometheus
+    }
+}
+
+/// Notes which keys were used, until the service is gone. A minute's use may be lost with it.
+async fn note_used_keys(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(KEY_USE_NOTED_EVERY).await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let used = shared.keys.take_used();
+        if !used.is_empty()
+            && let Err(error) = shared.store.touch_api_keys(&used).await
+        {
+            tracing::debug!(%error, "which keys were used could not be noted");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What every request goes through: an id, a span, a time limit for what has one, and an end even if it panics.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::{MatchedPath, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::problem::{ApiError, Problem};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A caller's id for its request is taken over up to this length.
+const REQUEST_ID_MAX: usize = 64;
+
+/// Everything but waiting for a device and live streams is answered within this.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Gives the request an id and a span, ends it even if it panics, and writes the body of a refusal.
+pub(super) async fn trace(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = request_id(request.headers());
+    let (method, route) = (request.method().clone(), route(&request));
+    let span = tracing::info_span!(
+        "http.request",
+        http.method = %method,
+        http.route = route,
+        request.id = request_id,
+    );
+    let response = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .instrument(span.clone())
+        .await;
+    span.in_scope(|| {
+        let response = response.unwrap_or_else(|_| {
+            tracing::error!("http.request.panicked");
+            ApiError::Panicked.into_response()
+        });
+        let response = finish(response, &request_id);
+        note(&method, &route, &response, started.elapsed());
+        response
+    })
+}
+
+/// The caller's id, if it is one that may stand in a log, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    let acceptable = |id: &&str| {
+        (1..=REQUEST_ID_MAX).contains(&id.len())
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    given
+        .filter(acceptable)
+        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// The route's pattern: a path itself holds identifiers and would be a label without end.
+fn route(request: &Request) -> String {
+    request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned())
+}
+
+fn finish(mut response: Response, request_id: &str) -> Response {
+    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+        request_id.clone_into(&mut problem.request_id);
+        let mut headers = std::mem::take(response.headers_mut());
+        headers.remove(axum::http::header::CONTENT_LENGTH);
+        response = (response.status(), headers, Json(problem)).into_response();
+        let problem_json = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(CONTENT_TYPE, problem_json);
+    }
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+fn note(method: &Method, route: &str, response: &Response, elapsed: Duration) {
+    let status = response.status().as_u16();
+    let labels = [
+        ("method", method.to_string()),
+        ("route", route.to_owned()),
+        ("status", status.to_string()),
+    ];
+    metrics::counter!("downbeat_http_requests_total", &labels).increment(1);
+    metrics::histogram!("downbeat_http_request_seconds", "route" => route.to_owned())
+        .record(elapsed.as_secs_f64());
+    tracing::debug!(
+        http.status = status,
+        duration_ms = elapsed.as_millis(),
+        "http.request.done"
+    );
+}
+
+/// Answers in time, whatever happens behind.
+pub(super) async fn limit(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(LIMIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::TimedOut.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_the_caller_is_kept_if_a_log_can_bear_it() {
+        let id = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(value).unwrap());
+            request_id(&headers)
+        };
+        assert_eq!(id("abc-1_2.3"), "abc-1_2.3");
+        for value in ["", "a b", "a;b", &"a".repeat(65)] {
+            assert_ne!(id(value), value);
+        }
+    }
+}

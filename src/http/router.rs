@@ -1,0 +1,147 @@
+//! Puts the routes together, and around them what every request goes through.
+
+use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Request};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::{Router, body::Body};
+use tower_http::compression::CompressionLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::auth::{Caller, Operator};
+use super::extract::BODY_MAX;
+use super::openapi::ApiDoc;
+use super::problem::ApiError;
+use super::{
+    AppState, admission, devices, downlinks, events, gateways, health, metrics, request, session,
+    webhooks,
+};
+
+/// The page of the API's description loads its own files only. Its styles are set by its scripts.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What stands beside the API.
+#[derive(Debug, Default)]
+pub struct RouterParts {
+    /// The simulator's control, to stand at `/api/v1/simulator` for who may send commands.
+    pub simulator: Option<Router>,
+}
+
+/// Whether there is a simulator to control.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HasSimulator(pub(super) bool);
+
+/// The service: API, webhooks, live feed, health, description, and the parts beside it. The dashboard's routes may be
+/// merged into it.
+///
+/// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that failed sign-ins are counted by address.
+pub fn router(state: AppState, parts: RouterParts) -> Router {
+    let Routes {
+        api,
+        open,
+        document,
+    } = routes();
+    let docs = SwaggerUi::new("/api/docs")
+        .url("/api/openapi.json", document)
+        .config(Config::default().persist_authorization(false));
+    let docs: Router<AppState> = Router::from(docs);
+    let docs = docs
+        .layer(header(CONTENT_SECURITY_POLICY, DOCS_POLICY))
+        .route_layer(from_fn_with_state(state.clone(), signed_in));
+    let has_simulator = HasSimulator(parts.simulator.is_some());
+    let mut admitted = api.merge(docs);
+    if let Some(simulator) = parts.simulator {
+        let simulator = simulator
+            .route_layer(from_fn(request::limit))
+            .route_layer(from_fn_with_state(state.clone(), may_command));
+        admitted = admitted.nest_service("/api/v1/simulator", simulator);
+    }
+    let admitted = admitted
+        .layer(Extension(has_simulator))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(
+            state.admission().clone(),
+            admission::admit,
+        ));
+    admitted
+        .merge(open)
+        .with_state(state)
+        .fallback(|| async { ApiError::NoRoute })
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(header(X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(header(REFERRER_POLICY, "no-referrer"))
+        .layer(from_fn(request::trace))
+}
+
+/// All routes, with their description.
+pub(super) struct Routes {
+    api: Router<AppState>,
+    /// What is answered without a key, and also when the house is full.
+    open: Router<AppState>,
+    pub(super) document: OpenApi,
+}
+
+pub(super) fn routes() -> Routes {
+    let quick = OpenApiRouter::new()
+        .routes(routes!(downlinks::list::list))
+        .routes(routes!(downlinks::get::get))
+        .routes(routes!(downlinks::cancel::cancel))
+        .routes(routes!(devices::list::list, devices::create::create))
+        .routes(routes!(devices::get::get))
+        .routes(routes!(gateways::list::list))
+        .routes(routes!(gateways::health::health))
+        .routes(routes!(gateways::status::status))
+        .routes(routes!(metrics::downlinks::downlinks))
+        .routes(routes!(metrics::prometheus::prometheus))
+        .routes(routes!(webhooks::receive::chirpstack))
+        .routes(routes!(webhooks::receive::uplink))
+        .routes(routes!(session::sign_in, session::show, session::sign_out))
+        .route_layer(from_fn(request::limit));
+    // These take as long as they take, and are bounded by their own means.
+    let slow = OpenApiRouter::new()
+        .routes(routes!(downlinks::send::send))
+        .routes(routes!(events::events));
+    let api = OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .merge(quick)
+        .merge(slow);
+    let open = OpenApiRouter::new()
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready));
+    let ((api, mut document), (open, more)) = (api.split_for_parts(), open.split_for_parts());
+    document.merge(more);
+    Routes {
+        api,
+        open,
+        document,
+    }
+}
+
+fn header(
+    name: axum::http::HeaderName,
+    value: &'static str,
+) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// For what has no handler of ours: any key or session will do.
+async fn signed_in(_: State<AppState>, _: Caller, request: Request<Body>, next: Next) -> Response {
+    next.run(request).await
+}
+
+/// For what has no handler of ours: only who may send commands.
+async fn may_command(
+    _: State<AppState>,
+    _: Operator,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    next.run(request).await
+}

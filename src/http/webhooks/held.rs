@@ -1,0 +1,260 @@
+//! Holds webhooks until they are committed.
+//!
+//! Each event has a place, by number and by bytes; when all are taken the next one is refused at once, before memory
+//! grows. Its first try runs in a task of its own, so that it goes on when the caller gave up. Those that fail because
+//! the database is away, or because their device's mailbox is full, are tried again by one task, oldest first, with a
+//! pause that grows while nothing succeeds. Telling a device something twice does no harm, so a try that was cut off is
+//! simply made again.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use downbeat_actors::port::HistoryEntry;
+use downbeat_actors::{AskError, System};
+use downbeat_core::id::{DevEui, Scope};
+use downbeat_core::network::NetworkEvent;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// Tries that run at once when held events are told again: enough to fill a commit.
+const AT_ONCE: usize = 64;
+
+/// A try that takes longer is made anew.
+const TRY_MAX: Duration = Duration::from_secs(30);
+
+/// Pause after a round in which nothing was stored, doubled for each further one.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// The greatest pause: the database's return is noticed within it.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// What the events of one webhook cost in memory beside their bodies.
+const OVERHEAD: usize = 512;
+
+/// An event to be told.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct Telling {
+    pub(in crate::http) scope: Scope,
+    pub(in crate::http) dev_eui: DevEui,
+    pub(in crate::http) event: NetworkEvent,
+    pub(in crate::http) history: HistoryEntry,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum Told {
+    /// It is committed.
+    Committed,
+    /// No such device, or not the caller's.
+    UnknownDevice,
+    /// The service went down first.
+    Stopping,
+}
+
+/// All places are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) struct Full;
+
+/// The events that are not committed yet.
+#[derive(Clone)]
+pub(in crate::http) struct Holding {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    system: System,
+    places: Arc<Semaphore>,
+    places_max: u32,
+    bytes: Arc<Semaphore>,
+    waiting: Mutex<VecDeque<Held>>,
+    /// Somebody waits in `waiting`.
+    came: Notify,
+    /// A place was given back.
+    left: Notify,
+}
+
+struct Held {
+    telling: Telling,
+    done: oneshot::Sender<Told>,
+    place: Place,
+}
+
+/// Given back when the event is over.
+struct Place {
+    _number: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.left.notify_waiters();
+    }
+}
+
+impl Holding {
+    /// Holds at most so many events, of so many bytes in all. The task that tries again lives as long as the runtime.
+    pub(in crate::http) fn new(system: System, held_max: usize, bytes_max: usize) -> Self {
+        let places_max = u32::try_from(held_max).unwrap_or(u32::MAX);
+        let shared = Arc::new(Shared {
+            system,
+            places: Arc::new(Semaphore::new(places_max as usize)),
+            places_max,
+            bytes: Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS))),
+            waiting: Mutex::default(),
+            came: Notify::new(),
+            left: Notify::new(),
+        });
+        tokio::spawn(Arc::clone(&shared).try_again());
+        Self { shared }
+    }
+
+    /// Tells an event; the receiver hears when it is over. `size` is that of its body in bytes.
+    pub(in crate::http) fn tell(
+        &self,
+        telling: Telling,
+        size: usize,
+    ) -> Result<oneshot::Receiver<Told>, Full> {
+        let place = Shared::place(&self.shared, size).ok_or(Full)?;
+        let (done, over) = oneshot::channel();
+        let held = Held {
+            telling,
+            done,
+            place,
+        };
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            if let Err(held) = shared.tell(held).await {
+                shared.hold(held);
+            }
+        });
+        Ok(over)
+    }
+
+    /// Waits until none is held, `patience` at the most, and tells how many are.
+    pub(in crate::http) async fn drain(&self, patience: Duration) -> usize {
+        let drained = async {
+            loop {
+                let left = self.shared.left.notified();
+                tokio::pin!(left);
+                left.as_mut().enable();
+                if self.shared.held() == 0 {
+                    break;
+                }
+                left.await;
+            }
+        };
+        // Those that are left over are counted, whether or not time ran out.
+        let _ = tokio::time::timeout(patience, drained).await;
+        self.shared.held()
+    }
+}
+
+impl Shared {
+    fn place(shared: &Arc<Self>, size: usize) -> Option<Place> {
+        let size = u32::try_from(size.saturating_add(OVERHEAD)).ok()?;
+        let number = Arc::clone(&shared.places).try_acquire_owned().ok()?;
+        let bytes = Arc::clone(&shared.bytes)
+            .try_acquire_many_owned(size)
+            .ok()?;
+        Some(Place {
+            _number: number,
+            _bytes: bytes,
+            shared: Arc::clone(shared),
+        })
+    }
+
+    /// How many have a place.
+    fn held(&self) -> usize {
+        (self.places_max as usize).saturating_sub(self.places.available_permits())
+    }
+
+    /// One try. Gives the event back if it is to be tried again.
+    async fn tell(&self, held: Held) -> Result<(), Held> {
+        let Telling {
+            scope,
+            dev_eui,
+            event,
+            history,
+        } = held.telling.clone();
+        let told = self.system.report(scope, dev_eui, event, history);
+        let told = match tokio::time::timeout(TRY_MAX, told).await {
+            Ok(Ok(())) => Told::Committed,
+            Ok(Err(AskError::UnknownDevice)) => Told::UnknownDevice,
+            Ok(Err(AskError::Stopping)) => Told::Stopping,
+            Ok(Err(
+                AskError::StoreUnavailable
+                | AskError::Overloaded
+                | AskError::DeviceBusy
+                | AskError::NotUnderstood(_),
+            ))
+            | Err(_) => return Err(held),
+        };
+        let Held { done, place, .. } = held;
+        drop(place);
+        // The caller may have gone away; the event is told all the same.
+        let _ = done.send(told);
+        Ok(())
+    }
+
+    fn hold(&self, held: Held) {
+        let mut waiting = self.waiting();
+        waiting.push_back(held);
+        gauge(waiting.len());
+        drop(waiting);
+        self.came.notify_one();
+    }
+
+    async fn try_again(self: Arc<Self>) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            while self.waiting().is_empty() {
+                self.came.notified().await;
+            }
+            tokio::time::sleep(pause).await;
+            let stored = self.round().await;
+            pause = if stored {
+                PAUSE_MIN
+            } else {
+                (pause * 2).min(PAUSE_MAX)
+            };
+        }
+    }
+
+    /// Tries all that wait now, and tells whether any is over. While nothing succeeds, a handful of tries is enough.
+    async fn round(&self) -> bool {
+        let mut left = self.waiting().len();
+        let (mut any_over, mut any_failed) = (false, false);
+        let mut tries = FuturesUnordered::new();
+        loop {
+            while left > 0 && tries.len() < AT_ONCE && (any_over || !any_failed) {
+                let Some(held) = self.waiting().pop_front() else {
+                    break;
+                };
+                left -= 1;
+                tries.push(self.tell(held));
+            }
+            match tries.next().await {
+                Some(Ok(())) => any_over = true,
+                Some(Err(held)) => {
+                    any_failed = true;
+                    self.waiting().push_back(held);
+                }
+                None => break,
+            }
+        }
+        gauge(self.waiting().len());
+        any_over
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<Held>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge of some thousands")]
+fn gauge(waiting: usize) {
+    metrics::gauge!("downbeat_webhooks_held").set(waiting as f64);
+}
