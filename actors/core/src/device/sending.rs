@@ -46,19 +46,27 @@ impl Device {
             self.wait(now, reason, until, effects);
             return false;
         }
+        let priority = self.priority();
         match self.turn {
-            Turn::None => {
-                self.turn = Turn::Asked { since: now };
-                effects.push(Effect::AskTurn(self.priority()));
-                true
-            }
-            Turn::Asked { since } => {
+            Turn::Asked {
+                since,
+                priority: asked,
+            } if asked == priority => {
                 if now >= since + TURN_PATIENCE {
                     self.wait(now, Reason::Paced, None, effects);
                 }
                 true
             }
-            Turn::Granted => {
+            Turn::None | Turn::Asked { .. } => {
+                self.turn = Turn::Asked {
+                    since: now,
+                    priority,
+                };
+                effects.push(Effect::AskTurn(priority));
+                true
+            }
+            Turn::Granted | Turn::Used => {
+                self.turn = Turn::Used;
                 self.begin_attempt(now, effects);
                 false
             }
@@ -86,7 +94,7 @@ impl Device {
         match self.turn {
             Turn::None => effects.push(Effect::EndTurn),
             Turn::Asked { .. } => self.turn = Turn::Granted,
-            Turn::Granted => {}
+            Turn::Granted | Turn::Used => {}
         }
     }
 
@@ -98,17 +106,26 @@ impl Device {
         }
     }
 
-    /// Gives back a turn that nothing needs.
-    pub(super) fn settle_turn(&mut self, only_turn_missing: bool, effects: &mut Vec<Effect>) {
-        let needed = match self.turn {
-            Turn::None => return,
-            Turn::Asked { .. } => only_turn_missing,
-            Turn::Granted => self
-                .item
-                .as_ref()
-                .is_some_and(|item| self.occupies_turn(item)),
+    /// Gives back the turn of an item that has gone out.
+    pub(super) fn end_used_turn(&mut self, effects: &mut Vec<Effect>) {
+        let is_held = self
+            .item
+            .as_ref()
+            .is_some_and(|item| self.occupies_turn(item));
+        if self.turn == Turn::Used && !is_held {
+            self.turn = Turn::None;
+            effects.push(Effect::EndTurn);
+        }
+    }
+
+    /// Gives back a turn, or takes back the wish for one, when no attempt can begin now.
+    pub(super) fn end_unwanted_turn(&mut self, only_turn_missing: bool, effects: &mut Vec<Effect>) {
+        let unwanted = match self.turn {
+            Turn::None | Turn::Used => false,
+            Turn::Asked { .. } => !only_turn_missing,
+            Turn::Granted => true,
         };
-        if !needed {
+        if unwanted {
             self.turn = Turn::None;
             effects.push(Effect::EndTurn);
         }

@@ -225,7 +225,11 @@ impl Device {
             &self.other_lights(downlink.id),
         );
         if let Some(evidence) = evidence(now, uplink, proving, verdict) {
-            let late = matches!(phase, Phase::Ready { .. });
+            let late = match phase {
+                Phase::Ready { .. } => true,
+                Phase::Sending => false,
+                Phase::Transmitted { window_ends, .. } => *window_ends <= now,
+            };
             self.verify(now, evidence, late, effects);
             return;
         }

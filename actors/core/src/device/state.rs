@@ -13,7 +13,7 @@ use crate::radio::{DeviceClass, Modulation};
 use crate::random::Random;
 use crate::time::Timestamp;
 
-use super::downlink::{Downlink, DownlinkState, Reason, Request, Step, TimelineEntry};
+use super::downlink::{Downlink, DownlinkState, Priority, Reason, Request, Step, TimelineEntry};
 use super::event::{Effect, Event, Record};
 use super::policy::Policy;
 use super::proof::Proving;
@@ -244,8 +244,12 @@ pub(super) enum Turn {
     None,
     Asked {
         since: Timestamp,
+        priority: Priority,
     },
+    /// It has come; an attempt may begin.
     Granted,
+    /// An item of ours took it, and keeps it until it has gone out. One turn is for one item.
+    Used,
 }
 
 /// A look into ChirpStack's queue. Not stored: it ends with the process.
@@ -336,7 +340,7 @@ impl Device {
         let mut effects = Vec::new();
         if let Some(item) = &mut self.item {
             item.check_at = Some(now);
-            self.turn = Turn::Granted;
+            self.turn = Turn::Used;
         } else {
             self.turn = Turn::None;
         }
@@ -350,7 +354,7 @@ impl Device {
         match self.turn {
             Turn::None => {}
             Turn::Asked { .. } => self.turn = Turn::None,
-            Turn::Granted => effects.push(Effect::HoldTurn),
+            Turn::Granted | Turn::Used => effects.push(Effect::HoldTurn),
         }
         self.reading = Reading::Idle;
         let Some(item) = &mut self.item else { return };
@@ -409,8 +413,9 @@ impl Device {
         self.look_into_queue(now, effects);
         self.promote();
         self.reconcile_if_due(now, effects);
+        self.end_used_turn(effects);
         let only_turn_missing = self.send(now, gateways, effects);
-        self.settle_turn(only_turn_missing, effects);
+        self.end_unwanted_turn(only_turn_missing, effects);
     }
 
     /// When the machine wants to be woken by [`Event::Elapsed`], if no event comes before.
@@ -422,8 +427,8 @@ impl Device {
             Phase::Transmitted { window_ends, .. } => Some(*window_ends),
         });
         let turn = match self.turn {
-            Turn::Asked { since } => Some(since + super::sending::TURN_PATIENCE),
-            Turn::None | Turn::Granted => None,
+            Turn::Asked { since, .. } => Some(since + super::sending::TURN_PATIENCE),
+            Turn::None | Turn::Granted | Turn::Used => None,
         };
         let expiry = active
             .filter(|_| self.is_ready())

@@ -24,15 +24,17 @@ fn a_silent_lamp_is_tried_four_times_at_growing_intervals_then_given_up() {
             copy.next_wake().unwrap()
         };
         let pause = until.since(instant(second)).as_secs_f64();
-        assert!((least..=most).contains(&pause), "{pause} s before attempt {attempt}");
-        let whole = until.as_millis() / 1000;
-        lamp.wakes(&format!("A failed: not_confirmed, A waits: not_confirmed until {whole}"));
+        assert!(
+            (least..=most).contains(&pause),
+            "{pause} s before attempt {attempt}"
+        );
+        lamp.wakes("A missed: not_confirmed, A waits: not_confirmed");
         let second = lamp.wakes("ask turn");
         lamp.at(second, Event::TurnGranted, &format!("enqueue {attempt}"));
         lamp.at(second, enqueued(attempt), "A enqueued");
         lamp.at(second + 1.0, txack(attempt), "A transmitted, end turn");
     }
-    lamp.wakes("A failed: not_confirmed, A unverified: not_confirmed");
+    lamp.wakes("A missed: not_confirmed, A unverified: not_confirmed");
     assert!(lamp.device.is_idle());
 }
 
@@ -42,8 +44,23 @@ fn retries_come_after_what_somebody_waits_for() {
     lamp.transmit(10.0, 'A', light('A', RED), 1);
     lamp.wakes_any();
     let second = lamp.next_wake().unwrap();
-    let effects = lamp.device.step(instant(second), Event::Elapsed, &lamp.gateways);
+    let effects = lamp
+        .device
+        .step(instant(second), Event::Elapsed, &lamp.gateways);
     assert_eq!(effects, [Effect::AskTurn(Priority::Retry)]);
+}
+
+#[test]
+fn a_new_command_does_not_wait_at_the_place_of_a_retry() {
+    let mut lamp = Story::new();
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.wakes_any();
+    lamp.wakes("ask turn");
+    lamp.at(
+        52.5,
+        ask(light('B', GREEN)),
+        "A superseded: newer_command, B accepted, ask turn",
+    );
 }
 
 #[test]
@@ -54,7 +71,9 @@ fn an_error_of_chirpstack_is_tried_again_after_5_10_and_15_seconds_then_failed()
     for (attempt, pause) in [(1, 5.0), (2, 10.0), (3, 15.0)] {
         lamp.at(second, Event::TurnGranted, &format!("enqueue {attempt}"));
         let error = EnqueueFailure::Refused("INTERNAL".to_owned());
-        let _ = lamp.device.step(instant(second), failed(attempt, error), &lamp.gateways);
+        let _ = lamp
+            .device
+            .step(instant(second), failed(attempt, error), &lamp.gateways);
         let next = lamp.wakes("ask turn");
         let waited: f64 = next - second;
         assert!((pause * 0.9..=pause * 1.1).contains(&waited), "{waited} s");
@@ -101,7 +120,11 @@ fn a_server_that_is_not_there_costs_no_attempt() {
 fn without_a_gateway_it_waits_ten_seconds_longer_each_time_and_spends_no_attempt() {
     let mut lamp = Story::new();
     lamp.gateways = alive(&[]);
-    lamp.at(10.0, ask(light('A', RED)), "A accepted, A waits: no_gateway until 20");
+    lamp.at(
+        10.0,
+        ask(light('A', RED)),
+        "A accepted, A waits: no_gateway until 20",
+    );
     assert_eq!(lamp.wakes(""), 20.0);
     assert_eq!(lamp.wakes(""), 40.0);
     assert_eq!(lamp.wakes(""), 70.0);
@@ -114,7 +137,11 @@ fn without_a_gateway_it_waits_ten_seconds_longer_each_time_and_spends_no_attempt
 fn only_a_gateway_that_heard_the_device_counts() {
     let mut lamp = Story::new();
     lamp.gateways = alive(&[2, 3]);
-    lamp.at(10.0, ask(light('A', RED)), "A accepted, A waits: no_gateway until 20");
+    lamp.at(
+        10.0,
+        ask(light('A', RED)),
+        "A accepted, A waits: no_gateway until 20",
+    );
     let heard_by_another = Uplink {
         receptions: vec![Reception {
             gateway_id: GatewayId::from_u64(2),
@@ -123,7 +150,11 @@ fn only_a_gateway_that_heard_the_device_counts() {
         }],
         ..uplink(FIRST, 11, 4, GREEN)
     };
-    lamp.at(15.0, Event::Network(NetworkEvent::Heard(heard_by_another)), "ask turn");
+    lamp.at(
+        15.0,
+        Event::Network(NetworkEvent::Heard(heard_by_another)),
+        "ask turn",
+    );
 }
 
 #[test]
@@ -137,7 +168,10 @@ fn the_window_follows_the_data_rate() {
         lamp.at(5.0, Event::Network(NetworkEvent::Heard(slow)), "");
         lamp.transmit(10.0, 'A', light('A', RED), 1);
         let window = lamp.next_wake().unwrap() - 11.0;
-        assert!((window - seconds).abs() < 1.0, "SF{spreading_factor}: {window}");
+        assert!(
+            (window - seconds).abs() < 1.0,
+            "SF{spreading_factor}: {window}"
+        );
     }
 }
 
@@ -180,7 +214,11 @@ fn a_turn_that_is_not_wanted_any_more_is_given_back() {
     let mut lamp = Story::new();
     lamp.at(10.0, ask(light('A', RED)), "A accepted, ask turn");
     lamp.gateways = alive(&[]);
-    lamp.at(11.0, Event::GatewaysChanged, "A waits: no_gateway until 21, end turn");
+    lamp.at(
+        11.0,
+        Event::GatewaysChanged,
+        "A waits: no_gateway until 21, end turn",
+    );
     lamp.at(11.0, Event::TurnGranted, "end turn");
 }
 
@@ -200,7 +238,7 @@ fn while_the_server_is_away_an_uplink_hurries_nothing() {
     lamp.at(
         10.5,
         failed(1, EnqueueFailure::Unavailable),
-        "A waits: server_unavailable until 11, end turn",
+        "end turn, A waits: server_unavailable until 11",
     );
     lamp.at(11.0, report(11, 4, GREEN), "");
 }
@@ -251,14 +289,19 @@ fn a_caller_may_want_fewer_attempts() {
         ..light('A', RED)
     };
     lamp.transmit(10.0, 'A', once, 1);
-    assert_eq!(lamp.wakes("A failed: not_confirmed, A unverified: not_confirmed"), 41.0);
+    assert_eq!(
+        lamp.wakes("A missed: not_confirmed, A unverified: not_confirmed"),
+        41.0
+    );
 }
 
 #[test]
 fn an_item_expires_before_the_window_does() {
     let mut lamp = Story::new();
     lamp.at(10.0, ask(light('A', RED)), "A accepted, ask turn");
-    let effects = lamp.device.step(instant(10.0), Event::TurnGranted, &lamp.gateways);
+    let effects = lamp
+        .device
+        .step(instant(10.0), Event::TurnGranted, &lamp.gateways);
     let [Effect::Enqueue(enqueue)] = &effects[..] else {
         panic!("{effects:?}");
     };
@@ -287,6 +330,8 @@ impl Story {
     /// Woken, whatever comes of it.
     fn wakes_any(&mut self) {
         let second = self.next_wake().expect("it wants to be woken");
-        let _ = self.device.step(instant(second), Event::Elapsed, &self.gateways);
+        let _ = self
+            .device
+            .step(instant(second), Event::Elapsed, &self.gateways);
     }
 }

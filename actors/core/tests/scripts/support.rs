@@ -5,10 +5,10 @@
 //! | `ask turn` `hold turn` `end turn` `read queue` | as they are named |
 //! | `enqueue 2` | the second call of Enqueue, whose item is item 2 |
 //! | `A accepted` | a step of the timeline of downlink A |
-//! | `A waits: no_gateway until 10` | `until` is left out where no time is set |
+//! | `A waits: no_gateway until 10` | `until` is left out where no time is set, or it is set by chance |
 //! | `A enqueued` `A transmitted` `A presumed` | `presumed`: transmitted, as an empty queue lets one conclude |
 //! | `A not transmitted` `A refused: TOO_LATE` | the item is stuck; a gateway said so |
-//! | `A failed: not_confirmed` | an attempt did not do |
+//! | `A missed: not_confirmed` | an attempt did not do |
 //! | `A verified 4>5` | by state and counter; `setting 4>5` by counter, `state` by state, `ack`, `txack`; `late` |
 //! | `A unverified: not_confirmed` | the end, with its reason if it has one |
 
@@ -110,7 +110,11 @@ impl Story {
     /// A command is asked for, gets its turn and is in ChirpStack's queue as item `attempt`.
     #[track_caller]
     pub(crate) fn enqueue(&mut self, second: f64, name: char, request: Request, attempt: u32) {
-        self.at(second, Event::Requested(request), &format!("{name} accepted, ask turn"));
+        self.at(
+            second,
+            Event::Requested(request),
+            &format!("{name} accepted, ask turn"),
+        );
         self.at(second, Event::TurnGranted, &format!("enqueue {attempt}"));
         self.at(second, enqueued(attempt), &format!("{name} enqueued"));
     }
@@ -119,7 +123,11 @@ impl Story {
     #[track_caller]
     pub(crate) fn transmit(&mut self, second: f64, name: char, request: Request, attempt: u32) {
         self.enqueue(second, name, request, attempt);
-        self.at(second + 1.0, txack(attempt), &format!("{name} transmitted, end turn"));
+        self.at(
+            second + 1.0,
+            txack(attempt),
+            &format!("{name} transmitted, end turn"),
+        );
     }
 
     /// The process dies and takes up its work again from what was stored.
@@ -153,7 +161,14 @@ pub(crate) fn light(name: char, light: LightState) -> Request {
 
 /// Any command.
 pub(crate) fn request(name: char, command: &Command, confirmed: bool, verify: bool) -> Request {
-    Request::new(id_of(name), CodecKind::KuandoBusylight, command, confirmed, verify).unwrap()
+    Request::new(
+        id_of(name),
+        CodecKind::KuandoBusylight,
+        command,
+        confirmed,
+        verify,
+    )
+    .unwrap()
 }
 
 /// Bytes that nothing is known of, for a generic device.
@@ -162,7 +177,14 @@ pub(crate) fn bytes(name: char, confirmed: bool) -> Request {
         f_port: FPort::for_downlink(7).unwrap(),
         payload: vec![1, 2, 3],
     };
-    Request::new(id_of(name), CodecKind::Generic, &Command::Raw(frame), confirmed, true).unwrap()
+    Request::new(
+        id_of(name),
+        CodecKind::Generic,
+        &Command::Raw(frame),
+        confirmed,
+        true,
+    )
+    .unwrap()
 }
 
 /// The bytes of a light, as an application may send them itself.
@@ -327,7 +349,9 @@ fn in_words(effects: &[Effect]) -> String {
             Effect::EndTurn => "end turn".to_owned(),
             Effect::ReadQueue => "read queue".to_owned(),
             Effect::Enqueue(enqueue) => format!("enqueue {}", enqueue.attempt),
-            Effect::Record(record) => format!("{} {}", name_of(record), step_in_words(&record.entry.step)),
+            Effect::Record(record) => {
+                format!("{} {}", name_of(record), step_in_words(&record.entry.step))
+            }
         })
         .collect();
     words.join(", ")
@@ -339,30 +363,49 @@ fn name_of(record: &Record) -> char {
         return 'R';
     }
     let number = record.downlink.id.as_uuid().as_u128();
-    u32::try_from(number).ok().and_then(char::from_u32).expect("a name")
+    u32::try_from(number)
+        .ok()
+        .and_then(char::from_u32)
+        .expect("a name")
 }
 
 fn step_in_words(step: &Step) -> String {
     let because = |reason: &Option<Reason>| {
-        reason.as_ref().map_or(String::new(), |reason| format!(": {}", reason.name()))
+        reason
+            .as_ref()
+            .map_or(String::new(), |reason| format!(": {}", reason.name()))
     };
     match step {
         Step::Accepted => "accepted".to_owned(),
         Step::Waiting { reason, until } => {
-            let until = until.map_or(String::new(), |until| format!(" until {}", until.as_millis() / 1000));
+            // Backoffs are spread by chance.
+            let exact = matches!(reason, Reason::NoGateway | Reason::ServerUnavailable);
+            let until = until.filter(|_| exact).map_or(String::new(), |until| {
+                format!(" until {}", until.as_millis() / 1000)
+            });
             format!("waits: {}{until}", reason.name())
         }
         Step::Enqueued { .. } => "enqueued".to_owned(),
         Step::Transmitted { presumed: true, .. } => "presumed".to_owned(),
         Step::Transmitted { .. } => "transmitted".to_owned(),
         Step::NotTransmitted { foreign_items: 0 } => "not transmitted".to_owned(),
-        Step::NotTransmitted { foreign_items } => format!("not transmitted, nor {foreign_items} of others"),
+        Step::NotTransmitted { foreign_items } => {
+            format!("not transmitted, nor {foreign_items} of others")
+        }
         Step::Refused { status } => format!("refused: {status}"),
-        Step::AttemptFailed { reason } => format!("failed: {}", reason.name()),
+        Step::AttemptFailed { reason } => format!("missed: {}", reason.name()),
         Step::Verified { evidence, late } => {
             let by = match evidence {
-                Evidence::CounterAndState { baseline, downlinks_received, .. } => format!("{baseline}>{downlinks_received}"),
-                Evidence::Counter { baseline, downlinks_received, .. } => format!("setting {baseline}>{downlinks_received}"),
+                Evidence::CounterAndState {
+                    baseline,
+                    downlinks_received,
+                    ..
+                } => format!("{baseline}>{downlinks_received}"),
+                Evidence::Counter {
+                    baseline,
+                    downlinks_received,
+                    ..
+                } => format!("setting {baseline}>{downlinks_received}"),
                 Evidence::StateOnly { .. } => "state".to_owned(),
                 Evidence::LorawanAck { .. } => "ack".to_owned(),
                 Evidence::Transmitted { .. } => "txack".to_owned(),

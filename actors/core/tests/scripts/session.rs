@@ -1,0 +1,205 @@
+//! Boot epochs: what a restart of the device means for what is under way.
+
+use downbeat_core::codec::Command;
+use downbeat_core::device::Event;
+use downbeat_core::network::{NetworkEvent, StatusReported, Uplink};
+
+use crate::support::{
+    BLUE, DIM, FIRST, GREEN, RED, Story, ask, enqueued, joined, light, queue, report, report_of,
+    request, txack, uplink,
+};
+
+/// The session after a join.
+const SECOND: u32 = 0x0100_0002;
+/// And after another.
+const THIRD: u32 = 0x0100_0003;
+
+#[test]
+fn after_a_join_nothing_is_sent_before_the_first_uplink() {
+    let mut lamp = Story::new();
+    lamp.at(5.0, joined(SECOND), "");
+    lamp.at(
+        10.0,
+        ask(light('A', RED)),
+        "A accepted, A waits: before_first_uplink",
+    );
+    assert_eq!(lamp.next_wake(), Some(10.0 + 86_400.0));
+    lamp.at(12.0, report_of(SECOND, 0, 0, DIM), "ask turn");
+}
+
+#[test]
+fn a_device_that_restarts_under_an_attempt_is_told_again_and_the_attempt_does_not_count() {
+    let mut lamp = Story::new();
+    let mut once = light('A', RED);
+    once.attempts_max = Some(1);
+    lamp.transmit(10.0, 'A', once, 1);
+    lamp.at(
+        12.0,
+        joined(SECOND),
+        "A missed: device_restarted, A waits: before_first_uplink",
+    );
+    lamp.at(14.0, report_of(SECOND, 0, 0, DIM), "ask turn");
+    lamp.at(14.0, Event::TurnGranted, "enqueue 2");
+    lamp.at(14.0, enqueued(2), "A enqueued");
+    lamp.at(15.0, txack(2), "A transmitted, end turn");
+    lamp.at(17.0, report_of(SECOND, 1, 1, RED), "A verified 0>1");
+}
+
+#[test]
+fn what_the_old_session_showed_proves_nothing_in_the_new_one() {
+    let mut lamp = Story::new();
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.at(
+        12.0,
+        report_of(SECOND, 0, 9, RED),
+        "A missed: device_restarted, ask turn",
+    );
+}
+
+#[test]
+fn a_join_that_was_never_told_of_shows_in_the_address() {
+    let mut lamp = Story::new();
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.at(
+        13.0,
+        report_of(SECOND, 3, 0, DIM),
+        "A missed: device_restarted, ask turn",
+    );
+    assert_eq!(lamp.device.reported().unwrap().f_cnt, 3);
+}
+
+#[test]
+fn counters_that_went_down_are_a_restart() {
+    let mut lamp = Story::new();
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.at(
+        13.0,
+        report(11, 0, DIM),
+        "A missed: device_restarted, ask turn",
+    );
+}
+
+#[test]
+fn a_join_that_its_first_uplink_overtook_changes_nothing() {
+    let mut lamp = Story::new();
+    lamp.at(5.0, report_of(SECOND, 0, 0, DIM), "");
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.at(11.5, joined(SECOND), "");
+    lamp.at(13.0, report_of(SECOND, 1, 1, RED), "A verified 0>1");
+}
+
+#[test]
+fn events_of_former_sessions_come_late_and_change_nothing() {
+    let mut lamp = Story::new();
+    lamp.at(5.0, joined(SECOND), "");
+    lamp.at(5.1, report(11, 4, GREEN), "");
+    lamp.at(5.2, joined(FIRST), "");
+    lamp.at(7.0, report_of(SECOND, 0, 0, DIM), "");
+    lamp.at(100.0, report(12, 4, GREEN), "");
+    assert_eq!(lamp.device.reported().unwrap().report.light, Some(DIM));
+}
+
+#[test]
+fn a_join_that_was_told_of_too_late_does_not_make_the_device_deaf() {
+    let mut lamp = Story::new();
+    lamp.at(5.0, joined(THIRD), "");
+    // An earlier join, overtaken by the later one.
+    lamp.at(6.0, joined(SECOND), "");
+    lamp.at(7.0, report_of(THIRD, 0, 0, DIM), "");
+    lamp.at(100.0, report_of(THIRD, 1, 0, DIM), "");
+    assert_eq!(lamp.device.reported().unwrap().f_cnt, 1);
+    lamp.at(110.0, ask(light('A', RED)), "A accepted, ask turn");
+}
+
+#[test]
+fn an_item_may_survive_the_join_and_prove_itself_in_the_new_session() {
+    let mut lamp = Story::new();
+    lamp.enqueue(10.0, 'A', light('A', RED), 1);
+    lamp.at(12.0, joined(SECOND), "");
+    lamp.at(14.0, report_of(SECOND, 0, 0, DIM), "");
+    lamp.at(15.2, txack(1), "A transmitted, end turn");
+    lamp.at(17.0, report_of(SECOND, 1, 1, RED), "A verified 0>1");
+}
+
+#[test]
+fn an_item_that_the_join_flushed_is_sent_again() {
+    let mut lamp = Story::new();
+    lamp.enqueue(10.0, 'A', light('A', RED), 1);
+    lamp.at(12.0, joined(SECOND), "");
+    lamp.at(14.0, report_of(SECOND, 0, 0, DIM), "");
+    assert_eq!(lamp.wakes("read queue"), 15.5);
+    lamp.at(
+        15.6,
+        queue(&[], 0),
+        "A missed: device_restarted, end turn, ask turn",
+    );
+}
+
+#[test]
+fn a_factory_reset_is_not_repeated_because_the_device_restarted() {
+    let mut lamp = Story::new();
+    let reset = Command::Busylight(downbeat_core::codec::busylight::Setting::FactoryReset);
+    lamp.enqueue(10.0, 'A', request('A', &reset, false, true), 1);
+    lamp.at(11.0, txack(1), "A transmitted, A verified txack, end turn");
+    lamp.at(20.0, joined(SECOND), "");
+    lamp.at(22.0, report_of(SECOND, 0, 0, DIM), "");
+    assert!(lamp.device.is_idle());
+}
+
+#[test]
+fn the_unverified_of_an_old_session_stays_so() {
+    let mut lamp = Story::new();
+    let mut once = light('A', BLUE);
+    once.attempts_max = Some(1);
+    once.transient = true;
+    lamp.transmit(10.0, 'A', once, 1);
+    lamp.wakes("A missed: not_confirmed, A unverified: not_confirmed");
+    lamp.at(50.0, joined(SECOND), "");
+    lamp.at(52.0, report_of(SECOND, 0, 9, BLUE), "");
+}
+
+#[test]
+fn what_is_no_number_stays_out_of_the_state() {
+    let mut lamp = Story::new();
+    let mut noise = uplink(FIRST, 11, 4, GREEN);
+    noise.receptions[0].snr_db = f32::NAN;
+    lamp.at(1.0, Event::Network(NetworkEvent::Heard(noise)), "");
+    for percent in [Some(f32::INFINITY), Some(50.0), Some(f32::NAN), None] {
+        let status = StatusReported {
+            margin_db: 5,
+            external_power: false,
+            battery_percent: percent,
+        };
+        lamp.at(
+            2.0,
+            Event::Network(NetworkEvent::StatusReported(status)),
+            "",
+        );
+    }
+    assert_eq!(lamp.device.battery_percent(), Some(50.0));
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    let mut noise = uplink(FIRST, 12, 5, RED);
+    noise.receptions[0].snr_db = f32::INFINITY;
+    lamp.at(
+        13.0,
+        Event::Network(NetworkEvent::Heard(noise)),
+        "A verified 4>5",
+    );
+}
+
+#[test]
+fn a_server_without_addresses_is_followed_by_the_devices_own_counters() {
+    let mut lamp = Story::new();
+    let old_style = |f_cnt, count, light| {
+        Event::Network(NetworkEvent::Heard(Uplink {
+            dev_addr: None,
+            ..uplink(FIRST, f_cnt, count, light)
+        }))
+    };
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.at(
+        13.0,
+        old_style(0, 0, DIM),
+        "A missed: device_restarted, ask turn",
+    );
+}
