@@ -67,13 +67,24 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(media_type.trim().to_ascii_lowercase())
 }
 
-/// Reads a JSON body. A value of the wrong kind names its field; what is no JSON at all tells where it ceases to be.
+/// Reads a JSON body, always an object. A value of the wrong kind names its field; what is no JSON at all tells where it
+/// ceases to be.
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let field = error.path().to_string();
-        json_error(&field, error.inner())
-    })?;
+    let value = serde_path_to_error::deserialize(&mut deserializer);
+    // An array would be read as the fields in their order, which nobody means.
+    let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+    let value = match value {
+        Err(error) if is_object || !error.inner().is_data() => {
+            return Err(json_error(&error.path().to_string(), error.inner()));
+        }
+        Ok(value) if is_object => value,
+        Ok(_) | Err(_) => {
+            return Err(ApiError::Malformed(
+                "The body has to be a JSON object.".to_owned(),
+            ));
+        }
+    };
     deserializer
         .end()
         .map_err(|error| json_error(".", &error))?;
@@ -88,10 +99,13 @@ fn json_error(path: &str, error: &serde_json::Error) -> ApiError {
     let message = text
         .rsplit_once(" at line ")
         .map_or(text.as_str(), |(message, _)| message);
-    // A missing or unknown field is reported of what holds it, and named between backticks.
+    // A missing, unknown or repeated field is reported of what holds it, and named between backticks.
     let named = message.split('`').nth(1);
     match named {
         Some(name) if message.starts_with("missing field") => ApiError::field(name, "is missing"),
+        Some(name) if message.starts_with("duplicate field") => {
+            ApiError::field(name, "is there twice")
+        }
         Some(name) if message.starts_with("unknown field") => ApiError::field(
             name,
             message.replacen(&format!("unknown field `{name}`"), "is not a field", 1),
@@ -268,6 +282,7 @@ mod tests {
             "",
             "{",
             "[]",
+            " [1]",
             "null",
             "{}",
             r#"{"red":256}"#,

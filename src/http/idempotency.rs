@@ -95,11 +95,11 @@ impl Made {
 }
 
 impl Making<'_> {
-    /// Carries the request out with `make`, once for each key.
+    /// Carries the request out, once for each key.
     pub(super) async fn once<F>(
         self,
         state: &AppState,
-        make: impl FnOnce(Target) -> F,
+        carry_out: impl FnOnce(Target) -> F,
     ) -> Result<Response, ApiError>
     where
         F: Future<Output = Result<Made, ApiError>>,
@@ -109,14 +109,14 @@ impl Making<'_> {
                 id: Uuid::now_v7(),
                 may_exist: false,
             };
-            return self.response(make(target).await?);
+            return self.response(&carry_out(target).await?);
         };
         let _running = state.in_progress().enter(&key)?;
         let target = match self.reserve(state, &key).await? {
             Ok(target) => target,
             Err(answer) => return self.replay(&answer),
         };
-        match make(target).await {
+        match carry_out(target).await {
             Ok(made) => {
                 let answer = IdempotentAnswer {
                     status: made.status.as_u16(),
@@ -125,7 +125,7 @@ impl Making<'_> {
                 if let Err(error) = state.store().answer(&key, &answer).await {
                     tracing::warn!(error = %error, "idempotency.answer.not_kept");
                 }
-                self.response(made)
+                self.response(&made)
             }
             // What is not certainly refused may have been made: the reservation stays, for the repetition to find out.
             Err(refusal) if !refusal.is_certain() => Err(refusal),
@@ -182,7 +182,7 @@ impl Making<'_> {
         }
     }
 
-    fn response(&self, made: Made) -> Result<Response, ApiError> {
+    fn response(&self, made: &Made) -> Result<Response, ApiError> {
         let location = (self.location)(&made.body);
         let body =
             serde_json::to_vec(&made.body).map_err(|error| ApiError::Internal(Box::new(error)))?;

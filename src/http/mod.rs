@@ -36,6 +36,8 @@ mod request;
 mod router;
 mod session;
 mod tenants;
+#[cfg(test)]
+mod tests;
 mod webhooks;
 
 pub use openapi::openapi_json;

@@ -381,9 +381,10 @@ impl IntoResponse for ApiError {
         let detail = self.detail().into_owned();
         let retry_after = self.retry_after();
         let is_unauthenticated = matches!(self, Self::Unauthenticated);
-        let errors = match self {
-            Self::Invalid(errors) => errors,
-            _ => Vec::new(),
+        let errors = if let Self::Invalid(errors) = self {
+            errors
+        } else {
+            Vec::new()
         };
         let mut response = status.into_response();
         response.extensions_mut().insert(Problem {

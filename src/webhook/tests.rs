@@ -134,6 +134,7 @@ fn a_field_that_does_not_hold_what_it_has_to_is_named() {
         ),
         with("rxInfo", json!({})),
         json!([]),
+        json!([{"devEui": "202020ff50330000"}]),
         json!(null),
         json!("up"),
     ] {

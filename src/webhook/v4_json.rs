@@ -39,6 +39,11 @@ pub(super) fn parse(
 }
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ParseWebhookError> {
+    // An array would be read as the fields in their order, which nobody means.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        let error = de::Error::custom("an event is an object");
+        return Err(ParseWebhookError::Json(error));
+    }
     serde_json::from_slice(body).map_err(ParseWebhookError::Json)
 }
 

@@ -187,12 +187,9 @@ fn is_chirpstacks(reason: Option<&Reason>) -> bool {
 }
 
 fn verified(downlink: &Downlink) -> Option<bool> {
-    let is_over = downlink.state.is_terminal();
-    match downlink.state {
-        DownlinkState::Verified => Some(true),
-        _ if is_over && downlink.proof != Proof::None => Some(false),
-        _ => None,
-    }
+    let was_asked_for = downlink.proof != Proof::None;
+    let is_proven = downlink.state == DownlinkState::Verified;
+    (is_proven || (was_asked_for && downlink.state.is_terminal())).then_some(is_proven)
 }
 
 /// The reason as a word and what it leaves out. The ends that nobody's failure brought about are their own reason.

@@ -1,0 +1,156 @@
+//! ChirpStack's webhooks over HTTP.
+
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+
+use super::*;
+
+async fn deliver(service: &Service, path: &str, name: &str) -> Answer {
+    let mut event = request("POST", path, &service.webhook, None);
+    let media_type = match name.rsplit_once('.') {
+        Some((_, "pb")) => "application/octet-stream",
+        _ => "application/json",
+    };
+    event
+        .headers_mut()
+        .insert("content-type", media_type.parse().unwrap());
+    *event.body_mut() = Body::from(captured(name));
+    service.send(event).await
+}
+
+fn names() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chirpstack-v4");
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|it| it == "json" || it == "pb")
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn every_captured_event_is_stored_and_of_unknown_devices_ignored() {
+    let service = Service::start().await;
+    for (known, status) in [(false, "ignored"), (true, "ok")] {
+        if known {
+            for dev_eui in [
+                "202020ff50330000",
+                "202020ff50330001",
+                "202020ff7b760000",
+                "202020ff7b760001",
+            ] {
+                service.register(dev_eui).await;
+            }
+        }
+        for name in names() {
+            let kind = name.split(['-', '.']).next().unwrap();
+            let path = format!("/api/v1/webhooks/chirpstack?event={kind}");
+            let answer = deliver(&service, &path, &name).await;
+            assert_eq!(answer.status, StatusCode::OK, "{name}");
+            assert_eq!(answer.json()["status"], status, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_uplink_takes_effect_before_it_is_answered() {
+    let service = Service::start().await;
+    let id = service.register(LAMP).await;
+    // The older address, and no kind: an uplink.
+    let answer = deliver(
+        &service,
+        "/api/v1/webhooks/chirpstack/uplink",
+        "up-verifies.json",
+    )
+    .await;
+    assert_eq!(answer.json(), json!({"status": "ok"}));
+    let path = format!("/api/v1/tenants/default/devices/{id}");
+    let device = service.get(&path, &service.viewer).await;
+    assert_eq!(device.header("etag"), Some("\"1\""));
+    let device = device.json();
+    assert_eq!(
+        (
+            &device["status"],
+            &device["signal_strength"],
+            &device["snr"]
+        ),
+        (&json!("online"), &json!(-83), &json!(7.75))
+    );
+    let reported = &device["reported"];
+    let shown = ["red", "blue", "green", "on_time", "off_time"]
+        .map(|part| reported[part].as_u64().unwrap());
+    assert_eq!(shown, [255, 64, 0, 255, 0]);
+    let gateways = service
+        .get("/api/v1/gateways/health", &service.viewer)
+        .await
+        .json();
+    assert_eq!(
+        (&gateways["total"], &gateways["online_count"]),
+        (&json!(3), &json!(3))
+    );
+}
+
+#[tokio::test]
+async fn kinds_that_are_not_known_are_ignored() {
+    let service = Service::start().await;
+    let answer = deliver(
+        &service,
+        "/api/v1/webhooks/chirpstack?event=brunch",
+        "join.json",
+    )
+    .await;
+    assert_eq!(
+        (answer.status, &answer.json()["status"]),
+        (StatusCode::OK, &json!("ignored"))
+    );
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_an_event_is_held_and_said_to_be() {
+    let service = Service::start().await;
+    service.register(LAMP).await;
+    let path = "/api/v1/webhooks/chirpstack?event=up";
+    assert_eq!(
+        deliver(&service, path, "up-confirmed.json").await.status,
+        StatusCode::OK
+    );
+    service.store.close().await;
+    let answer = deliver(&service, path, "up-verifies.json").await;
+    assert_eq!(
+        (answer.status, &answer.json()["type"]),
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!("urn:downbeat:problem:held")
+        )
+    );
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(service.state.drain_held(Duration::from_millis(10)).await, 1);
+}
+
+#[tokio::test]
+async fn a_held_event_is_stored_when_the_database_is_back() {
+    let service = Service::start().await;
+    let id = service.register(LAMP).await;
+    let path = "/api/v1/webhooks/chirpstack?event=up";
+    let first = deliver(&service, path, "up-status-25.json").await;
+    assert_eq!(first.status, StatusCode::OK);
+    // Somebody else holds the database's only lock.
+    let options = SqliteConnectOptions::new().filename(service.database());
+    let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let held = deliver(&service, path, "up-verifies.json").await;
+    assert_eq!(held.json()["type"], "urn:downbeat:problem:held");
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    assert_eq!(service.state.drain_held(PATIENCE).await, 0);
+    let path = format!("/api/v1/tenants/default/devices/{id}");
+    let device = service.get(&path, &service.viewer).await.json();
+    assert_eq!(device["reported"]["red"], 255);
+}

@@ -1,0 +1,178 @@
+//! The API as clients meet it: the real router over real actors and a real database, without a network server, so that
+//! commands are accepted and wait.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use downbeat_actors::clock::Clock;
+use downbeat_actors::{System, SystemConfig};
+use downbeat_core::id::TenantId;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+use crate::config::Config;
+use crate::secret_key;
+use crate::store::{Role, Store, Tenant};
+
+use super::{AppState, RouterParts, router};
+
+mod access;
+mod bad_input;
+mod commands;
+mod deliveries;
+mod live;
+
+/// A lamp of the captured webhooks.
+const LAMP: &str = "202020ff50330000";
+
+const DATABASE: &str = "test.db";
+
+/// A service with a key of each role, in a folder of its own.
+struct Service {
+    app: Router,
+    state: AppState,
+    store: Store,
+    admin: String,
+    operator: String,
+    viewer: String,
+    webhook: String,
+    folder: TempDir,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        let text = String::from_utf8_lossy(&self.body);
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl Service {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join(DATABASE).display());
+        let store = Store::open(&url).await.unwrap();
+        let clock = Clock::system();
+        let system = System::start(
+            SystemConfig::default(),
+            Arc::new(store.clone()),
+            None,
+            clock,
+            1,
+        );
+        let system = system.await.unwrap();
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let state = AppState::new(system, store.clone(), &Config::default(), metrics);
+        let mut service = Self {
+            app: router(state.clone(), RouterParts::default()),
+            state,
+            store,
+            admin: String::new(),
+            operator: String::new(),
+            viewer: String::new(),
+            webhook: String::new(),
+            folder,
+        };
+        service.admin = service.key(Role::Admin, None).await;
+        service.operator = service.key(Role::Operator, None).await;
+        service.viewer = service.key(Role::Viewer, None).await;
+        service.webhook = service.key(Role::Webhook, None).await;
+        service
+    }
+
+    fn database(&self) -> PathBuf {
+        self.folder.path().join(DATABASE)
+    }
+
+    async fn key(&self, role: Role, tenant_id: Option<TenantId>) -> String {
+        let (key, now) = (secret_key::generate(), self.state.now());
+        secret_key::store(&self.store, &key, role.name(), role, tenant_id, now)
+            .await
+            .unwrap();
+        key.expose_secret().to_owned()
+    }
+
+    /// Another tenant, with a key of its own.
+    async fn other_tenant(&self) -> (TenantId, String) {
+        let id = TenantId::from_uuid(uuid::Uuid::now_v7());
+        let name = "other".to_owned();
+        let created_at = self.state.now();
+        let tenant = Tenant {
+            id,
+            name,
+            created_at,
+        };
+        self.store.create_tenant(&tenant).await.unwrap();
+        (id, self.key(Role::Admin, Some(id)).await)
+    }
+
+    /// Registers a lamp and gives its id.
+    async fn register(&self, dev_eui: &str) -> String {
+        let body = json!({"name": "Desk 1", "lorawan_dev_eui": dev_eui});
+        let answer = self
+            .post("/api/v1/tenants/default/devices", &self.admin, &body)
+            .await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.json());
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    async fn get(&self, path: &str, key: &str) -> Answer {
+        self.send(request("GET", path, key, None)).await
+    }
+
+    async fn post(&self, path: &str, key: &str, body: &Value) -> Answer {
+        self.send(request("POST", path, key, Some(body))).await
+    }
+}
+
+/// A request with a fixed id, so that problems can be compared.
+fn request(method: &str, path: &str, key: &str, body: Option<&Value>) -> Request<Body> {
+    let builder = Request::builder()
+        .method(Method::from_bytes(method.as_bytes()).unwrap())
+        .uri(path)
+        .header("x-request-id", "test")
+        .header("authorization", format!("Bearer {key}"));
+    match body {
+        Some(body) => builder
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string())),
+        None => builder.body(Body::empty()),
+    }
+    .unwrap()
+}
+
+/// A captured webhook.
+fn captured(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chirpstack-v4");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+/// How long anything may take here before it counts as never.
+const PATIENCE: Duration = Duration::from_secs(20);
