@@ -97,7 +97,9 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
             database_url: String::new(),
-            data_dir: dirs::data_dir().unwrap_or_else(|| PathBuf::from(".")).join("downbeat"),
+            data_dir: dirs::data_dir()
+                .unwrap_or_else(|| PathBuf::from("."))
+                .join("downbeat"),
             admin_key: None,
             log: "info".to_owned(),
             log_json: false,
@@ -110,7 +112,13 @@ impl Default for Config {
 
 impl Default for ChirpstackSection {
     fn default() -> Self {
-        Self { url: None, api_key: None, tenant_id: None, deadline_ms: 3_000, channels: 4 }
+        Self {
+            url: None,
+            api_key: None,
+            tenant_id: None,
+            deadline_ms: 3_000,
+            channels: 4,
+        }
     }
 }
 
@@ -131,7 +139,12 @@ impl Default for DownlinkSection {
 
 impl Default for LimitsSection {
     fn default() -> Self {
-        Self { requests: 1024, held_events: 10_000, history_days: 7, untransmitted: 80 }
+        Self {
+            requests: 1024,
+            held_events: 10_000,
+            history_days: 7,
+            untransmitted: 80,
+        }
     }
 }
 
@@ -187,11 +200,19 @@ struct Key {
 }
 
 const fn key(path: &'static str, variable: &'static str) -> Key {
-    Key { path, variable, secret: false }
+    Key {
+        path,
+        variable,
+        secret: false,
+    }
 }
 
 const fn secret(path: &'static str, variable: &'static str) -> Key {
-    Key { path, variable, secret: true }
+    Key {
+        path,
+        variable,
+        secret: true,
+    }
 }
 
 const KEYS: &[Key] = &[
@@ -212,7 +233,10 @@ const KEYS: &[Key] = &[
     key("downlink.window_s", "DOWNBEAT_DOWNLINK_WINDOW_S"),
     key("downlink.ttl_s", "DOWNBEAT_DOWNLINK_TTL_S"),
     key("downlink.reconcile", "DOWNBEAT_DOWNLINK_RECONCILE"),
-    key("downlink.uplink_interval_s", "DOWNBEAT_DOWNLINK_UPLINK_INTERVAL_S"),
+    key(
+        "downlink.uplink_interval_s",
+        "DOWNBEAT_DOWNLINK_UPLINK_INTERVAL_S",
+    ),
     key("limits.requests", "DOWNBEAT_LIMITS_REQUESTS"),
     key("limits.held_events", "DOWNBEAT_LIMITS_HELD_EVENTS"),
     key("limits.history_days", "DOWNBEAT_LIMITS_HISTORY_DAYS"),
@@ -270,7 +294,9 @@ impl Provider for Named {
                     dict.insert((*path).to_owned(), value);
                 }
                 Some((section, key)) => {
-                    let section = dict.entry(section.to_owned()).or_insert_with(|| Value::from(Dict::new()));
+                    let section = dict
+                        .entry(section.to_owned())
+                        .or_insert_with(|| Value::from(Dict::new()));
                     if let Value::Dict(_, section) = section {
                         section.insert(key.to_owned(), value);
                     }
@@ -294,11 +320,18 @@ impl Loaded {
             figment = figment.merge(Toml::file_exact(file));
         }
         figment = figment.merge(from_environment(variable)?);
-        let values = options.iter().map(|(path, text)| (*path, ((*path).to_owned(), text.clone()))).collect();
-        figment = figment.merge(Named { source: "command line", values });
+        let values = options
+            .iter()
+            .map(|(path, text)| (*path, ((*path).to_owned(), text.clone())))
+            .collect();
+        figment = figment.merge(Named {
+            source: "command line",
+            values,
+        });
         let mut config: Config = figment.extract().map_err(Box::new)?;
         if config.database_url.is_empty() {
-            config.database_url = format!("sqlite://{}", config.data_dir.join("downbeat.db").display());
+            config.database_url =
+                format!("sqlite://{}", config.data_dir.join("downbeat.db").display());
         }
         config.check()?;
         Ok(Self { config, figment })
@@ -308,7 +341,12 @@ impl Loaded {
     pub fn describe(&self) -> String {
         let mut text = String::new();
         let mut section = "";
-        for Key { path, variable, secret } in KEYS {
+        for Key {
+            path,
+            variable,
+            secret,
+        } in KEYS
+        {
             let (own_section, name) = path.split_once('.').unwrap_or(("", path));
             if own_section != section {
                 section = own_section;
@@ -319,9 +357,20 @@ impl Loaded {
                 Ok(value) => shown(&value),
                 Err(_) => "(none)".to_owned(),
             };
-            let value = if *path == "database_url" { shown(&Value::from(self.config.database_url.clone())) } else { value };
-            let source = self.figment.find_metadata(path).map_or_else(|| "default".to_owned(), source_name);
-            let _ = writeln!(text, "{:<48} # {source}; {variable}", format!("{name} = {value}"));
+            let value = if *path == "database_url" {
+                shown(&Value::from(self.config.database_url.clone()))
+            } else {
+                value
+            };
+            let source = self
+                .figment
+                .find_metadata(path)
+                .map_or_else(|| "default".to_owned(), source_name);
+            let _ = writeln!(
+                text,
+                "{:<48} # {source}; {variable}",
+                format!("{name} = {value}")
+            );
         }
         text
     }
@@ -348,29 +397,65 @@ struct PrintedChirpstack {
 
 impl PrintedConfig {
     fn defaults() -> Self {
-        let Config { listen, database_url, data_dir, log, log_json, chirpstack, downlink, limits, .. } = Config::default();
-        let ChirpstackSection { deadline_ms, channels, .. } = chirpstack;
-        let chirpstack = PrintedChirpstack { deadline_ms, channels };
-        Self { listen, database_url, data_dir, log, log_json, chirpstack, downlink, limits }
+        let Config {
+            listen,
+            database_url,
+            data_dir,
+            log,
+            log_json,
+            chirpstack,
+            downlink,
+            limits,
+            ..
+        } = Config::default();
+        let ChirpstackSection {
+            deadline_ms,
+            channels,
+            ..
+        } = chirpstack;
+        let chirpstack = PrintedChirpstack {
+            deadline_ms,
+            channels,
+        };
+        Self {
+            listen,
+            database_url,
+            data_dir,
+            log,
+            log_json,
+            chirpstack,
+            downlink,
+            limits,
+        }
     }
 }
 
 fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Named, ConfigError> {
     let mut values = BTreeMap::new();
-    for Key { path, variable: name, secret } in KEYS {
+    for Key {
+        path,
+        variable: name,
+        secret,
+    } in KEYS
+    {
         if let Some(text) = variable(name) {
             values.insert(*path, ((*name).to_owned(), text));
         } else if *secret && let Some(file) = variable(&format!("{name}_FILE")) {
             let path_of_file = PathBuf::from(file);
-            let text = std::fs::read_to_string(&path_of_file).map_err(|source| ConfigError::SecretFile {
-                variable: name,
-                path: path_of_file,
-                source,
+            let text = std::fs::read_to_string(&path_of_file).map_err(|source| {
+                ConfigError::SecretFile {
+                    variable: name,
+                    path: path_of_file,
+                    source,
+                }
             })?;
             values.insert(*path, (format!("{name}_FILE"), text.trim_end().to_owned()));
         }
     }
-    Ok(Named { source: "environment", values })
+    Ok(Named {
+        source: "environment",
+        values,
+    })
 }
 
 fn shown(value: &Value) -> String {
@@ -400,27 +485,85 @@ fn source_name(metadata: &Metadata) -> String {
 impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let range = |ok: bool, key: &'static str, problem: &'static str| {
-            if ok { Ok(()) } else { Err(ConfigError::Range { key, problem }) }
+            if ok {
+                Ok(())
+            } else {
+                Err(ConfigError::Range { key, problem })
+            }
         };
-        let DownlinkSection { attempts, item_ttl_s, window_s, ttl_s, .. } = self.downlink;
-        range((1..=20).contains(&attempts), "downlink.attempts", "must be 1 to 20")?;
-        range((5..=3600).contains(&item_ttl_s), "downlink.item_ttl_s", "must be 5 to 3600")?;
-        range((5..=3600).contains(&window_s), "downlink.window_s", "must be 5 to 3600")?;
-        range((1..=31_536_000).contains(&ttl_s), "downlink.ttl_s", "must be 1 to 31536000 (a year)")?;
-        range((1..=100).contains(&self.limits.untransmitted), "limits.untransmitted", "must be 1 to 100")?;
-        range((1..=1_000_000).contains(&self.limits.requests), "limits.requests", "must be 1 to 1000000")?;
-        range((100..=60_000).contains(&self.chirpstack.deadline_ms), "chirpstack.deadline_ms", "must be 100 to 60000")?;
-        range((1..=64).contains(&self.chirpstack.channels), "chirpstack.channels", "must be 1 to 64")?;
-        let url_ok = self.chirpstack.url.as_ref().is_none_or(|url| url.starts_with("http://") || url.starts_with("https://"));
-        range(url_ok, "chirpstack.url", "must start with http:// or https://")?;
+        let DownlinkSection {
+            attempts,
+            item_ttl_s,
+            window_s,
+            ttl_s,
+            ..
+        } = self.downlink;
+        range(
+            (1..=20).contains(&attempts),
+            "downlink.attempts",
+            "must be 1 to 20",
+        )?;
+        range(
+            (5..=3600).contains(&item_ttl_s),
+            "downlink.item_ttl_s",
+            "must be 5 to 3600",
+        )?;
+        range(
+            (5..=3600).contains(&window_s),
+            "downlink.window_s",
+            "must be 5 to 3600",
+        )?;
+        range(
+            (1..=31_536_000).contains(&ttl_s),
+            "downlink.ttl_s",
+            "must be 1 to 31536000 (a year)",
+        )?;
+        range(
+            (1..=100).contains(&self.limits.untransmitted),
+            "limits.untransmitted",
+            "must be 1 to 100",
+        )?;
+        range(
+            (1..=1_000_000).contains(&self.limits.requests),
+            "limits.requests",
+            "must be 1 to 1000000",
+        )?;
+        range(
+            (100..=60_000).contains(&self.chirpstack.deadline_ms),
+            "chirpstack.deadline_ms",
+            "must be 100 to 60000",
+        )?;
+        range(
+            (1..=64).contains(&self.chirpstack.channels),
+            "chirpstack.channels",
+            "must be 1 to 64",
+        )?;
+        let url_ok = self
+            .chirpstack
+            .url
+            .as_ref()
+            .is_none_or(|url| url.starts_with("http://") || url.starts_with("https://"));
+        range(
+            url_ok,
+            "chirpstack.url",
+            "must start with http:// or https://",
+        )?;
         let key_missing = self.chirpstack.url.is_some() && self.chirpstack.api_key.is_none();
-        range(!key_missing, "chirpstack.api_key", "is needed with chirpstack.url")?;
-        let short = self.admin_key.as_ref().is_some_and(|key| key.expose_secret().len() < 16);
+        range(
+            !key_missing,
+            "chirpstack.api_key",
+            "is needed with chirpstack.url",
+        )?;
+        let short = self
+            .admin_key
+            .as_ref()
+            .is_some_and(|key| key.expose_secret().len() < 16);
         range(!short, "admin_key", "must have at least 16 characters")
     }
 }
 
 /// Secrets never leave the process, not by serialisation either.
+#[expect(clippy::ref_option, reason = "the shape that serde calls")]
 fn mask<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     match secret {
         Some(_) => serializer.serialize_str("***"),
@@ -457,7 +600,14 @@ mod tests {
         assert_eq!((config.listen.port(), config.log.as_str()), (3, "warn"));
         assert_eq!((config.limits.requests, config.limits.held_events), (7, 9));
         let described = loaded.describe();
-        for line in ["listen = \"127.0.0.1:3\"", "# command line", "held_events = 9", "# environment", "attempts = 4", "# default"] {
+        for line in [
+            "listen = \"127.0.0.1:3\"",
+            "# command line",
+            "held_events = 9",
+            "# environment",
+            "attempts = 4",
+            "# default",
+        ] {
             assert!(described.contains(line), "{line} in {described}");
         }
     }
@@ -466,7 +616,10 @@ mod tests {
     fn unknown_keys_are_refused_by_name() {
         let file = file("[chirpstack]\nurI = 'http://x'\n");
         let error = Loaded::new(Some(file.path()), nothing, &[]).unwrap_err();
-        assert!(error.source().unwrap().to_string().contains("uri") || error.source().unwrap().to_string().contains("urI"));
+        assert!(
+            error.source().unwrap().to_string().contains("uri")
+                || error.source().unwrap().to_string().contains("urI")
+        );
     }
 
     #[test]
@@ -475,8 +628,15 @@ mod tests {
         let path = secret.path().display().to_string();
         let environment = |name: &str| (name == "DOWNBEAT_ADMIN_KEY_FILE").then(|| path.clone());
         let loaded = Loaded::new(None, environment, &[]).unwrap();
-        assert_eq!(loaded.config.admin_key.as_ref().unwrap().expose_secret(), "0123456789abcdef-secret");
-        assert!(!loaded.describe().contains("secret\""), "{}", loaded.describe());
+        assert_eq!(
+            loaded.config.admin_key.as_ref().unwrap().expose_secret(),
+            "0123456789abcdef-secret"
+        );
+        assert!(
+            !loaded.describe().contains("secret\""),
+            "{}",
+            loaded.describe()
+        );
         assert!(!format!("{:?}", loaded.config).contains("0123456789abcdef"));
     }
 

@@ -20,7 +20,12 @@ const ANSWERS_KEPT: Duration = Duration::from_hours(24);
 const DAY: Duration = Duration::from_hours(24);
 
 /// Runs until the service stops.
-pub async fn run(store: Store, clock: Clock, history_days: u32, mut stopping: watch::Receiver<bool>) {
+pub async fn run(
+    store: Store,
+    clock: Clock,
+    history_days: u32,
+    mut stopping: watch::Receiver<bool>,
+) {
     let mut ticks = tokio::time::interval(PERIOD);
     loop {
         tokio::select! {
@@ -37,7 +42,9 @@ async fn round(store: &Store, clock: &Clock, history_days: u32) -> Result<(), St
     let now = clock.now();
     let mut deleted = u64::from(DELETE_BATCH_MAX);
     while deleted >= u64::from(DELETE_BATCH_MAX) {
-        deleted = store.delete_device_events_before(now - DAY * history_days).await?;
+        deleted = store
+            .delete_device_events_before(now - DAY * history_days)
+            .await?;
         tokio::time::sleep(BREATH).await;
     }
     deleted = u64::from(DELETE_BATCH_MAX);

@@ -82,10 +82,17 @@ pub struct Server {
 
 /// Starts the service: when this returns, it listens and has taken up what was unfinished.
 pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartServerError> {
-    std::fs::create_dir_all(&config.data_dir)
-        .map_err(|source| StartServerError::DataDir { path: config.data_dir.clone(), source })?;
-    let listen_error = |source| StartServerError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+    std::fs::create_dir_all(&config.data_dir).map_err(|source| StartServerError::DataDir {
+        path: config.data_dir.clone(),
+        source,
+    })?;
+    let listen_error = |source| StartServerError::Listen {
+        address: config.listen,
+        source,
+    };
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     let metrics = start_metrics()?;
     let store = Store::open(&config.database_url).await?;
@@ -93,21 +100,43 @@ pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartSe
     let new_admin_key = ensure_admin_key(&store, config.admin_key.as_ref(), &clock).await?;
     let system_config = SystemConfig {
         policy: config.downlink.policy(),
-        turns: TurnLimits { held_max: config.limits.untransmitted, ..TurnLimits::default() },
+        turns: TurnLimits {
+            held_max: config.limits.untransmitted,
+            ..TurnLimits::default()
+        },
         ..SystemConfig::default()
     };
     let network_server = connect(&config)?;
     let run = u64::try_from(clock.now().as_millis()).unwrap_or(0);
-    let system =
-        System::start(system_config, Arc::new(store.clone()), network_server, clock.clone(), run).await?;
+    let system = System::start(
+        system_config,
+        Arc::new(store.clone()),
+        network_server,
+        clock.clone(),
+        run,
+    )
+    .await?;
     let state = AppState::new(system.clone(), store.clone(), &config, metrics);
     let (stop, stopping) = watch::channel(false);
     let router = crate::http::router(state.clone(), parts).merge(crate::dashboard::router());
     let tasks = vec![
         tokio::spawn(serve(listener, router, stopping.clone())),
-        tokio::spawn(retention::run(store.clone(), clock, config.limits.history_days, stopping)),
+        tokio::spawn(retention::run(
+            store.clone(),
+            clock,
+            config.limits.history_days,
+            stopping,
+        )),
     ];
-    Ok(Server { address, new_admin_key, store, state, system, stop, tasks })
+    Ok(Server {
+        address,
+        new_admin_key,
+        store,
+        state,
+        system,
+        stop,
+        tasks,
+    })
 }
 
 impl Server {
@@ -149,7 +178,10 @@ async fn serve(listener: TcpListener, router: axum::Router, mut stopping: watch:
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
+    if let Err(error) = axum::serve(listener, service)
+        .with_graceful_shutdown(stopped)
+        .await
+    {
         tracing::error!(%error, "HTTP ended");
     }
 }
@@ -177,20 +209,23 @@ async fn ensure_admin_key(
     configured: Option<&SecretString>,
     clock: &Clock,
 ) -> Result<Option<SecretString>, StoreError> {
-    let (key, is_new) = match configured {
-        Some(key) => {
-            if store.api_key_by_hash(&secret_key::hash(key.expose_secret())).await?.is_some() {
-                return Ok(None);
-            }
-            (key.clone(), false)
+    let (key, is_new) = if let Some(key) = configured {
+        if store
+            .api_key_by_hash(&secret_key::hash(key.expose_secret()))
+            .await?
+            .is_some()
+        {
+            return Ok(None);
         }
-        None => {
-            let keys = store.list_api_keys(Scope::Platform, PageRequest::first(1)).await?;
-            if !keys.items.is_empty() {
-                return Ok(None);
-            }
-            (secret_key::generate(), true)
+        (key.clone(), false)
+    } else {
+        let keys = store
+            .list_api_keys(Scope::Platform, PageRequest::first(1))
+            .await?;
+        if !keys.items.is_empty() {
+            return Ok(None);
         }
+        (secret_key::generate(), true)
     };
     secret_key::store(store, &key, "administrator", Role::Admin, None, clock.now()).await?;
     Ok(is_new.then_some(key))

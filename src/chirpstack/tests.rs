@@ -260,7 +260,7 @@ async fn an_item_comes_back_from_the_queue_as_it_was_sent() {
     // With every gateway dark it stays where it is.
     sim.network(|network, now| {
         for gateway in network.gateways() {
-            network.set_gateway_online(now, gateway.id, false);
+            network.set_gateway_online(now, gateway.gateway_id, false);
         }
     });
     let sent = item();

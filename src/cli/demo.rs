@@ -87,7 +87,9 @@ pub(super) async fn run(arguments: DemoArgs) -> anyhow::Result<()> {
         },
         ..Config::default()
     };
-    let parts = RouterParts { simulator: Some(sim.control_router()) };
+    let parts = RouterParts {
+        simulator: Some(sim.control_router()),
+    };
     let server = server::start(config, parts).await?;
     register_lights(&server, &sim).await?;
     connect_webhooks(&server, &sim).await?;
@@ -109,16 +111,26 @@ async fn start_simulation(arguments: &DemoArgs) -> anyhow::Result<RunningSim> {
 
 /// Registers the simulated lights that are not registered yet.
 async fn register_lights(server: &Server, sim: &RunningSim) -> anyhow::Result<()> {
-    let tenant =
-        server.store.tenant_by_name(Scope::Platform, DEFAULT_TENANT).await?.context("there is no default tenant")?;
+    let tenant = server
+        .store
+        .tenant_by_name(Scope::Platform, DEFAULT_TENANT)
+        .await?
+        .context("there is no default tenant")?;
     let identity = sim.identity();
-    let lights: Vec<DevEui> = sim.network(|network, _| network.lights().map(|light| light.dev_eui).collect());
+    let lights: Vec<DevEui> =
+        sim.network(|network, _| network.lights().map(|light| light.dev_eui).collect());
     let bar = ProgressBar::new(u64::try_from(lights.len()).unwrap_or(0)).with_style(
-        ProgressStyle::with_template("Registering lights {bar:32} {pos}/{len}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ProgressStyle::with_template("Registering lights {bar:32} {pos}/{len}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     for (number, dev_eui) in lights.into_iter().enumerate() {
         bar.inc(1);
-        if server.store.device_by_dev_eui(Scope::Platform, dev_eui).await?.is_some() {
+        if server
+            .store
+            .device_by_dev_eui(Scope::Platform, dev_eui)
+            .await?
+            .is_some()
+        {
             continue;
         }
         let fields = DeviceFields {
@@ -147,14 +159,30 @@ async fn register_lights(server: &Server, sim: &RunningSim) -> anyhow::Result<()
 /// Has the simulated ChirpStack post its events here, with a key that may do nothing else.
 async fn connect_webhooks(server: &Server, sim: &RunningSim) -> anyhow::Result<()> {
     let key = secret_key::generate();
-    secret_key::store(&server.store, &key, "simulated ChirpStack", Role::Webhook, None, server.state.now()).await?;
+    secret_key::store(
+        &server.store,
+        &key,
+        "simulated ChirpStack",
+        Role::Webhook,
+        None,
+        server.state.now(),
+    )
+    .await?;
     let url = format!("http://{}/api/v1/webhooks/chirpstack", server.address);
-    let headers = BTreeMap::from([("Authorization".to_owned(), format!("Bearer {}", key.expose_secret()))]);
+    let headers = BTreeMap::from([(
+        "Authorization".to_owned(),
+        format!("Bearer {}", key.expose_secret()),
+    )]);
     sim.set_webhook(&url, headers);
     Ok(())
 }
 
-fn welcome(server: &Server, sim: &RunningSim, admin_key: &SecretString, no_open: bool) -> anyhow::Result<()> {
+fn welcome(
+    server: &Server,
+    sim: &RunningSim,
+    admin_key: &SecretString,
+    no_open: bool,
+) -> anyhow::Result<()> {
     let page = format!("http://{}/", server.address);
     let signed_in = format!("{page}#ticket={}", server.state.mint_ticket());
     print(&format!(

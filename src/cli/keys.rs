@@ -51,7 +51,12 @@ fn parse_role(text: &str) -> Result<Role, String> {
 pub(super) async fn run(command: KeyCommand) -> anyhow::Result<()> {
     let now = Clock::system().now();
     match command {
-        KeyCommand::Create { role, name, tenant, config } => {
+        KeyCommand::Create {
+            role,
+            name,
+            tenant,
+            config,
+        } => {
             let store = open_store(&config.load()?.config).await?;
             let tenant_id = match tenant {
                 Some(name) => Some(
@@ -74,8 +79,14 @@ pub(super) async fn run(command: KeyCommand) -> anyhow::Result<()> {
             loop {
                 let keys = store.list_api_keys(Scope::Platform, page).await?;
                 for key in &keys.items {
-                    let state = if key.is_valid_at(now) { "valid" } else { "revoked" };
-                    let used = key.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {at}"));
+                    let state = if key.is_valid_at(now) {
+                        "valid"
+                    } else {
+                        "revoked"
+                    };
+                    let used = key
+                        .last_used_at
+                        .map_or_else(|| "never used".to_owned(), |at| format!("used {at}"));
                     print(&format!(
                         "{}  {:<8}  {}…  {:<7}  {}  {}",
                         key.id,
@@ -87,7 +98,10 @@ pub(super) async fn run(command: KeyCommand) -> anyhow::Result<()> {
                     ))?;
                 }
                 let Some(next) = keys.next else { break };
-                page = PageRequest { limit: PAGE_MAX, after: Some(next) };
+                page = PageRequest {
+                    limit: PAGE_MAX,
+                    after: Some(next),
+                };
             }
             store.close().await;
             Ok(())

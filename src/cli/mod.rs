@@ -28,13 +28,17 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the service.
-    #[command(after_help = "Example:\n  DOWNBEAT_CHIRPSTACK_API_KEY_FILE=/run/secrets/chirpstack downbeat serve --chirpstack-url http://chirpstack:8080")]
+    #[command(
+        after_help = "Example:\n  DOWNBEAT_CHIRPSTACK_API_KEY_FILE=/run/secrets/chirpstack downbeat serve --chirpstack-url http://chirpstack:8080"
+    )]
     Serve(ConfigArgs),
     /// Run the service with an embedded database, a simulated ChirpStack and lights. Nothing else is needed.
     #[command(after_help = "Example:\n  downbeat demo --lights 24 --gateways 4 --loss 0.1")]
     Demo(DemoArgs),
     /// Run a simulated ChirpStack with gateways and lights alone, to test against.
-    #[command(after_help = "Example:\n  downbeat sim --grpc 127.0.0.1:8080 --control 127.0.0.1:8081 --lights 300 --gateways 4 --loss 0.2 \\\n    --webhook http://127.0.0.1:8000/api/v1/webhooks/chirpstack --webhook-header \"Authorization: Bearer KEY\"")]
+    #[command(
+        after_help = "Example:\n  downbeat sim --grpc 127.0.0.1:8080 --control 127.0.0.1:8081 --lights 300 --gateways 4 --loss 0.2 \\\n    --webhook http://127.0.0.1:8000/api/v1/webhooks/chirpstack --webhook-header \"Authorization: Bearer KEY\""
+    )]
     Sim(Box<SimArgs>),
     /// Bring the database's schema up to date.
     #[command(after_help = "Example:\n  downbeat migrate --data-dir /var/lib/downbeat")]
@@ -62,13 +66,13 @@ pub struct ConfigArgs {
     /// Address of HTTP [default: 127.0.0.1:8000].
     #[arg(long)]
     listen: Option<String>,
-    /// The database, sqlite://FILE [default: a file in the data directory].
+    /// The database, `sqlite://FILE` [default: a file in the data directory].
     #[arg(long)]
     database_url: Option<String>,
     /// Where files are kept [default: the platform's data directory].
     #[arg(long)]
     data_dir: Option<String>,
-    /// ChirpStack's gRPC address. Its key is not given here: set DOWNBEAT_CHIRPSTACK_API_KEY or …_FILE.
+    /// ChirpStack's gRPC address. Its key is not given here: set `DOWNBEAT_CHIRPSTACK_API_KEY` or `…_FILE`.
     #[arg(long)]
     chirpstack_url: Option<String>,
     /// What is logged: error, warn, info, debug, or a filter such as info,downbeat=debug.
@@ -86,8 +90,10 @@ impl ConfigArgs {
             ("chirpstack.url", &self.chirpstack_url),
             ("log", &self.log),
         ];
-        let options: Vec<(&'static str, String)> =
-            options.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
+        let options: Vec<(&'static str, String)> = options
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.clone()?)))
+            .collect();
         let variable = |name: &str| std::env::var(name).ok();
         Ok(Loaded::new(self.config.as_deref(), variable, &options)?)
     }
@@ -97,7 +103,9 @@ impl Cli {
     /// Does what was asked; returns when it is done, or after a signal.
     pub async fn run(self) -> anyhow::Result<()> {
         // Somebody may have installed it before; that one is as good.
-        rustls::crypto::ring::default_provider().install_default().ok();
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
         match self.command {
             Command::Serve(arguments) => {
                 let config = arguments.load()?.config;
@@ -107,7 +115,7 @@ impl Cli {
             Command::Demo(arguments) => demo::run(arguments).await,
             Command::Sim(arguments) => {
                 crate::telemetry::start_logging("info", false)?;
-                downbeat_sim::server::run(*arguments).await.map_err(Into::into)
+                downbeat_sim::server::run(*arguments).await
             }
             Command::Migrate(arguments) => {
                 let config = arguments.load()?.config;
@@ -139,13 +147,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
 /// Opens the database of a configuration, whose directory is made if need be.
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("the data directory {} cannot be made", config.data_dir.display()))?;
+    std::fs::create_dir_all(&config.data_dir).with_context(|| {
+        format!(
+            "the data directory {} cannot be made",
+            config.data_dir.display()
+        )
+    })?;
     Ok(Store::open(&config.database_url).await?)
 }
 
 /// Prints to standard output; a closed pipe is no error.
-#[expect(clippy::print_stdout, reason = "what the command was run for")]
 fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     match writeln!(std::io::stdout(), "{text}") {

@@ -150,7 +150,7 @@ fn truth_of(gateway: &Gateway, now: Timestamp) -> GatewayTruth {
         Some(_) => GatewayState::Online,
     };
     GatewayTruth {
-        id: gateway.id(),
+        gateway_id: gateway.id(),
         name: gateway.config.name.clone(),
         state,
         last_seen_at,

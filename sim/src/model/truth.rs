@@ -165,7 +165,7 @@ pub enum GatewayState {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GatewayTruth {
     /// Which one.
-    pub id: GatewayId,
+    pub gateway_id: GatewayId,
     /// Its name in ChirpStack.
     pub name: String,
     /// As ChirpStack sees it.

@@ -36,9 +36,9 @@ impl GatewayService for Rpc {
         });
         let truth = gateway.ok_or_else(|| missing(kind, &id.to_string()))?;
         let gateway = Gateway {
-            gateway_id: truth.id.to_string(),
+            gateway_id: truth.gateway_id.to_string(),
             name: truth.name.clone(),
-            location: Some(location(truth.id)),
+            location: Some(location(truth.gateway_id)),
             tenant_id: self.world.identity.tenant_id.to_string(),
             stats_interval: u32::try_from(truth.stats_interval.as_secs()).unwrap_or(u32::MAX),
             downlink_priority: DOWNLINK_PRIORITY,
@@ -72,7 +72,7 @@ impl GatewayService for Rpc {
         });
         match asked.order_by() {
             OrderBy::Name => found.sort_by(|a, b| a.name.cmp(&b.name)),
-            OrderBy::GatewayId => found.sort_by_key(|gateway| gateway.id),
+            OrderBy::GatewayId => found.sort_by_key(|gateway| gateway.gateway_id),
             OrderBy::LastSeenAt => found.sort_by_key(|gateway| gateway.last_seen_at),
         }
         if asked.order_by_desc {
@@ -134,10 +134,10 @@ impl Rpc {
         ];
         GatewayListItem {
             tenant_id: self.world.identity.tenant_id.to_string(),
-            gateway_id: truth.id.to_string(),
+            gateway_id: truth.gateway_id.to_string(),
             name: truth.name.clone(),
             description: String::new(),
-            location: Some(location(truth.id)),
+            location: Some(location(truth.gateway_id)),
             properties: properties
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),

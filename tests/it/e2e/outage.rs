@@ -1,0 +1,157 @@
+//! What is outside goes away, and comes back.
+
+use std::process::Command;
+use std::time::Duration;
+
+use downbeat_core::light::{Color, LightState};
+use downbeat_sim::server::ChirpstackFaults;
+use serde_json::json;
+
+use crate::support::{World, until};
+
+const RED: LightState = LightState::steady(Color::rgb(255, 0, 0));
+
+#[tokio::test]
+async fn commands_given_while_chirpstack_is_down_go_out_when_it_is_back() {
+    let world = World::new(3, 1, |_| {}).await;
+    world.until_heard().await;
+    world.sim.set_faults(ChirpstackFaults {
+        down: true,
+        ..ChirpstackFaults::default()
+    });
+    let mut ids = Vec::new();
+    for light in &world.lights {
+        let path = format!("/api/v1/downlink/{light}?wait=0");
+        let answer = world
+            .client
+            .post(&path, &json!({"red": 255, "green": 0, "blue": 0}))
+            .await
+            .expect(202);
+        ids.push(answer["id"].as_str().unwrap().to_owned());
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.sim.set_faults(ChirpstackFaults::default());
+    for id in ids {
+        until("it is verified", Duration::from_secs(30), async || {
+            let downlink = world.client.downlink(&id).await;
+            (downlink["state"] == "verified").then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_chirpstack_that_is_lost_makes_no_second_item() {
+    let world = World::new(1, 1, |_| {}).await;
+    world.until_heard().await;
+    let gateway = world
+        .sim
+        .network(|network, _| network.gateways()[0].gateway_id);
+    world
+        .sim
+        .network(|network, now| network.set_gateway_online(now, gateway, false));
+    world.sim.set_faults(ChirpstackFaults {
+        lose_answers: 1.0,
+        ..ChirpstackFaults::default()
+    });
+    let light = world.lights[0];
+    let path = format!("/api/v1/downlink/{light}?wait=0");
+    let answer = world
+        .client
+        .post(&path, &json!({"red": 255, "green": 0, "blue": 0}))
+        .await
+        .expect(202);
+    until("ChirpStack has it", Duration::from_secs(10), async || {
+        let items = world
+            .sim
+            .network(|network, _| network.queue(light).unwrap().len());
+        (items == 1).then_some(())
+    })
+    .await;
+    world.sim.set_faults(ChirpstackFaults::default());
+    let id = answer["id"].as_str().unwrap();
+    until(
+        "it is found in the queue",
+        Duration::from_secs(20),
+        async || {
+            let downlink = world.client.downlink(id).await;
+            downlink["queue_id"].is_string().then_some(())
+        },
+    )
+    .await;
+    let items = world
+        .sim
+        .network(|network, _| network.queue(light).unwrap().len());
+    assert!(items <= 1, "{items} items");
+}
+
+#[tokio::test]
+async fn a_light_that_restarts_gets_its_colour_back_without_being_asked() {
+    let world = World::new(1, 1, |_| {}).await;
+    world.until_heard().await;
+    let light = world.lights[0];
+    let body = json!({"red": 255, "green": 0, "blue": 0});
+    world
+        .client
+        .post(&format!("/api/v1/downlink/{light}"), &body)
+        .await
+        .expect(200);
+    world
+        .sim
+        .network(|network, now| network.reboot_light(now, light));
+    until(
+        "it has forgotten its colour",
+        Duration::from_secs(10),
+        async || {
+            (world
+                .sim
+                .network(|network, _| network.light(light).unwrap().shown)
+                != RED)
+                .then_some(())
+        },
+    )
+    .await;
+    until("it is red again", Duration::from_mins(1), async || {
+        (world
+            .sim
+            .network(|network, _| network.light(light).unwrap().shown)
+            == RED)
+            .then_some(())
+    })
+    .await;
+    let page = world
+        .client
+        .get(&format!("/api/v1/downlinks?dev_eui={light}"))
+        .await
+        .expect(200);
+    assert_eq!(page["downlinks"][0]["origin"], "reconcile", "{page:#}");
+}
+
+#[tokio::test]
+async fn on_sigterm_it_stops_in_order_and_exits_with_0() {
+    let mut world = World::new(2, 1, |_| {}).await;
+    world.until_heard().await;
+    let light = world.lights[0];
+    let path = format!("/api/v1/downlink/{light}?wait=0");
+    let id = world
+        .client
+        .post(&path, &json!({"red": 255, "green": 0, "blue": 0}))
+        .await
+        .expect(202)["id"]
+        .clone();
+    let started = std::time::Instant::now();
+    let killed = Command::new("kill")
+        .arg(world.service.pid().to_string())
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    assert_eq!(world.service.exit_code(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(10));
+    world.service.restart(&world.sim).await;
+    world.client = crate::support::Client::new(&world.service, crate::support::ADMIN_KEY);
+    world.connect_webhooks();
+    until("it is taken up", Duration::from_mins(1), async || {
+        (world.client.downlink(id.as_str().unwrap()).await["state"] == "verified").then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,119 @@
+//! The service as a process of its own, the simulated network beside it, and a client of its API.
+
+mod client;
+mod service;
+
+pub(crate) use client::Client;
+pub(crate) use service::Service;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use downbeat_core::id::DevEui;
+use downbeat_sim::server::{RunningSim, SimConfig};
+use serde_json::json;
+
+/// The key of the tests' administrator.
+pub(crate) const ADMIN_KEY: &str = "an-administrator-of-the-tests";
+
+/// How much faster than real time the simulated network lives.
+pub(crate) const SPEED: f64 = 4.0;
+
+/// A simulated network and the service in front of it, with all its lights registered.
+pub(crate) struct World {
+    pub(crate) sim: RunningSim,
+    pub(crate) service: Service,
+    pub(crate) client: Client,
+    pub(crate) lights: Vec<DevEui>,
+}
+
+impl World {
+    /// `change` what the fleet is before it starts.
+    pub(crate) async fn new(
+        lights: u32,
+        gateways: u32,
+        change: impl FnOnce(&mut SimConfig),
+    ) -> Self {
+        let mut config = SimConfig::fleet(lights, gateways);
+        config.speed = SPEED;
+        change(&mut config);
+        let sim = downbeat_sim::server::start(config)
+            .await
+            .expect("the simulation starts");
+        let service = Service::start(&sim).await;
+        let client = Client::new(&service, ADMIN_KEY);
+        let lights: Vec<DevEui> =
+            sim.network(|network, _| network.lights().map(|light| light.dev_eui).collect());
+        let world = Self {
+            sim,
+            service,
+            client,
+            lights,
+        };
+        world.connect_webhooks();
+        for light in &world.lights {
+            let body = json!({"name": format!("light {light}"), "lorawan_dev_eui": light, "codec": "kuando_busylight"});
+            world
+                .client
+                .post("/api/v1/tenants/default/devices", &body)
+                .await
+                .expect(201);
+        }
+        world
+    }
+
+    /// Has the simulated ChirpStack post its events to where the service listens now.
+    pub(crate) fn connect_webhooks(&self) {
+        let url = format!("{}/api/v1/webhooks/chirpstack", self.service.url());
+        let headers = BTreeMap::from([("Authorization".to_owned(), format!("Bearer {ADMIN_KEY}"))]);
+        self.sim.set_webhook(&url, headers);
+    }
+
+    /// Kills the service as `kill -9` does, and starts it anew on the same data.
+    pub(crate) async fn kill_and_restart(&mut self) {
+        self.service.kill();
+        self.service.restart(&self.sim).await;
+        self.client = Client::new(&self.service, ADMIN_KEY);
+        self.connect_webhooks();
+    }
+
+    /// Waits until every light was heard: the network can reach them.
+    pub(crate) async fn until_heard(&self) {
+        until(
+            "every light is heard",
+            Duration::from_secs(30),
+            async || {
+                let page = self
+                    .client
+                    .get("/api/v1/tenants/default/devices?limit=1000")
+                    .await
+                    .expect(200);
+                let devices = page["devices"].as_array().expect("a list");
+                devices
+                    .iter()
+                    .all(|device| !device["last_seen"].is_null())
+                    .then_some(())
+            },
+        )
+        .await;
+    }
+}
+
+/// Waits for a condition with a deadline.
+pub(crate) async fn until<T>(
+    what: &str,
+    patience: Duration,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = tokio::time::Instant::now() + patience;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not within {patience:?}: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
