@@ -164,7 +164,9 @@ mod tests {
         for second in 0..3 {
             let granted = turns.grant(at(second * 1000));
             order.extend(granted.iter().copied());
-            granted.into_iter().for_each(|device| turns.end(device));
+            for device in granted {
+                turns.end(device);
+            }
         }
         assert_eq!(order, [device(2), device(3), device(1)]);
     }
@@ -187,7 +189,7 @@ mod tests {
     fn a_turn_that_is_never_given_back_is_taken_back() {
         let limits = TurnLimits {
             held_max: 1,
-            lease: Duration::from_secs(60),
+            lease: Duration::from_mins(1),
         };
         let mut turns = Turns::new(limits);
         turns.hold(at(0), device(1));
@@ -204,9 +206,13 @@ mod tests {
             let mut wanting = BTreeSet::new();
             let mut holding = BTreeSet::new();
             for (number, (kind, who)) in steps.into_iter().enumerate() {
-                match kind {
-                    0 => { turns.ask(device(who), Priority::Interactive); holding.remove(&who); wanting.insert(who); }
-                    _ => { turns.end(device(who)); wanting.remove(&who); holding.remove(&who); }
+                holding.remove(&who);
+                if kind == 0 {
+                    turns.ask(device(who), Priority::Interactive);
+                    wanting.insert(who);
+                } else {
+                    turns.end(device(who));
+                    wanting.remove(&who);
                 }
                 for granted in turns.grant(at(i64::try_from(number).unwrap())) {
                     prop_assert!(wanting.remove(&granted.as_u64()));

@@ -192,164 +192,68 @@ mod tests {
     #[test]
     fn every_rule_of_proof() {
         let counts = red_after(Some(4), Some(GREEN));
-        let proven = Verdict::Proven {
+        let proven = |downlinks_received| Verdict::Proven {
             baseline: 4,
-            downlinks_received: 5,
+            downlinks_received,
         };
-        for (name, proving, second, epoch, report, others, verdict) in [
+        let by_state = Verdict::ProvenByState { before: GREEN };
+        for (name, proving, report, verdict) in [
+            ("state and counter", counts, counted(RED, 5), proven(5)),
+            ("grown by more than one", counts, counted(RED, 9), proven(9)),
+            ("stale", counts, counted(RED, 4), Verdict::NotReceived),
+            ("not there", counts, counted(GREEN, 4), Verdict::NotReceived),
+            ("another", counts, counted(GREEN, 5), Verdict::Another),
             (
-                "state and counter",
+                "but blinking",
                 counts,
-                12,
-                1,
-                counted(RED, 5),
-                &[][..],
-                proven,
-            ),
-            (
-                "a counter that grew by more than one",
-                counts,
-                12,
-                1,
-                counted(RED, 9),
-                &[][..],
-                Verdict::Proven {
-                    baseline: 4,
-                    downlinks_received: 9,
-                },
-            ),
-            (
-                "a stale report of the same colour",
-                counts,
-                12,
-                1,
-                counted(RED, 4),
-                &[][..],
-                Verdict::NotReceived,
-            ),
-            (
-                "nothing received",
-                counts,
-                12,
-                1,
-                counted(GREEN, 4),
-                &[][..],
-                Verdict::NotReceived,
-            ),
-            (
-                "something else received",
-                counts,
-                12,
-                1,
-                counted(GREEN, 5),
-                &[][..],
-                Verdict::Another,
-            ),
-            (
-                "the colour, but blinking",
-                counts,
-                12,
-                1,
                 counted(RED_BLINKING, 5),
-                &[][..],
                 Verdict::Another,
-            ),
-            (
-                "another epoch",
-                counts,
-                12,
-                2,
-                counted(RED, 5),
-                &[][..],
-                Verdict::Nothing,
-            ),
-            (
-                "sooner than the radio allows",
-                counts,
-                9,
-                1,
-                counted(RED, 5),
-                &[][..],
-                Verdict::Nothing,
-            ),
-            (
-                "explained by an earlier frame alike",
-                counts,
-                12,
-                1,
-                counted(RED, 5),
-                &[Some(RED)][..],
-                Verdict::Nothing,
-            ),
-            (
-                "an earlier frame alike, and another application's",
-                counts,
-                12,
-                1,
-                counted(RED, 6),
-                &[Some(RED)][..],
-                Verdict::Nothing,
             ),
             (
                 "no baseline is not zero",
                 red_after(None, Some(GREEN)),
-                12,
-                1,
                 counted(RED, 5),
-                &[][..],
                 Verdict::Nothing,
             ),
             (
                 "short form, other state before",
                 red_after(None, Some(GREEN)),
-                12,
-                1,
                 short(RED),
-                &[][..],
-                Verdict::ProvenByState { before: GREEN },
+                by_state,
             ),
             (
                 "short form, same state before",
                 red_after(None, Some(RED)),
-                12,
-                1,
                 short(RED),
-                &[][..],
                 Verdict::Nothing,
             ),
             (
                 "short form, nothing known before",
                 red_after(None, None),
-                12,
-                1,
                 short(RED),
-                &[][..],
                 Verdict::Nothing,
             ),
             (
-                "short form, earlier frame alike",
+                "short form, not there",
                 red_after(None, Some(GREEN)),
-                12,
-                1,
-                short(RED),
-                &[Some(RED)][..],
-                Verdict::Nothing,
-            ),
-            (
-                "short form, not received",
-                red_after(None, Some(GREEN)),
-                12,
-                1,
                 short(GREEN),
-                &[][..],
                 Verdict::NotReceived,
             ),
         ] {
-            assert_eq!(
-                proving.judge(at(second), epoch, &report, others),
-                verdict,
-                "{name}"
-            );
+            assert_eq!(proving.judge(at(12), 1, &report, &[]), verdict, "{name}");
+        }
+    }
+
+    #[test]
+    fn another_epoch_or_a_report_sooner_than_the_radio_allows_proves_nothing() {
+        for proving in [
+            red_after(Some(4), Some(GREEN)),
+            red_after(None, Some(GREEN)),
+        ] {
+            for report in [counted(RED, 5), short(RED)] {
+                assert_eq!(proving.judge(at(12), 2, &report, &[]), Verdict::Nothing);
+                assert_eq!(proving.judge(at(9), 1, &report, &[]), Verdict::Nothing);
+            }
         }
     }
 
@@ -394,6 +298,7 @@ mod tests {
             ("green would be seen", &[Some(GREEN)], 5, true),
             ("green, then red", &[Some(GREEN), Some(RED)], 6, false),
             ("red, then a setting", &[Some(RED), None], 6, false),
+            ("another application's, then red", &[Some(RED)], 6, false),
         ] {
             let verdict = repeated.judge(at(12), 1, &counted(RED, count), others);
             assert_eq!(matches!(verdict, Verdict::Proven { .. }), proven, "{name}");

@@ -358,9 +358,13 @@ impl Device {
         }
         self.reading = Reading::Idle;
         let Some(item) = &mut self.item else { return };
-        if item.call == Call::UnderWay {
-            item.call = Call::Lost { looks: 0 };
-            item.check_at = Some(now);
+        match item.call {
+            Call::Taken => {}
+            // Looks of before do not count: the second one has its time, when the slowest call is over.
+            Call::UnderWay | Call::Lost { .. } => {
+                item.call = Call::Lost { looks: 0 };
+                item.check_at = Some(now);
+            }
         }
     }
 

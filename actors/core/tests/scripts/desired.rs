@@ -126,6 +126,6 @@ fn a_new_wish_forgets_how_often_the_old_one_failed() {
     lamp.at(
         200.5,
         crate::support::ask(light('B', GREEN)),
-        "R superseded: newer_command, B accepted",
+        "R superseded: newer_command, B accepted, ask turn",
     );
 }

@@ -2,6 +2,11 @@
 //!
 //! How to read them: `support.rs` says in which words effects are written.
 
+#![expect(
+    clippy::float_cmp,
+    reason = "seconds are compared as they were written, in whole milliseconds"
+)]
+
 mod attempts;
 mod desired;
 mod ending;

@@ -26,6 +26,24 @@ fn while_the_call_is_under_way_it_looks_whether_it_was_carried_out() {
     lamp.at(13.0, txack(1), "A transmitted, end turn");
 }
 
+/// Seed 66007: the second look came too soon after a crash between the two.
+#[test]
+fn a_crash_between_two_looks_does_not_hurry_the_second() {
+    let mut lamp = Story::new();
+    lamp.at(10.0, ask(light('A', RED)), "A accepted, ask turn");
+    lamp.at(10.0, Event::TurnGranted, "enqueue 1");
+    lamp.at(
+        13.0,
+        failed(1, EnqueueFailure::Unknown),
+        "A waits: answer_lost, read queue",
+    );
+    lamp.at(13.1, queue(&[], 0), "");
+    lamp.crash(13.2, "hold turn");
+    lamp.wakes("read queue");
+    lamp.at(13.3, queue(&[], 0), "");
+    assert_eq!(lamp.wakes("read queue"), 16.0);
+}
+
 #[test]
 fn an_item_that_is_still_in_the_queue_is_adopted() {
     let mut lamp = Story::new();

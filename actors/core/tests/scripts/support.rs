@@ -15,7 +15,7 @@
 use downbeat_core::codec::busylight::light_to_wire;
 use downbeat_core::codec::{CodecKind, Command, Frame};
 use downbeat_core::device::{
-    Device, DownlinkState, Effect, Event, Evidence, Origin, Policy, Reason, Record, Request, Step,
+    Device, Effect, Event, Evidence, Origin, Policy, Reason, Record, Request, Step,
 };
 use downbeat_core::gateway::{
     GatewayConfig, GatewaySnapshot, GatewayTable, ListedGateway, ListedState,
@@ -88,9 +88,9 @@ impl Story {
         let told = format!("{event:?} at {second} s");
         let done = self.device.step(instant(second), event, &self.gateways);
         assert_eq!(in_words(&done), effects, "{told}");
-        let json = serde_json::to_string(&self.device).unwrap();
-        let read: Device = serde_json::from_str(&json).unwrap();
-        assert_eq!(serde_json::to_string(&read).unwrap(), json, "{told}");
+        let json = stored(&self.device);
+        let read: Device = serde_json::from_str(&json).expect("it was stored");
+        assert_eq!(stored(&read), json, "{told}");
     }
 
     /// The device is woken when it wants to be; tells when.
@@ -104,7 +104,7 @@ impl Story {
     /// When the device wants to be woken.
     pub(crate) fn next_wake(&self) -> Option<f64> {
         let wake = self.device.next_wake()?;
-        Some(f64::from(i32::try_from(wake.as_millis()).unwrap()) / 1000.0)
+        Some(f64::from(i32::try_from(wake.as_millis()).expect("a story of days")) / 1000.0)
     }
 
     /// A command is asked for, gets its turn and is in ChirpStack's queue as item `attempt`.
@@ -133,8 +133,8 @@ impl Story {
     /// The process dies and takes up its work again from what was stored.
     #[track_caller]
     pub(crate) fn crash(&mut self, second: f64, effects: &str) {
-        let json = serde_json::to_string(&self.device).unwrap();
-        self.device = serde_json::from_str(&json).unwrap();
+        let json = stored(&self.device);
+        self.device = serde_json::from_str(&json).expect("it was stored");
         let done = self.device.restore(self.policy.clone(), instant(second));
         assert_eq!(in_words(&done), effects, "after the crash at {second} s");
     }
@@ -143,6 +143,10 @@ impl Story {
 /// So many seconds after the beginning.
 pub(crate) fn instant(second: f64) -> Timestamp {
     Timestamp::from_millis(0) + std::time::Duration::from_secs_f64(second)
+}
+
+fn stored(device: &Device) -> String {
+    serde_json::to_string(device).expect("a device can be stored")
 }
 
 fn id_of(name: char) -> DownlinkId {
@@ -168,13 +172,13 @@ pub(crate) fn request(name: char, command: &Command, confirmed: bool, verify: bo
         confirmed,
         verify,
     )
-    .unwrap()
+    .expect("it can be put into bytes")
 }
 
 /// Bytes that nothing is known of, for a generic device.
 pub(crate) fn bytes(name: char, confirmed: bool) -> Request {
     let frame = Frame {
-        f_port: FPort::for_downlink(7).unwrap(),
+        f_port: FPort::for_downlink(7).expect("a port"),
         payload: vec![1, 2, 3],
     };
     Request::new(
@@ -184,13 +188,13 @@ pub(crate) fn bytes(name: char, confirmed: bool) -> Request {
         confirmed,
         true,
     )
-    .unwrap()
+    .expect("it can be put into bytes")
 }
 
 /// The bytes of a light, as an application may send them itself.
 pub(crate) fn raw(name: char, light: LightState) -> Request {
     let frame = Frame {
-        f_port: FPort::for_downlink(15).unwrap(),
+        f_port: FPort::for_downlink(15).expect("a port"),
         payload: light_to_wire(light).to_vec(),
     };
     request(name, &Command::Raw(frame), false, true)
@@ -412,10 +416,6 @@ fn step_in_words(step: &Step) -> String {
             };
             format!("verified {by}{}", if *late { " late" } else { "" })
         }
-        Step::Ended { state, reason } => format!("{}{}", word(*state), because(reason)),
+        Step::Ended { state, reason } => format!("{}{}", state.name(), because(reason)),
     }
-}
-
-fn word(state: DownlinkState) -> &'static str {
-    state.name()
 }

@@ -29,11 +29,15 @@ fn number_from_environment(name: &str) -> Option<u64> {
 }
 
 /// Lives through the seeds of one share and names every one that broke a promise.
+#[expect(
+    clippy::print_stdout,
+    reason = "how much was lived through is shown with --nocapture"
+)]
 fn live_through(share: u64) {
     let seeds = number_from_environment("DOWNBEAT_SEEDS").unwrap_or(SEEDS);
     let mut failures = Vec::new();
     let (mut steps_in_all, mut tally_in_all) = (0, BTreeMap::<_, usize>::new());
-    for seed in (share..seeds).step_by(usize::try_from(SHARES).unwrap()) {
+    for seed in (share..seeds).step_by(usize::try_from(SHARES).expect("a small number")) {
         let life = || Shell::new(seed, Trace::Silent).live();
         let broken = match catch_unwind(AssertUnwindSafe(life)) {
             Ok(Ok((steps, tally))) => {

@@ -202,7 +202,7 @@ impl Scenario {
         let many = [6, 12, 30][dice.index(3)];
         for number in 0..dice.below(many) {
             let at = START + dice.within(span);
-            let until = at + dice.within(Duration::from_secs(120));
+            let until = at + dice.within(Duration::from_mins(2));
             let (lamp, gateway) = (dice.index(lamps), dice.index(gateways));
             let refusals = [
                 Refusal::TooLate,
@@ -291,7 +291,7 @@ fn foreign_light(number: u64) -> LightState {
 }
 
 fn to_index(number: u64) -> usize {
-    usize::try_from(number).unwrap()
+    usize::try_from(number).expect("a small number")
 }
 
 struct Dice(Random);
@@ -302,7 +302,7 @@ impl Dice {
     }
 
     fn index(&mut self, len: usize) -> usize {
-        to_index(self.below(u64::try_from(len).unwrap()))
+        to_index(self.below(u64::try_from(len).expect("a small number")))
     }
 
     fn up_to(&mut self, most: f64) -> f64 {
@@ -310,11 +310,11 @@ impl Dice {
     }
 
     fn within(&mut self, span: Duration) -> Duration {
-        Duration::from_millis(self.below(u64::try_from(span.as_millis()).unwrap()))
+        Duration::from_millis(self.below(u64::try_from(span.as_millis()).expect("a short span")))
     }
 
     fn network(&mut self, lamps: u64, gateways: u64, heartbeat: Duration) -> NetworkConfig {
-        let count = |number| u32::try_from(number).unwrap();
+        let count = |number| u32::try_from(number).expect("a small number");
         let mut network = NetworkConfig::fleet(count(lamps), count(gateways)).with_lamps(|lamp| {
             lamp.heartbeat = heartbeat;
             lamp.spreading_factor = [7, 7, 7, 9, 10, 12][self.index(6)];
@@ -341,7 +341,7 @@ impl Dice {
 
     fn wish(&mut self, lamp: usize) -> Wish {
         let light = LIGHTS[self.index(4)];
-        let minutes = NonZeroU8::new(2).unwrap();
+        let minutes = NonZeroU8::new(2).expect("2 is not 0");
         let command = match self.below(10) {
             0 => Command::Raw(Frame {
                 f_port: F_PORT,
@@ -362,7 +362,7 @@ impl Dice {
             confirmed: self.below(8) == 0,
             verify: self.below(6) > 0,
             transient: self.below(8) == 0,
-            attempts_max: (self.below(6) == 0).then(|| 1 + u8::try_from(self.below(3)).unwrap()),
+            attempts_max: (self.below(6) == 0).then(|| [1, 2, 3][self.index(3)]),
             ttl: (self.below(6) == 0).then(|| Duration::from_secs(1 + self.below(60))),
         }
     }

@@ -115,7 +115,7 @@ impl Shell {
                 );
                 Lamp {
                     dev_eui: light.dev_eui,
-                    saved: serde_json::to_string(&device).unwrap(),
+                    saved: stored(&device),
                     device,
                     wakes: (START, 0),
                     last_asked: None,
@@ -299,7 +299,14 @@ impl Shell {
                     changes.extend(self.gateways.transmitted(self.now, gateway));
                 }
             }
-            _ => {}
+            NetworkEvent::Joined(_)
+            | NetworkEvent::Acknowledged(_)
+            | NetworkEvent::Refused(_)
+            | NetworkEvent::Dropped(_)
+            | NetworkEvent::Logged(_)
+            | NetworkEvent::StatusReported(_)
+            | NetworkEvent::Located(_)
+            | NetworkEvent::Integrated => {}
         }
         self.snapshot = self.gateways.snapshot(self.now);
         self.step(lamp, Event::Network(webhook.event))?;
@@ -325,12 +332,10 @@ impl Shell {
             return Ok(());
         }
         let changes = if self.network.is_server_up() {
-            let list = self
-                .network
-                .gateways()
-                .into_iter()
-                .map(|gateway| ListedGateway {
-                    gateway_id: gateway.id,
+            let list = (0..)
+                .zip(self.network.gateways())
+                .map(|(index, gateway)| ListedGateway {
+                    gateway_id: gateway_id(index),
                     name: gateway.name,
                     tenant_id: None,
                     state: match gateway.state {
@@ -356,8 +361,6 @@ impl Shell {
     fn on_happening(&mut self, happening: Happening) -> Result<(), String> {
         self.trace
             .line(self.now, "world", || format!("{happening:?}"));
-        let gateway_id = |index: usize| GatewayId::from_u64(FIRST_GATEWAY_ID + index as u64);
-        let dev_eui = |index: usize| DevEui::from_u64(FIRST_DEV_EUI + index as u64);
         let now = self.now;
         match happening {
             Happening::Ask(wish) => return self.ask(&wish),
@@ -418,12 +421,12 @@ impl Shell {
         self.network.set_links(LinksConfig::default());
         self.network.set_webhooks(WebhookConfig::default());
         self.network.set_server_up(self.now, true);
-        for gateway in self.network.gateways() {
-            self.network.set_gateway_online(self.now, gateway.id, true);
-            self.network.set_gateway_mute(gateway.id, false);
-            self.network.set_gateway_refusal(gateway.id, None);
+        for gateway in (0..self.network.gateways().len()).map(gateway_id) {
+            self.network.set_gateway_online(self.now, gateway, true);
+            self.network.set_gateway_mute(gateway, false);
+            self.network.set_gateway_refusal(gateway, None);
             self.network
-                .set_gateway_tx_ack(gateway.id, 0.0, Duration::ZERO);
+                .set_gateway_tx_ack(gateway, 0.0, Duration::ZERO);
         }
         for lamp in &self.lamps {
             self.network.set_light_power(self.now, lamp.dev_eui, true);
@@ -480,13 +483,10 @@ impl Shell {
         let effects = self.lamps[lamp]
             .device
             .step(self.now, event, &self.snapshot);
-        match self.save_and_perform(lamp, effects, crash_after)? {
-            Ok(()) => Ok(()),
-            Err(Crashed) => {
-                self.crash();
-                Ok(())
-            }
+        if let Err(Crashed) = self.save_and_perform(lamp, effects, crash_after)? {
+            self.crash();
         }
+        Ok(())
     }
 
     /// Actions of a step after which the process is no more: 0 is before the state is saved.
@@ -503,7 +503,7 @@ impl Shell {
         if crash_after == Some(0) {
             return Ok(Err(Crashed));
         }
-        self.lamps[lamp].saved = serde_json::to_string(&self.lamps[lamp].device).unwrap();
+        self.lamps[lamp].saved = stored(&self.lamps[lamp].device);
         let light = self
             .network
             .light(self.lamps[lamp].dev_eui)
@@ -720,6 +720,18 @@ impl Shell {
         }
         Ok(())
     }
+}
+
+fn gateway_id(index: usize) -> GatewayId {
+    GatewayId::from_u64(FIRST_GATEWAY_ID + index as u64)
+}
+
+fn dev_eui(index: usize) -> DevEui {
+    DevEui::from_u64(FIRST_DEV_EUI + index as u64)
+}
+
+fn stored(device: &Device) -> String {
+    serde_json::to_string(device).expect("a device can be stored")
 }
 
 /// As GetQueue shows it.

@@ -17,6 +17,7 @@ pub(crate) enum Trace {
 
 impl Trace {
     /// One line: seconds since the start, who, what.
+    #[expect(clippy::print_stdout, reason = "a replay is there to be read")]
     pub(crate) fn line<T: Display>(self, now: Timestamp, who: &str, what: impl FnOnce() -> T) {
         if self == Self::Printed {
             let seconds = now.since(START).as_secs_f64();
