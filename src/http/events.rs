@@ -131,13 +131,14 @@ impl Reader {
         })
     }
 
-    /// The next event of this tenant; `None` when the key or session holds no more.
+    /// The next event of this tenant; `None` when the key or session holds no more, or the service stops.
     async fn next(&mut self) -> Option<Event> {
         if !std::mem::replace(&mut self.opened, true) {
             return Some(Event::default().retry(RETRY).comment("open"));
         }
         loop {
             tokio::select! {
+                () = self.state.stopping().cancelled() => return None,
                 item = self.subscription.next() => {
                     if let Some(event) = self.event(item) {
                         return Some(event);

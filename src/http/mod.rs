@@ -16,6 +16,7 @@ use downbeat_actors::System;
 use downbeat_actors::clock::Clock;
 use downbeat_core::time::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::store::Store;
@@ -81,6 +82,7 @@ struct Shared {
     in_progress: InProgress,
     holding: Holding,
     readiness: health::Readiness,
+    stopping: CancellationToken,
 }
 
 impl AppState {
@@ -108,6 +110,7 @@ impl AppState {
             admission: Admission::new(limits.requests, WAITS_MAX, STREAMS_MAX),
             in_progress: InProgress::default(),
             readiness: health::Readiness::default(),
+            stopping: CancellationToken::new(),
         });
         tokio::spawn(note_used_keys(Arc::downgrade(&shared)));
         Self { shared }
@@ -122,6 +125,12 @@ impl AppState {
     /// local start opens.
     pub fn mint_ticket(&self) -> String {
         self.sessions().mint_ticket(self.now())
+    }
+
+    /// Ends the live feeds, and answers who waits for a device with what is known, so that a stop is not held up by
+    /// them: readers come back, and commands are taken up at the next start.
+    pub fn begin_stop(&self) {
+        self.shared.stopping.cancel();
     }
 
     /// Waits until every webhook that is held is stored, `patience` at the most, and tells how many are not. To be
@@ -173,6 +182,11 @@ impl AppState {
 
     fn readiness(&self) -> &health::Readiness {
         &self.shared.readiness
+    }
+
+    /// Cancelled when the service stops.
+    fn stopping(&self) -> &CancellationToken {
+        &self.shared.stopping
     }
 
     fn prometheus(&self) -> &PrometheusHandle {

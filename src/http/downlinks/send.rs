@@ -12,6 +12,7 @@ use downbeat_core::device::{Downlink, DownlinkState, TimelineEntry};
 use downbeat_core::id::{DevEui, DownlinkId, FPort};
 use downbeat_core::light::{Color, LightState};
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::http::AppState;
@@ -155,7 +156,8 @@ async fn submit(
     } else {
         Duration::ZERO
     };
-    let (downlink, seen) = settle(submission, verify, patience).await;
+    let settled = settle(submission, verify, patience, state.stopping());
+    let (downlink, seen) = settled.await;
     made(&current(state, caller, dev_eui, &downlink, &seen).await)
 }
 
@@ -168,22 +170,27 @@ fn made(body: &DownlinkBody) -> Result<Made, ApiError> {
     Made::new(status, body)
 }
 
-/// Follows a command until there is nothing to wait for any more, or patience ends.
+/// Follows a command until there is nothing to wait for any more, patience ends, or the service does.
 async fn settle(
     mut submission: Submission,
     verify: bool,
     patience: Duration,
+    stopping: &CancellationToken,
 ) -> (Downlink, Vec<TimelineEntry>) {
     let mut seen = Vec::new();
     let deadline = tokio::time::Instant::now() + patience;
     while !is_settled(&submission.downlink, verify) {
-        match tokio::time::timeout_at(deadline, submission.updates.recv()).await {
-            Ok(Some(record)) => {
-                submission.downlink = record.downlink;
-                seen.push(record.entry);
-            }
-            Ok(None) | Err(_) => break,
-        }
+        let record = tokio::select! {
+            biased;
+            record = submission.updates.recv() => record,
+            () = tokio::time::sleep_until(deadline) => None,
+            () = stopping.cancelled() => None,
+        };
+        let Some(record) = record else {
+            break;
+        };
+        submission.downlink = record.downlink;
+        seen.push(record.entry);
     }
     (submission.downlink, seen)
 }

@@ -135,3 +135,23 @@ async fn devices_and_gateways_are_told() {
     );
     assert_eq!(device["reported"]["red"], 255);
 }
+
+#[tokio::test]
+async fn a_stop_ends_the_feed_and_answers_who_waits() {
+    let service = Service::start().await;
+    service.register(LAMP).await;
+    let mut events = Events::open(&service, None).await;
+    let path = format!("/api/v1/downlink/{LAMP}?wait=120");
+    let color = json!({"color": "#ff4000"});
+    let waiting = service.post(&path, &service.operator, &color);
+    let stop = async {
+        events.next_of("downlink").await;
+        service.state.begin_stop();
+        while let Some(rest) = events.stream.next().await {
+            rest.unwrap();
+        }
+    };
+    let both = async { tokio::join!(waiting, stop) };
+    let (answer, ()) = tokio::time::timeout(PATIENCE, both).await.unwrap();
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+}
