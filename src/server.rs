@@ -145,6 +145,7 @@ impl Server {
     pub async fn stop(self) {
         tracing::info!("stopping");
         self.stop.send_replace(true);
+        self.state.begin_stop();
         let deadline = tokio::time::Instant::now() + STOP_PATIENCE;
         for mut task in self.tasks {
             if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
