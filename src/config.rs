@@ -101,7 +101,7 @@ impl Default for Config {
                 .unwrap_or_else(|| PathBuf::from("."))
                 .join("downbeat"),
             admin_key: None,
-            log: "info".to_owned(),
+            log: "info,ractor=warn".to_owned(),
             log_json: false,
             chirpstack: ChirpstackSection::default(),
             downlink: DownlinkSection::default(),

@@ -1,5 +1,7 @@
 //! Logging and metrics: one subscriber, one recorder, one panic hook for the process.
 
+use std::io::IsTerminal as _;
+
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +30,7 @@ pub fn start_logging(filter: &str, json: bool) -> Result<(), TelemetryError> {
         .map_err(|error| TelemetryError::Filter(filter.to_owned(), error))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(parsed)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let _ = if json {
         builder.json().try_init()

@@ -81,7 +81,7 @@ async fn an_expiry_comes_back_as_it_was_given_whatever_the_speed() {
     }
     world.sim.network(|network, now| {
         for gateway in network.gateways() {
-            network.set_gateway_online(now, gateway.id, false);
+            network.set_gateway_online(now, gateway.gateway_id, false);
         }
     });
     world
