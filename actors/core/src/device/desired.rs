@@ -11,7 +11,8 @@ use crate::time::Timestamp;
 
 use super::downlink::{Origin, Request, Step};
 use super::event::Effect;
-use super::state::{Desired, Device, record};
+use super::machine::record;
+use super::state::{Desired, Device};
 
 impl Device {
     /// A new state command is a new wish, unless it is transient.

@@ -7,7 +7,8 @@ use crate::time::Timestamp;
 
 use super::downlink::{Downlink, DownlinkState, Evidence, Reason, Step};
 use super::event::Effect;
-use super::state::{Active, Device, Owner, Phase, Unproven, record};
+use super::machine::record;
+use super::state::{Active, Device, Owner, Phase, Unproven};
 
 impl Device {
     /// A newer state is wanted: older ones that have not ended are over.

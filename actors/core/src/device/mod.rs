@@ -13,8 +13,8 @@
 //! - nothing is flushed: items expire, because a flush of a frame in flight makes ChirpStack reuse its counter and the
 //!   device then drops the next command as a replay.
 //!
-//! Where to look: [`downlink`] the record and its words, [`policy`] the numbers, `sending.rs` attempts,
-//! `queue_item.rs` what becomes of them in ChirpStack's queue, `session.rs` boot epochs and uplinks, [`proof`] and
+//! Where to look: [`downlink`] the record and its words, [`policy`] the numbers, `machine.rs` the entry,
+//! `sending.rs` attempts, `queue_item.rs` and `queue_look.rs` what becomes of them in ChirpStack's queue, `session.rs` boot epochs and uplinks, [`proof`] and
 //! `flights.rs` what counts as evidence, `ending.rs` terminal states, `desired.rs` reconciling.
 
 mod desired;
@@ -22,9 +22,11 @@ pub mod downlink;
 mod ending;
 pub mod event;
 mod flights;
+mod machine;
 pub mod policy;
 pub mod proof;
 mod queue_item;
+mod queue_look;
 mod sending;
 mod session;
 mod state;
@@ -33,5 +35,6 @@ pub use downlink::{
     Downlink, DownlinkState, Evidence, Origin, Priority, Reason, Request, Step, TimelineEntry,
 };
 pub use event::{Effect, Enqueue, Event, Record};
+pub use machine::Admission;
 pub use policy::Policy;
-pub use state::{Admission, Desired, Device, Reported};
+pub use state::{Desired, Device, Reported};

@@ -11,9 +11,10 @@ use crate::time::Timestamp;
 
 use super::downlink::{DownlinkState, Evidence, Origin, Priority, Reason, Step};
 use super::event::{Effect, Enqueue};
+use super::machine::record;
 use super::proof::Proving;
 use super::queue_item::CALL_PATIENCE;
-use super::state::{Active, Call, Device, Flight, Item, Owner, Phase, Transmission, Turn, record};
+use super::state::{Active, Call, Device, Flight, Item, Owner, Phase, Transmission, Turn};
 
 /// A turn that comes within this is not worth a line in the timeline.
 pub(super) const TURN_PATIENCE: Duration = Duration::from_secs(1);

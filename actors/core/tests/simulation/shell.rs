@@ -1,24 +1,27 @@
 //! The shell around the devices: saves, performs, crashes, takes up work again.
 
+mod calls;
+mod world;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use downbeat_core::codec::{CodecKind, Command};
-use downbeat_core::device::{Admission, Device, Effect, Enqueue, Event, Request};
+use downbeat_core::codec::CodecKind;
+use downbeat_core::device::{Device, Effect, Enqueue, Event};
 use downbeat_core::gateway::{
     GatewayConfig, GatewaySnapshot, GatewayTable, ListedGateway, ListedState,
 };
-use downbeat_core::id::{DevEui, DownlinkId, GatewayId};
+use downbeat_core::id::{DevEui, DownlinkId};
 use downbeat_core::light::LightState;
-use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem};
+use downbeat_core::network::NetworkEvent;
 use downbeat_core::random::Random;
 use downbeat_core::time::Timestamp;
 use downbeat_core::turn::Turns;
-use downbeat_sim::model::config::{FIRST_DEV_EUI, FIRST_GATEWAY_ID, LinksConfig, WebhookConfig};
-use downbeat_sim::model::{GatewayState, Network, NewQueueItem, QueuedItem, Webhook};
+use downbeat_sim::model::{GatewayState, Network, Webhook};
 
+use self::world::gateway_id;
 use crate::promises::Promises;
-use crate::scenario::{CallFaults, Happening, START, Scenario, Wish};
+use crate::scenario::{CallFaults, Happening, START, Scenario};
 use crate::trace::Trace;
 
 /// A call is given up after this.
@@ -29,6 +32,8 @@ const SLOWEST_CALL: u64 = 4_500;
 const REST_MAX: Duration = Duration::from_hours(8);
 /// How long it has to stay at rest.
 const REST: Duration = Duration::from_mins(3);
+/// Probability that an idle device is dropped from memory.
+const IDLE_DROPPED: f64 = 0.2;
 /// Wakes of one device at one instant.
 const WAKES_MAX: u32 = 5;
 
@@ -45,9 +50,7 @@ pub(crate) struct Shell {
     turns: Turns,
     gateways: GatewayTable,
     snapshot: GatewaySnapshot,
-    /// A process; answers and turns of an earlier one are lost.
-    process: u32,
-    /// A pool of calls within it.
+    /// A pool of calls; answers and turns of an earlier one are lost.
     pool: u32,
     down_until: Option<Timestamp>,
     calls: CallFaults,
@@ -135,7 +138,6 @@ impl Shell {
             planned: 0,
             lamps,
             gateways,
-            process: 0,
             pool: 0,
             down_until: None,
             faulty: true,
@@ -358,121 +360,6 @@ impl Shell {
         }
     }
 
-    fn on_happening(&mut self, happening: Happening) -> Result<(), String> {
-        self.trace
-            .line(self.now, "world", || format!("{happening:?}"));
-        let now = self.now;
-        match happening {
-            Happening::Ask(wish) => return self.ask(&wish),
-            Happening::CancelLast { lamp } => {
-                if let Some(id) = self.lamps[lamp]
-                    .last_asked
-                    .filter(|_| self.down_until.is_none())
-                {
-                    return self.step(lamp, Event::CancelRequested(id));
-                }
-            }
-            Happening::ForeignItem { lamp, light } => {
-                let item = NewQueueItem {
-                    f_port: 15,
-                    payload: downbeat_core::codec::busylight::light_to_wire(light).to_vec(),
-                    ..NewQueueItem::default()
-                };
-                // A server that is down takes nothing from others, either.
-                let _ = self.network.enqueue(now, dev_eui(lamp), item);
-            }
-            Happening::Links(links) => self.network.set_links(links),
-            Happening::Webhooks(webhooks) => self.network.set_webhooks(webhooks),
-            Happening::GatewayOnline { gateway, online } => {
-                self.network
-                    .set_gateway_online(now, gateway_id(gateway), online);
-            }
-            Happening::GatewayMute { gateway, mute } => {
-                self.network.set_gateway_mute(gateway_id(gateway), mute);
-            }
-            Happening::GatewayRefusal { gateway, refusal } => {
-                self.network
-                    .set_gateway_refusal(gateway_id(gateway), refusal);
-            }
-            Happening::GatewayTxAck {
-                gateway,
-                loss,
-                delay,
-            } => {
-                self.network
-                    .set_gateway_tx_ack(gateway_id(gateway), loss, delay);
-            }
-            Happening::Reboot { lamp } => {
-                self.network.reboot_light(now, dev_eui(lamp));
-            }
-            Happening::Power { lamp, powered } => {
-                self.network.set_light_power(now, dev_eui(lamp), powered);
-            }
-            Happening::Server { up } => self.network.set_server_up(now, up),
-            Happening::ServicesRestart => return self.restart_services(),
-            Happening::FaultsEnd => self.end_faults(),
-        }
-        Ok(())
-    }
-
-    fn end_faults(&mut self) {
-        self.faulty = false;
-        self.calls = CallFaults::default();
-        self.network.set_links(LinksConfig::default());
-        self.network.set_webhooks(WebhookConfig::default());
-        self.network.set_server_up(self.now, true);
-        for gateway in (0..self.network.gateways().len()).map(gateway_id) {
-            self.network.set_gateway_online(self.now, gateway, true);
-            self.network.set_gateway_mute(gateway, false);
-            self.network.set_gateway_refusal(gateway, None);
-            self.network
-                .set_gateway_tx_ack(gateway, 0.0, Duration::ZERO);
-        }
-        for lamp in &self.lamps {
-            self.network.set_light_power(self.now, lamp.dev_eui, true);
-        }
-        // Ends of single faults that were planned for later change nothing any more.
-        self.agenda
-            .retain(|_, planned| !matches!(planned, Planned::Happening(happening) if !matches!(happening, Happening::Ask(_) | Happening::CancelLast { .. })));
-    }
-
-    fn ask(&mut self, wish: &Wish) -> Result<(), String> {
-        let lamp = wish.lamp;
-        if self.down_until.is_some() || self.lamps[lamp].device.admission() == Admission::Full {
-            return Ok(());
-        }
-        let id = DownlinkId::from_uuid(self.random.uuid_v7(self.now));
-        let request = Request::new(
-            id,
-            CodecKind::KuandoBusylight,
-            &wish.command,
-            wish.confirmed,
-            wish.verify,
-        )
-        .expect("a Busylight understands it");
-        let request = Request {
-            transient: wish.transient,
-            attempts_max: wish.attempts_max,
-            expires_at: wish.ttl.map(|ttl| self.now + ttl),
-            ..request
-        };
-        let light = request.light;
-        self.step(lamp, Event::Requested(request))?;
-        if !self.promises.was_accepted(id) {
-            return Ok(());
-        }
-        let lamp = &mut self.lamps[lamp];
-        lamp.last_asked = Some(id);
-        match light {
-            Some(light) if wish.transient || matches!(wish.command, Command::Raw(_)) => {
-                lamp.transient.push(light);
-            }
-            Some(_) => lamp.transient.clear(),
-            None => {}
-        }
-        Ok(())
-    }
-
     /// What an actor does with a message: step, save what changed, then perform the effects. Any moment may be the
     /// process's last.
     fn step(&mut self, lamp: usize, event: Event) -> Result<(), String> {
@@ -485,6 +372,8 @@ impl Shell {
             .step(self.now, event, &self.snapshot);
         if let Err(Crashed) = self.save_and_perform(lamp, effects, crash_after)? {
             self.crash();
+        } else if self.lamps[lamp].device.is_idle() && self.random.chance(IDLE_DROPPED) {
+            self.take_up(lamp)?;
         }
         Ok(())
     }
@@ -553,115 +442,6 @@ impl Shell {
         }
     }
 
-    fn latency(&mut self) -> Duration {
-        Duration::from_millis(if self.random.chance(self.calls.slow) {
-            self.random.below(SLOWEST_CALL)
-        } else {
-            2 + self.random.below(40)
-        })
-    }
-
-    fn tell(&mut self, at: Timestamp, lamp: usize, event: Event) {
-        let pool = self.pool;
-        self.plan(at, Planned::Tell { pool, lamp, event });
-    }
-
-    fn call_enqueue(&mut self, lamp: usize, enqueue: Enqueue) {
-        self.promises.note_attempt(self.now, enqueue.downlink_id);
-        let attempt = enqueue.attempt;
-        let fail = |failure| Event::EnqueueFailed { attempt, failure };
-        let at = self.now + self.latency();
-        if self.random.chance(self.calls.unavailable) {
-            self.tell(at, lamp, fail(EnqueueFailure::Unavailable));
-        } else if self.random.chance(self.calls.refused) {
-            self.tell(
-                at,
-                lamp,
-                fail(EnqueueFailure::Refused("INTERNAL".to_owned())),
-            );
-        } else {
-            let deadline = self.now + DEADLINE;
-            let answer_at = at + self.latency();
-            let lost = self.random.chance(self.calls.answer_lost) || answer_at >= deadline;
-            if lost {
-                let given_up_at = if self.random.chance(0.5) {
-                    deadline
-                } else {
-                    deadline.min(at)
-                };
-                self.tell(given_up_at, lamp, fail(EnqueueFailure::Unknown));
-            }
-            let call = Call {
-                pool: self.pool,
-                lamp,
-                enqueue,
-                answer_at: (!lost).then_some(answer_at),
-            };
-            self.plan(at, Planned::EnqueueArrives(call));
-        }
-    }
-
-    fn on_enqueue_arrives(&mut self, call: Call) {
-        let Call {
-            pool,
-            lamp,
-            enqueue,
-            answer_at,
-        } = call;
-        let Enqueue {
-            attempt,
-            frame,
-            confirmed,
-            expires_at,
-            ..
-        } = enqueue;
-        let item = NewQueueItem {
-            f_port: frame.f_port.get(),
-            payload: frame.payload.clone(),
-            confirmed,
-            expires_at_us: Some(expires_at.as_millis() * 1000),
-            flush_queue: false,
-        };
-        let answer = match self
-            .network
-            .enqueue(self.now, self.lamps[lamp].dev_eui, item)
-        {
-            Ok(queue_item_id) => {
-                self.trace
-                    .line(self.now, "server", || format!("{lamp} has {queue_item_id}"));
-                self.promises.note_item(queue_item_id, frame.payload);
-                Event::Enqueued {
-                    attempt,
-                    queue_item_id,
-                }
-            }
-            Err(_) => Event::EnqueueFailed {
-                attempt,
-                failure: EnqueueFailure::Unavailable,
-            },
-        };
-        if let Some(at) = answer_at {
-            self.plan(
-                at,
-                Planned::Tell {
-                    pool,
-                    lamp,
-                    event: answer,
-                },
-            );
-        }
-    }
-
-    fn on_queue_read_arrives(&mut self, pool: u32, lamp: usize) {
-        let failed = self.random.chance(self.calls.unavailable);
-        let event = match self.network.queue(self.lamps[lamp].dev_eui) {
-            Ok(items) if !failed => Event::QueueRead(items.iter().map(as_read).collect()),
-            Ok(_) | Err(_) => Event::QueueReadFailed,
-        };
-        let at = self.now + self.latency();
-        self.plan(at, Planned::Tell { pool, lamp, event });
-    }
-
     fn new_turns(&mut self) {
         self.turns = Turns::new(self.scenario.turns);
         self.turns.set_spacing(self.scenario.spacing);
@@ -697,7 +477,6 @@ impl Shell {
         self.trace.line(self.now, "CRASH", || {
             format!("until {}", until.since(START).as_secs_f64())
         });
-        self.process += 1;
         self.pool += 1;
         self.down_until = Some(until);
         self.plan(until, Planned::ProcessStarts);
@@ -710,40 +489,24 @@ impl Shell {
         self.gateways = GatewayTable::new(GatewayConfig::default());
         self.snapshot = self.gateways.snapshot(self.now);
         for lamp in 0..self.lamps.len() {
-            let mut device: Device =
-                serde_json::from_str(&self.lamps[lamp].saved).map_err(|error| error.to_string())?;
-            let effects = device.restore(self.scenario.policy.clone(), self.now);
-            self.lamps[lamp].device = device;
-            for effect in effects {
-                self.perform(lamp, effect);
-            }
+            self.take_up(lamp)?;
+        }
+        Ok(())
+    }
+
+    /// A device is what was saved of it.
+    fn take_up(&mut self, lamp: usize) -> Result<(), String> {
+        let mut device: Device =
+            serde_json::from_str(&self.lamps[lamp].saved).map_err(|error| error.to_string())?;
+        let effects = device.restore(self.scenario.policy.clone(), self.now);
+        self.lamps[lamp].device = device;
+        for effect in effects {
+            self.perform(lamp, effect);
         }
         Ok(())
     }
 }
 
-fn gateway_id(index: usize) -> GatewayId {
-    GatewayId::from_u64(FIRST_GATEWAY_ID + index as u64)
-}
-
-fn dev_eui(index: usize) -> DevEui {
-    DevEui::from_u64(FIRST_DEV_EUI + index as u64)
-}
-
 fn stored(device: &Device) -> String {
     serde_json::to_string(device).expect("a device can be stored")
-}
-
-/// As GetQueue shows it.
-fn as_read(item: &QueuedItem) -> QueueItem {
-    QueueItem {
-        id: item.id,
-        f_port: item.f_port,
-        payload: item.payload.clone(),
-        confirmed: item.confirmed,
-        is_pending: item.is_pending,
-        expires_at: item
-            .expires_at_us
-            .map(|us| Timestamp::from_millis(us / 1000)),
-    }
 }
