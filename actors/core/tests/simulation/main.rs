@@ -6,7 +6,8 @@
 //! (`promises.rs`), against what the lamps really did.
 //!
 //! - A failing seed: `DOWNBEAT_SEED=123 cargo test -p downbeat-core --test simulation replay -- --nocapture`
-//! - More seeds: `DOWNBEAT_SEEDS=1000000 cargo nextest run -p downbeat-core --test simulation`
+//! - More seeds: `DOWNBEAT_SEEDS=1000000 cargo nextest run -p downbeat-core --test simulation`, and others than those
+//!   from 0 on with `DOWNBEAT_FIRST_SEED`.
 
 mod promises;
 mod scenario;
@@ -37,7 +38,10 @@ fn live_through(share: u64) {
     let seeds = number_from_environment("DOWNBEAT_SEEDS").unwrap_or(SEEDS);
     let mut failures = Vec::new();
     let (mut steps_in_all, mut tally_in_all) = (0, BTreeMap::<_, usize>::new());
-    for seed in (share..seeds).step_by(usize::try_from(SHARES).expect("a small number")) {
+    let first = number_from_environment("DOWNBEAT_FIRST_SEED").unwrap_or(0);
+    for seed in
+        (first + share..first + seeds).step_by(usize::try_from(SHARES).expect("a small number"))
+    {
         let life = || Shell::new(seed, Trace::Silent).live();
         let broken = match catch_unwind(AssertUnwindSafe(life)) {
             Ok(Ok((steps, tally))) => {

@@ -190,11 +190,12 @@ impl Scenario {
             self.happenings.push((START, Happening::Links(links)));
         }
         if dice.below(2) == 0 {
+            let longest = [4_000, 20_000][dice.index(2)];
             let webhooks = WebhookConfig {
                 loss: dice.up_to(0.3),
                 duplicate: dice.up_to(0.2),
                 reorder: dice.up_to(0.4),
-                reorder_delay: Duration::from_millis(500 + dice.below(4_000)),
+                reorder_delay: Duration::from_millis(500 + dice.below(longest)),
                 ..WebhookConfig::default()
             };
             self.happenings.push((START, Happening::Webhooks(webhooks)));
