@@ -1,5 +1,7 @@
 //! Downbeat as its users meet it: the real binary, real HTTP and gRPC over loopback, a simulated network behind it.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail like one")]
+
 mod e2e;
 mod support;
 mod walls;

@@ -13,6 +13,7 @@ const OUTSIDE: [&str; 5] = ["axum", "chirpstack_api", "reqwest", "sqlx", "tonic"
 #[test]
 fn the_core_decides_and_can_do_nothing_else() {
     let needs = dependencies("downbeat-core");
+    assert!(needs.contains("serde"));
     for package in OUTSIDE.into_iter().chain([
         "downbeat",
         "downbeat-actors",
