@@ -373,8 +373,14 @@ impl DeviceState {
     /// A command that is under way already: accepted by an actor that ended before it could say so.
     fn known(&mut self, scope: Scope, order: &Order) -> Option<Submission> {
         self.running_for(scope).ok()?;
-        let Life::Running(running) = &mut self.life else { return None };
-        let downlink = running.machine.unfinished().find(|known| Some(known.id) == order.id)?.clone();
+        let Life::Running(running) = &mut self.life else {
+            return None;
+        };
+        let downlink = running
+            .machine
+            .unfinished()
+            .find(|known| Some(known.id) == order.id)?
+            .clone();
         let (sender, updates) = mpsc::unbounded_channel();
         running.watchers.push((downlink.id, sender));
         Some(Submission { downlink, updates })

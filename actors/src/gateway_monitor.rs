@@ -218,8 +218,12 @@ impl MonitorState {
         }
     }
 
-    /// How far apart turns are given, so that gateways hear the answers of the devices that just had theirs: the time
-    /// one command and its answer take on the air, spread over the gateways that are there.
+    /// How far apart turns are given, so that gateways hear the answers of the devices that just had theirs.
+    ///
+    /// The time one command and its answer take on the air, spread over the gateways that are there, and twice that:
+    /// ChirpStack's scheduler hands over a second's worth of items at once, so the gateways send in the first part of
+    /// each second and need the rest of it to listen. Measured with 300 lights, 4 gateways and no loss: at once that
+    /// time 1.37 attempts a command, at twice it hardly any second one.
     fn spacing(&self) -> Duration {
         let command = self
             .downlink
@@ -230,7 +234,7 @@ impl MonitorState {
             .unwrap_or(Modulation::lora_125(7))
             .time_on_air(STATUS_LEN, Direction::Up);
         let gateways = u32::try_from(self.alive).unwrap_or(u32::MAX).max(1);
-        (command + status + BREATH) / gateways
+        (command + status + BREATH) * 2 / gateways
     }
 }
 

@@ -169,8 +169,15 @@ impl System {
         mut order: Order,
     ) -> Result<Submission, AskError> {
         // Named before it is asked, so that asking a second time cannot make two of it.
-        order.id.get_or_insert_with(|| DownlinkId::from_uuid(uuid::Uuid::now_v7()));
-        self.ask(dev_eui, |reply| DeviceMessage::Submit { scope, order: order.clone(), reply }).await
+        order
+            .id
+            .get_or_insert_with(|| DownlinkId::from_uuid(uuid::Uuid::now_v7()));
+        self.ask(dev_eui, |reply| DeviceMessage::Submit {
+            scope,
+            order: order.clone(),
+            reply,
+        })
+        .await
     }
 
     /// Takes a command back, if it is under way.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -104,6 +105,8 @@ async fn start_simulation(arguments: &DemoArgs) -> anyhow::Result<RunningSim> {
     let mut config = SimConfig::fleet(arguments.lights, arguments.gateways);
     config.network.links.loss_up = arguments.loss;
     config.network.links.loss_down = arguments.loss;
+    // The lights are registered before they speak, so that no first report goes astray.
+    config.network.quiet = Duration::from_secs(1) + Duration::from_millis(10) * arguments.lights;
     config.seed = arguments.seed;
     config.speed = arguments.speed;
     Ok(downbeat_sim::server::start(config).await?)

@@ -32,6 +32,8 @@ pub struct NetworkConfig {
     pub device_profile_id: Uuid,
     /// Entries kept of each lamp's history (changes, frames received); the oldest go first.
     pub history_max: usize,
+    /// Lamps begin to speak, or to boot, after this.
+    pub quiet: Duration,
 }
 
 impl NetworkConfig {
@@ -67,6 +69,7 @@ impl Default for NetworkConfig {
             application_id: Uuid::from_u128(0x1a2b_7fa4_7f26_4109_bc88_d0b5_abe7_64e0),
             device_profile_id: Uuid::from_u128(0x0c25_3e79_1ee4_44a5_9786_475c_86ec_a57f),
             history_max: 10_000,
+            quiet: Duration::ZERO,
         }
     }
 }

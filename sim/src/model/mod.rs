@@ -214,8 +214,9 @@ impl Network {
             record.keys = Some(keys);
             self.devices.insert(config.dev_eui, record);
         }
-        let soon =
-            self.now + self.random_between(Duration::from_millis(100), Duration::from_secs(2));
+        let soon = self.now
+            + self.config.quiet
+            + self.random_between(Duration::from_millis(100), Duration::from_secs(2));
         match config.start {
             LampStart::Joined => {
                 let dev_addr = self.random_dev_addr();

@@ -83,6 +83,7 @@ const REASONS: Record<string, string> = {
   not_confirmed: 'the light did not report the colour in time',
   lost_on_air: 'the light spoke again and had not received it',
   another_received: 'the light received something else',
+  uncounted: 'the light shows it, but had not been counted before; sent once more to be counted',
   not_acknowledged: 'the light answered that it did not receive it',
   device_restarted: 'the light restarted and forgot it',
   newer_command: 'a newer command took its place',

@@ -211,6 +211,8 @@ pub enum Reason {
     LostOnAir,
     /// The device received something else.
     AnotherReceived,
+    /// The device shows it, but how many downlinks it had received before was not known: sent once more, to be counted.
+    Uncounted,
     /// The device answered that it did not receive it (confirmed downlinks).
     NotAcknowledged,
     /// The device restarted; what it had is gone.
@@ -238,6 +240,7 @@ impl Reason {
             Self::NotConfirmed => "not_confirmed",
             Self::LostOnAir => "lost_on_air",
             Self::AnotherReceived => "another_received",
+            Self::Uncounted => "uncounted",
             Self::NotAcknowledged => "not_acknowledged",
             Self::DeviceRestarted => "device_restarted",
             Self::Newer(_) => "newer_command",
@@ -262,6 +265,7 @@ impl Reason {
             | Self::NotConfirmed
             | Self::LostOnAir
             | Self::AnotherReceived
+            | Self::Uncounted
             | Self::NotAcknowledged
             | Self::DeviceRestarted => None,
         }

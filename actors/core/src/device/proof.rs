@@ -64,7 +64,7 @@ impl Proving {
         if epoch != self.epoch {
             return Verdict::Nothing;
         }
-        let alike = self.light.is_none_or(|light| report.light == Some(light));
+        let alike = self.is_alike(report);
         let too_soon = now < self.not_before;
         let explained = self.explained_by(report, others);
         match (report.downlinks_received, self.baseline) {
@@ -96,6 +96,16 @@ impl Proving {
                 (_, _) => Verdict::Nothing,
             },
         }
+    }
+
+    /// Whether the report shows what this downlink puts on, if it puts on anything.
+    pub fn is_alike(&self, report: &Report) -> bool {
+        self.light.is_none_or(|light| report.light == Some(light))
+    }
+
+    /// Whether the report is the first to tell a count in this epoch, so that nothing can be counted up to it.
+    pub fn is_first_count(&self, epoch: u32, report: &Report) -> bool {
+        epoch == self.epoch && self.baseline.is_none() && report.downlinks_received.is_some()
     }
 
     /// Supposing that the downlink was not received: what else can have made the device report what it does?

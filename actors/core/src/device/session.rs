@@ -242,6 +242,16 @@ impl Device {
                 Verdict::NotReceived if now >= self.crossing_ends(*since, *modulation) => {
                     Some(Reason::LostOnAir)
                 }
+                // Sent once more it is counted from here; waiting for the window would only take longer.
+                Verdict::Nothing if proving.is_first_count(self.session.epoch, report) => {
+                    if proving.is_alike(report) {
+                        Some(Reason::Uncounted)
+                    } else if now >= self.crossing_ends(*since, *modulation) {
+                        Some(Reason::LostOnAir)
+                    } else {
+                        None
+                    }
+                }
                 Verdict::Another
                 | Verdict::NotReceived
                 | Verdict::Nothing

@@ -158,14 +158,6 @@ fn a_setting_is_not_proven_when_the_light_says_that_somebody_else_sent() {
 }
 
 #[test]
-fn without_a_baseline_the_first_count_is_one() {
-    let mut lamp = Story::of_unknown(Policy::default());
-    lamp.transmit(10.0, 'A', light('A', RED), 1);
-    lamp.at(13.0, report(11, 5, RED), "");
-    lamp.at(16.0, report(12, 6, RED), "A verified 5>6");
-}
-
-#[test]
 fn the_short_form_proves_weakly_and_only_a_change() {
     let mut lamp = Story::of_unknown(Policy::default());
     lamp.at(0.0, short_report(10, GREEN), "");
@@ -218,4 +210,23 @@ fn an_uplink_that_is_no_report_still_hurries_the_next_attempt() {
         ..uplink(FIRST, 11, 0, RED)
     };
     lamp.at(45.0, Event::Network(NetworkEvent::Heard(empty)), "ask turn");
+}
+
+#[test]
+fn a_first_count_that_shows_the_light_proves_nothing_but_the_next_attempt_follows_at_once() {
+    let mut lamp = Story::of_unknown(Policy::default());
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.at(11.0, report(0, 1, RED), "A missed: uncounted, ask turn");
+    lamp.at(11.0, Event::TurnGranted, "enqueue 2");
+    lamp.at(11.1, enqueued(2), "A enqueued");
+    lamp.at(16.0, txack(2), "A transmitted, end turn");
+    lamp.at(17.0, report(1, 2, RED), "A verified 1>2");
+}
+
+#[test]
+fn a_first_count_that_shows_another_light_is_a_loss_once_it_cannot_have_crossed() {
+    let mut lamp = Story::of_unknown(Policy::default());
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.at(11.0, report(0, 1, GREEN), "");
+    lamp.at(15.0, report(1, 1, GREEN), "A missed: lost_on_air, ask turn");
 }
