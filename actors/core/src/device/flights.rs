@@ -11,6 +11,7 @@ use crate::light::LightState;
 use crate::time::Timestamp;
 
 use super::proof::Proving;
+use super::queue_item::LANDING;
 use super::state::{Device, Flight};
 
 /// An uplink reaches us no later than this after it was sent: deduplication, the gateway's backhaul, a slow webhook.
@@ -82,11 +83,14 @@ impl Device {
             .filter(move |flight| flight.downlink_id != id)
     }
 
-    /// The session that they were encrypted for has ended. What is still in the queue is encrypted anew.
-    pub(super) fn flights_end_with_session(&mut self) {
-        let in_queue = self.item.as_ref().map(|item| item.attempt);
-        self.flights
-            .retain(|flight| Some(flight.attempt) == in_queue);
+    /// The session that they were encrypted for has ended. What is still in the queue is encrypted anew; and what left
+    /// it lately may have been, because the news of a session takes its time.
+    pub(super) fn flights_end_with_session(&mut self, now: Timestamp) {
+        self.flights.retain(|flight| {
+            flight
+                .over_at
+                .is_none_or(|over_at| over_at + DELIVERY >= now + LANDING)
+        });
         self.uncounted = false;
     }
 

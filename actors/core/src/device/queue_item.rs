@@ -27,7 +27,7 @@ const UNREACHABLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long after it left ChirpStack's queue a frame may still come out of a gateway: its own transmit queue, and
 /// what ChirpStack remembers of it.
-const LANDING: Duration = Duration::from_secs(2 * TX_ACK_MEMORY.as_secs());
+pub(super) const LANDING: Duration = Duration::from_secs(2 * TX_ACK_MEMORY.as_secs());
 
 /// An acknowledgement or its time-out comes within `class_c_timeout` (5 s by default) of the tx-ack.
 const ACK_PATIENCE: Duration = Duration::from_secs(20);

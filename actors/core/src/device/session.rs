@@ -45,7 +45,7 @@ impl Device {
         self.session.begin_epoch(now, joined.dev_addr);
         self.session.last_join = joined.deduplication_id;
         self.session.awaiting_first_uplink = true;
-        self.flights_end_with_session();
+        self.flights_end_with_session(now);
         self.on_new_epoch(now, effects);
     }
 
@@ -63,7 +63,7 @@ impl Device {
         self.session.awaiting_first_uplink = false;
         if place == Place::NewSession {
             self.session.begin_epoch(now, uplink.dev_addr);
-            self.flights_end_with_session();
+            self.flights_end_with_session(now);
             self.on_new_epoch(now, effects);
         } else if report
             .as_ref()
@@ -89,7 +89,7 @@ impl Device {
         if let Some(dev_addr) = uplink.dev_addr
             && session.dev_addr != Some(dev_addr)
         {
-            return if session.former.contains(&dev_addr) && !self.join_is_refuted(now) {
+            return if session.former.contains(&dev_addr) && !self.former_is_alive(now) {
                 Place::Old
             } else if session.dev_addr.is_none() && session.heard.is_none() {
                 Place::Newest
@@ -112,16 +112,12 @@ impl Device {
         }
     }
 
-    /// Nothing was heard of the new session for longer than an event takes to arrive: a former one that still speaks is
-    /// the living one, and the news of the join came late.
-    fn join_is_refuted(&self, now: Timestamp) -> bool {
-        let heard_since = self
-            .session
-            .heard
-            .as_ref()
-            .is_some_and(|heard| heard.in_session);
-        let began_at = self.session.began_at;
-        !heard_since && began_at.is_none_or(|began_at| now >= began_at + DELIVERY)
+    /// News of a session that had ended would have arrived by now: a former one that still speaks is the living one,
+    /// and it was the other whose news came late.
+    fn former_is_alive(&self, now: Timestamp) -> bool {
+        self.session
+            .began_at
+            .is_none_or(|began_at| now >= began_at + DELIVERY)
     }
 
     fn counts_went_down(&self, report: &Report) -> bool {

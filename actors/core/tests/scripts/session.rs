@@ -1,12 +1,12 @@
 //! Boot epochs: what a restart of the device means for what is under way.
 
 use downbeat_core::codec::Command;
-use downbeat_core::device::Event;
+use downbeat_core::device::{Event, Policy};
 use downbeat_core::network::{NetworkEvent, StatusReported, Uplink};
 
 use crate::support::{
-    BLUE, DIM, FIRST, GREEN, RED, Story, ask, enqueued, joined, light, queue, report, report_of,
-    request, txack, uplink,
+    BLUE, DIM, FIRST, GREEN, RED, Story, ask, enqueued, instant, joined, light, queue, report,
+    report_of, request, txack, uplink,
 };
 
 /// The session after a join.
@@ -95,7 +95,7 @@ fn events_of_former_sessions_come_late_and_change_nothing() {
     lamp.at(5.1, report(11, 4, GREEN), "");
     lamp.at(5.2, joined(FIRST), "");
     lamp.at(7.0, report_of(SECOND, 0, 0, DIM), "");
-    lamp.at(100.0, report(12, 4, GREEN), "");
+    lamp.at(30.0, report(12, 4, GREEN), "");
     assert_eq!(lamp.device.reported().unwrap().report.light, Some(DIM));
 }
 
@@ -109,6 +109,36 @@ fn a_join_that_was_told_of_too_late_does_not_make_the_device_deaf() {
     lamp.at(100.0, report_of(THIRD, 1, 0, DIM), "");
     assert_eq!(lamp.device.reported().unwrap().f_cnt, 1);
     lamp.at(110.0, ask(light('A', RED)), "A accepted, ask turn");
+}
+
+/// Seed 2026529: the first news of a device was of its second session; then came what was left of the first one.
+#[test]
+fn a_session_whose_news_came_late_does_not_make_the_device_deaf() {
+    let mut lamp = Story::of_unknown(Policy::default());
+    lamp.at(5.0, report_of(SECOND, 0, 0, DIM), "");
+    lamp.at(15.0, report_of(FIRST, 0, 0, DIM), "");
+    lamp.at(16.0, report_of(SECOND, 1, 0, DIM), "");
+    assert_eq!(lamp.device.last_seen(), Some(instant(15.0)));
+    lamp.at(46.0, report_of(SECOND, 2, 1, BLUE), "");
+    assert_eq!(lamp.device.reported().unwrap().report.light, Some(BLUE));
+}
+
+/// Seed 2043376: the frame was the new session's, and the news of it came after the tx-ack.
+#[test]
+fn a_frame_that_left_the_queue_just_before_the_news_of_a_session_may_be_its_first() {
+    let mut lamp = Story::new();
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.at(
+        13.5,
+        ask(light('B', RED)),
+        "A superseded: newer_command, B accepted, ask turn",
+    );
+    lamp.at(14.0, report_of(SECOND, 0, 0, DIM), "");
+    lamp.at(14.0, Event::TurnGranted, "enqueue 2");
+    lamp.at(14.0, enqueued(2), "B enqueued");
+    lamp.at(16.0, report_of(SECOND, 1, 1, RED), "");
+    lamp.at(17.0, txack(2), "B transmitted, end turn");
+    lamp.at(19.0, report_of(SECOND, 2, 2, RED), "B verified 1>2");
 }
 
 #[test]

@@ -168,6 +168,9 @@ impl Shell {
             if let Some(unrest) = self.unrest() {
                 rested_since = None;
                 if self.now > self.scenario.faults_end + REST_MAX {
+                    for lamp in &self.lamps {
+                        self.trace.line(self.now, "stored", || &lamp.saved);
+                    }
                     return Err(format!("no rest: {unrest}"));
                 }
             } else if self.now >= *rested_since.get_or_insert(self.now) + REST {
