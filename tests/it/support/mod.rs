@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use downbeat_core::id::DevEui;
+use downbeat_sim::model::config::LampStart;
 use downbeat_sim::server::{RunningSim, SimConfig};
 use serde_json::json;
 
@@ -37,6 +38,10 @@ impl World {
         let mut config = SimConfig::fleet(lights, gateways);
         config.speed = SPEED;
         change(&mut config);
+        // They get power when everybody listens, so that nothing they say goes astray.
+        for lamp in &mut config.network.lamps {
+            lamp.start = LampStart::Unpowered;
+        }
         let sim = downbeat_sim::server::start(config)
             .await
             .expect("the simulation starts");
@@ -58,6 +63,11 @@ impl World {
                 .post("/api/v1/tenants/default/devices", &body)
                 .await
                 .expect(201);
+        }
+        for light in &world.lights {
+            world
+                .sim
+                .network(|network, now| network.set_light_power(now, *light, true));
         }
         world
     }
