@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::radio::{DeviceClass, Direction, Modulation};
 use crate::random::Random;
 
-/// How patiently and how often a device is told something. Configurable; the defaults are downbeat.md's.
+/// How patiently and how often a device is told something. Configurable; the defaults follow from docs/reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Attempts of a downlink in all: 1 and 3 retries.
