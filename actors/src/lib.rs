@@ -2,7 +2,8 @@
 //!
 //! The actors are thin: message to event, one step of a machine of `downbeat-core`, save, then carry out the effects.
 //!
-//! - [`system`]: the supervisors, and the door through which the edges ask.
+//! - [`system`]: the door through which the edges ask, and what all actors share. `supervisor`, `shard`: who keeps them
+//!   alive.
 //! - `device`: one actor a device.
 //! - `writer`: group commit of all devices' changes.
 //! - `chirpstack_pool`: the only place that calls the network server; turns and circuit breaker.
@@ -18,6 +19,8 @@ mod gateway_monitor;
 pub mod observe;
 pub mod order;
 pub mod port;
+mod shard;
+mod supervisor;
 pub mod system;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,5 @@
-//! Starts the actors, keeps them alive, and is the door to them.
-//!
-//! Devices are spread over supervisors by their `DevEUI`. A device's actor is created when something first concerns it
-//! and let go when it has been idle; one that ends with work unfinished is created again from the store, after a pause
-//! that grows. ractor's default would stop a supervisor with its first failed child, and with it all the others; here
-//! every supervision event is handled, and a failure concerns the one device alone.
+//! Starts the actors and is the door to them. Who keeps them alive: `supervisor` and `shard`.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -17,34 +11,23 @@ use downbeat_core::gateway::{GatewaySnapshot, GatewayTable};
 use downbeat_core::id::{DevEui, DownlinkId, Scope};
 use downbeat_core::network::NetworkEvent;
 use downbeat_core::turn::TurnLimits;
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorId, ActorRef};
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
 
-use crate::chirpstack_pool::{ChirpstackPool, PoolArguments, PoolMessage};
+use crate::chirpstack_pool::PoolMessage;
 use crate::clock::Clock;
-use crate::device::{DeviceActor, DeviceArguments, DeviceMessage, leave_mailbox};
-use crate::gateway_monitor::{GatewayMonitor, MonitorMessage};
+use crate::device::{DeviceMessage, leave_mailbox};
+use crate::gateway_monitor::MonitorMessage;
 use crate::observe::Feed;
 use crate::order::{AskError, Cancellation, Order, Submission};
 use crate::port::{DeviceStore, HistoryEntry, NetworkServer, StoreError};
+use crate::shard::{self, ShardMessage};
+use crate::supervisor::{Root, RootArguments, RootMessage};
 use crate::timer::Timers;
-use crate::writer::{Writer, WriterMessage};
-
-/// Supervisors of devices.
-const SHARDS: usize = 16;
+use crate::writer::WriterMessage;
 
 /// Messages from outside that may wait in one device's mailbox.
 const MAILBOX_MAX: usize = 256;
-
-/// Pause before a device that failed is created again, doubled each time it fails anew.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
-
-/// Greatest such pause.
-const RESTART_PAUSE_MAX: Duration = Duration::from_secs(30);
-
-/// A device that went well for so long has failed for the first time when it fails again.
-const RESTART_FORGOTTEN: Duration = Duration::from_mins(2);
 
 /// How the actors are to work.
 #[derive(Debug, Clone, Default)]
@@ -95,28 +78,28 @@ pub(crate) struct Shared {
     pub(crate) gateways: watch::Receiver<GatewaySnapshot>,
     gateways_sender: watch::Sender<GatewaySnapshot>,
     run: u64,
-    devices: DashMap<DevEui, Entry>,
-    shards: OnceLock<Vec<ActorRef<ShardMessage>>>,
+    pub(crate) devices: DashMap<DevEui, Entry>,
+    pub(crate) shards: OnceLock<Vec<ActorRef<ShardMessage>>>,
     timers: OnceLock<Timers>,
     services: RwLock<Option<Services>>,
     network_server_ok: AtomicBool,
     network_server_configured: bool,
-    stopping: AtomicBool,
+    pub(crate) stopping: AtomicBool,
 }
 
 #[derive(Clone)]
-struct Services {
-    writer: ActorRef<WriterMessage>,
-    pool: ActorRef<PoolMessage>,
-    monitor: ActorRef<MonitorMessage>,
+pub(crate) struct Services {
+    pub(crate) writer: ActorRef<WriterMessage>,
+    pub(crate) pool: ActorRef<PoolMessage>,
+    pub(crate) monitor: ActorRef<MonitorMessage>,
 }
 
 #[derive(Clone)]
-struct Entry {
-    actor: ActorRef<DeviceMessage>,
+pub(crate) struct Entry {
+    pub(crate) actor: ActorRef<DeviceMessage>,
     /// Messages from outside in its mailbox.
-    depth: Arc<AtomicUsize>,
-    unfinished: Arc<AtomicBool>,
+    pub(crate) depth: Arc<AtomicUsize>,
+    pub(crate) unfinished: Arc<AtomicBool>,
 }
 
 impl System {
@@ -303,7 +286,14 @@ impl Shared {
         self.run ^ dev_eui.as_u64().rotate_left(32)
     }
 
-    fn services(&self) -> Option<Services> {
+    pub(crate) fn set_services(&self, services: Services) {
+        *self
+            .services
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(services);
+    }
+
+    pub(crate) fn services(&self) -> Option<Services> {
         self.services
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -377,7 +367,7 @@ impl Shared {
 
     /// Creates a device that has unfinished work again, after a pause.
     pub(crate) fn restore_later(&self, dev_eui: DevEui) {
-        self.restore(dev_eui, RESTART_PAUSE);
+        self.restore(dev_eui, shard::RESTART_PAUSE);
     }
 
     fn restore(&self, dev_eui: DevEui, pause: Duration) {
@@ -407,298 +397,5 @@ impl Shared {
             })
             .map_err(|_| AskError::Stopping)?;
         entry.await.map_err(|_| AskError::Stopping)
-    }
-}
-
-// --- The root: the services and the shards -------------------------------------------------------------------------
-
-struct Root;
-
-enum RootMessage {}
-
-struct RootArguments {
-    shared: Arc<Shared>,
-    config: SystemConfig,
-    server: Option<Arc<dyn NetworkServer>>,
-}
-
-struct RootState {
-    arguments: RootArguments,
-}
-
-impl Actor for Root {
-    type Msg = RootMessage;
-    type State = RootState;
-    type Arguments = RootArguments;
-
-    async fn pre_start(
-        &self,
-        myself: ActorRef<RootMessage>,
-        arguments: RootArguments,
-    ) -> Result<RootState, ActorProcessingErr> {
-        let services = Services {
-            writer: spawn_writer(&myself, &arguments).await?,
-            pool: spawn_pool(&myself, &arguments).await?,
-            monitor: spawn_monitor(&myself, &arguments).await?,
-        };
-        *arguments
-            .shared
-            .services
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(services);
-        let mut shards = Vec::with_capacity(SHARDS);
-        for _ in 0..SHARDS {
-            let (shard, _) = Actor::spawn_linked(
-                None,
-                Shard,
-                Arc::clone(&arguments.shared),
-                myself.get_cell(),
-            )
-            .await?;
-            shards.push(shard);
-        }
-        let _ = arguments.shared.shards.set(shards);
-        Ok(RootState { arguments })
-    }
-
-    async fn handle_supervisor_evt(
-        &self,
-        myself: ActorRef<RootMessage>,
-        event: SupervisionEvent,
-        state: &mut RootState,
-    ) -> Result<(), ActorProcessingErr> {
-        let (ended, why) = match event {
-            SupervisionEvent::ActorFailed(cell, error) => (cell, error.to_string()),
-            SupervisionEvent::ActorTerminated(cell, _, reason) => {
-                (cell, reason.unwrap_or_default())
-            }
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
-                return Ok(());
-            }
-        };
-        let shared = &state.arguments.shared;
-        if shared.stopping.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let Some(mut services) = shared.services() else {
-            return Ok(());
-        };
-        let id = ended.get_id();
-        if id == services.writer.get_id() {
-            tracing::error!(why, "the writer ended; restarting it");
-            services.writer = spawn_writer(&myself, &state.arguments).await?;
-            *shared
-                .services
-                .write()
-                .unwrap_or_else(PoisonError::into_inner) = Some(services);
-            tell_all(shared, || DeviceMessage::WriterRestarted);
-        } else if id == services.pool.get_id() {
-            tracing::error!(why, "the pool ended; restarting it");
-            services.pool = spawn_pool(&myself, &state.arguments).await?;
-            *shared
-                .services
-                .write()
-                .unwrap_or_else(PoisonError::into_inner) = Some(services);
-            tell_all(shared, || DeviceMessage::ServicesRestarted);
-        } else if id == services.monitor.get_id() {
-            tracing::error!(why, "the gateway monitor ended; restarting it");
-            services.monitor = spawn_monitor(&myself, &state.arguments).await?;
-            *shared
-                .services
-                .write()
-                .unwrap_or_else(PoisonError::into_inner) = Some(services);
-        } else {
-            tracing::error!(why, "a supervisor ended");
-        }
-        Ok(())
-    }
-}
-
-fn tell_all(shared: &Shared, message: impl Fn() -> DeviceMessage) {
-    for entry in &shared.devices {
-        let _ = entry.actor.cast(message());
-    }
-}
-
-async fn spawn_writer(
-    root: &ActorRef<RootMessage>,
-    arguments: &RootArguments,
-) -> Result<ActorRef<WriterMessage>, ractor::SpawnErr> {
-    let store = Arc::clone(&arguments.shared.store);
-    Ok(Actor::spawn_linked(None, Writer, store, root.get_cell())
-        .await?
-        .0)
-}
-
-async fn spawn_pool(
-    root: &ActorRef<RootMessage>,
-    arguments: &RootArguments,
-) -> Result<ActorRef<PoolMessage>, ractor::SpawnErr> {
-    let pool = PoolArguments {
-        shared: Arc::downgrade(&arguments.shared),
-        server: arguments.server.clone(),
-        limits: arguments.config.turns,
-        circuit: arguments.config.circuit,
-    };
-    Ok(
-        Actor::spawn_linked(None, ChirpstackPool, pool, root.get_cell())
-            .await?
-            .0,
-    )
-}
-
-async fn spawn_monitor(
-    root: &ActorRef<RootMessage>,
-    arguments: &RootArguments,
-) -> Result<ActorRef<MonitorMessage>, ractor::SpawnErr> {
-    let shared = Arc::downgrade(&arguments.shared);
-    Ok(
-        Actor::spawn_linked(None, GatewayMonitor, shared, root.get_cell())
-            .await?
-            .0,
-    )
-}
-
-// --- A shard: supervisor of the devices that fall to it -------------------------------------------------------------
-
-struct Shard;
-
-enum ShardMessage {
-    Create {
-        dev_eui: DevEui,
-        reply: Option<oneshot::Sender<Entry>>,
-    },
-    Restore {
-        dev_eui: DevEui,
-        pause: Duration,
-    },
-}
-
-struct ShardState {
-    shared: Arc<Shared>,
-    children: HashMap<ActorId, DevEui>,
-    /// How often a device had to be created again in a row, and when last.
-    restarts: HashMap<DevEui, (u32, Instant)>,
-}
-
-impl Actor for Shard {
-    type Msg = ShardMessage;
-    type State = ShardState;
-    type Arguments = Arc<Shared>;
-
-    async fn pre_start(
-        &self,
-        _myself: ActorRef<ShardMessage>,
-        shared: Arc<Shared>,
-    ) -> Result<ShardState, ActorProcessingErr> {
-        Ok(ShardState {
-            shared,
-            children: HashMap::new(),
-            restarts: HashMap::new(),
-        })
-    }
-
-    async fn handle(
-        &self,
-        myself: ActorRef<ShardMessage>,
-        message: ShardMessage,
-        state: &mut ShardState,
-    ) -> Result<(), ActorProcessingErr> {
-        match message {
-            ShardMessage::Create { dev_eui, reply } => {
-                let known = state
-                    .shared
-                    .devices
-                    .get(&dev_eui)
-                    .map(|entry| entry.clone());
-                let entry = match known {
-                    Some(entry) => entry,
-                    None => state.create(&myself, dev_eui).await?,
-                };
-                if let Some(reply) = reply {
-                    let _ = reply.send(entry);
-                }
-            }
-            ShardMessage::Restore { dev_eui, pause } if pause.is_zero() => {
-                if !state.shared.devices.contains_key(&dev_eui) {
-                    state.create(&myself, dev_eui).await?;
-                }
-            }
-            ShardMessage::Restore { dev_eui, pause } => {
-                state.restore_after(&myself, dev_eui, pause);
-            }
-        }
-        Ok(())
-    }
-
-    async fn handle_supervisor_evt(
-        &self,
-        myself: ActorRef<ShardMessage>,
-        event: SupervisionEvent,
-        state: &mut ShardState,
-    ) -> Result<(), ActorProcessingErr> {
-        match event {
-            SupervisionEvent::ActorFailed(cell, error) => {
-                let Some(dev_eui) = state.children.remove(&cell.get_id()) else {
-                    return Ok(());
-                };
-                tracing::error!(device.dev_eui = %dev_eui, %error, "a device's actor failed; it starts anew from what is stored");
-                metrics::counter!("downbeat_device_failures_total").increment(1);
-                state.shared.leave(dev_eui, cell.get_id());
-                state.restore_after(&myself, dev_eui, RESTART_PAUSE);
-            }
-            SupervisionEvent::ActorTerminated(cell, _, _) => {
-                if let Some(dev_eui) = state.children.remove(&cell.get_id()) {
-                    state.shared.leave(dev_eui, cell.get_id());
-                }
-            }
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
-        }
-        Ok(())
-    }
-}
-
-impl ShardState {
-    async fn create(
-        &mut self,
-        myself: &ActorRef<ShardMessage>,
-        dev_eui: DevEui,
-    ) -> Result<Entry, ActorProcessingErr> {
-        let arguments = DeviceArguments {
-            dev_eui,
-            shared: Arc::clone(&self.shared),
-        };
-        let (actor, _) =
-            Actor::spawn_linked(None, DeviceActor, arguments, myself.get_cell()).await?;
-        self.children.insert(actor.get_id(), dev_eui);
-        let entry = Entry {
-            actor,
-            depth: Arc::default(),
-            unfinished: Arc::default(),
-        };
-        self.shared.devices.insert(dev_eui, entry.clone());
-        metrics::gauge!("downbeat_devices_active")
-            .set(u32::try_from(self.shared.devices.len()).unwrap_or(u32::MAX));
-        Ok(entry)
-    }
-
-    /// Creates the device again after a pause that doubles as long as it keeps failing.
-    fn restore_after(&mut self, myself: &ActorRef<ShardMessage>, dev_eui: DevEui, pause: Duration) {
-        let now = Instant::now();
-        self.restarts
-            .retain(|_, (_, last)| now - *last < RESTART_FORGOTTEN);
-        let (restarts, last) = self.restarts.entry(dev_eui).or_insert((0, now));
-        let pause = pause
-            .saturating_mul(1 << (*restarts).min(8))
-            .min(RESTART_PAUSE_MAX);
-        (*restarts, *last) = (*restarts + 1, now);
-        let myself = myself.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(pause).await;
-            let _ = myself.cast(ShardMessage::Restore {
-                dev_eui,
-                pause: Duration::ZERO,
-            });
-        });
     }
 }

@@ -1,0 +1,289 @@
+//! A device that is loaded: its machine, what waits for a commit, and who watches.
+
+use std::collections::VecDeque;
+
+use downbeat_core::device::{Device, Effect, Enqueue, Event, Record};
+use downbeat_core::id::{DevEui, DownlinkId};
+use downbeat_core::time::Timestamp;
+use ractor::ActorRef;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{DeviceMessage, IDLE};
+use crate::chirpstack_pool::PoolMessage;
+use crate::observe::{DeviceView, FeedBody, FeedEvent};
+use crate::order::{AskError, Cancellation, Submission};
+use crate::port::{DeviceChange, HistoryEntry, StoredDevice};
+use crate::system::Shared;
+use crate::writer::{Write, WriterMessage};
+
+pub(super) struct Running {
+    pub(super) stored: StoredDevice,
+    pub(super) machine: Device,
+    /// Steps that are not committed yet, oldest first.
+    pub(super) pending: VecDeque<Pending>,
+    pub(super) next_seq: u64,
+    pub(super) watchers: Vec<(DownlinkId, mpsc::UnboundedSender<Record>)>,
+    pub(super) last_view: Option<DeviceView>,
+    pub(super) timer: Option<Timestamp>,
+    pub(super) timer_generation: u64,
+    pub(super) last_used: Timestamp,
+}
+
+/// What waits for a commit.
+pub(super) struct Pending {
+    pub(super) seq: u64,
+    pub(super) at: Timestamp,
+    pub(super) effects: Vec<Effect>,
+    /// What watchers see of the device, if that changed.
+    pub(super) view: Option<DeviceView>,
+    pub(super) reply: Option<Reply>,
+}
+
+pub(super) enum Reply {
+    Submitted(
+        oneshot::Sender<Result<Submission, AskError>>,
+        Box<Submission>,
+        mpsc::UnboundedSender<Record>,
+    ),
+    Cancelled(
+        oneshot::Sender<Result<Cancellation, AskError>>,
+        Cancellation,
+    ),
+    Reported(oneshot::Sender<Result<(), AskError>>),
+}
+
+/// Who waits for the step.
+pub(super) enum Asked {
+    Submit(DownlinkId, oneshot::Sender<Result<Submission, AskError>>),
+    Cancel(DownlinkId, oneshot::Sender<Result<Cancellation, AskError>>),
+    Report(oneshot::Sender<Result<(), AskError>>),
+}
+
+/// Events after which the stored state must be the new one, whatever they lead to.
+pub(super) fn changes_state(event: &Event) -> bool {
+    match event {
+        Event::Requested(_)
+        | Event::CancelRequested(_)
+        | Event::Network(_)
+        | Event::Enqueued { .. }
+        | Event::EnqueueFailed { .. }
+        | Event::QueueRead(_) => true,
+        Event::TurnGranted
+        | Event::QueueReadFailed
+        | Event::GatewaysChanged
+        | Event::ServicesRestarted
+        | Event::Elapsed => false,
+    }
+}
+
+impl Running {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "straight-line continuation of `step`, called from there alone"
+    )]
+    pub(super) fn save(
+        &mut self,
+        myself: &ActorRef<DeviceMessage>,
+        shared: &Shared,
+        now: Timestamp,
+        dev_eui: DevEui,
+        effects: Vec<Effect>,
+        history: Option<HistoryEntry>,
+        asked: Option<Asked>,
+    ) {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        let records = effects
+            .iter()
+            .filter_map(|effect| {
+                if let Effect::Record(record) = effect {
+                    Some(record.as_ref().clone())
+                } else {
+                    None
+                }
+            })
+            .collect::<Vec<Record>>();
+        let reply = asked.and_then(|asked| self.reply(asked, &records));
+        let view = self.view(dev_eui);
+        let change = DeviceChange {
+            dev_eui,
+            device_id: self.stored.device_id,
+            tenant_id: self.stored.tenant_id,
+            state: serde_json::to_string(&self.machine)
+                .expect("the machine's maps have text keys and its floats are finite"),
+            unfinished: !self.machine.is_idle(),
+            at: now,
+            last_seen: view.last_seen,
+            rssi_dbm: view.rssi_dbm,
+            snr_db: view.snr_db,
+            battery_percent: view.battery_percent,
+            desired: view.desired,
+            reported: view.reported,
+            records,
+            history,
+        };
+        shared.set_unfinished(dev_eui, change.unfinished);
+        let view = (self.last_view.as_ref() != Some(&view)).then_some(view);
+        if view.is_some() {
+            self.last_view.clone_from(&view);
+        }
+        self.pending.push_back(Pending {
+            seq,
+            at: now,
+            effects,
+            view,
+            reply,
+        });
+        shared.writer(WriterMessage::Write(Box::new(Write {
+            change,
+            device: myself.clone(),
+            seq,
+        })));
+    }
+
+    /// What is to be answered after the commit. A machine that did not take the request is full.
+    fn reply(&self, asked: Asked, records: &[Record]) -> Option<Reply> {
+        match asked {
+            Asked::Report(reply) => Some(Reply::Reported(reply)),
+            Asked::Submit(id, reply) => {
+                let Some(downlink) = self.machine.unfinished().find(|downlink| downlink.id == id)
+                else {
+                    let _ = reply.send(Err(AskError::DeviceBusy));
+                    return None;
+                };
+                let (sender, updates) = mpsc::unbounded_channel();
+                {
+                    let submission = Box::new(Submission {
+                        downlink: downlink.clone(),
+                        updates,
+                    });
+                    Some(Reply::Submitted(reply, submission, sender))
+                }
+            }
+            Asked::Cancel(id, reply) => {
+                let cancelled = records.iter().rev().find(|record| record.downlink.id == id);
+                let answer = cancelled.map_or(Cancellation::NotUnderWay, |record| {
+                    Cancellation::Cancelled(Box::new(record.downlink.clone()))
+                });
+                Some(Reply::Cancelled(reply, answer))
+            }
+        }
+    }
+
+    fn view(&self, dev_eui: DevEui) -> DeviceView {
+        let best = self.machine.receptions().first();
+        DeviceView {
+            device_id: self.stored.device_id,
+            dev_eui,
+            last_seen: self.machine.last_seen(),
+            rssi_dbm: best.map(|reception| reception.rssi_dbm),
+            snr_db: best.map(|reception| reception.snr_db),
+            battery_percent: self.machine.battery_percent(),
+            desired: self.machine.desired().map(|desired| desired.light),
+            reported: self
+                .machine
+                .reported()
+                .and_then(|reported| reported.report.light.map(|light| (light, reported.at))),
+        }
+    }
+
+    /// The commit has come: answer, tell all who watch, and do what was to be done.
+    pub(super) fn release(&mut self, shared: &Shared, dev_eui: DevEui, pending: Pending) {
+        let Pending {
+            at,
+            effects,
+            view,
+            reply,
+            ..
+        } = pending;
+        let tenant_id = Some(self.stored.tenant_id);
+        for effect in effects {
+            match effect {
+                Effect::Record(record) => {
+                    self.tell_watchers(&record);
+                    shared.feed.publish(FeedEvent {
+                        at,
+                        tenant_id,
+                        body: FeedBody::Downlink(record, dev_eui),
+                    });
+                }
+                Effect::Enqueue(Enqueue {
+                    attempt,
+                    frame,
+                    confirmed,
+                    expires_at,
+                    ..
+                }) => {
+                    shared.pool(PoolMessage::Enqueue {
+                        dev_eui,
+                        attempt,
+                        frame,
+                        confirmed,
+                        expires_at,
+                    });
+                }
+                Effect::AskTurn(_) | Effect::HoldTurn | Effect::EndTurn | Effect::ReadQueue => {}
+            }
+        }
+        if let Some(view) = view {
+            shared.feed.publish(FeedEvent {
+                at,
+                tenant_id,
+                body: FeedBody::Device(view),
+            });
+        }
+        match reply {
+            // A caller that has gone away is no reason not to go on.
+            Some(Reply::Submitted(reply, submission, sender)) => {
+                self.watchers.push((submission.downlink.id, sender));
+                let _ = reply.send(Ok(*submission));
+            }
+            Some(Reply::Cancelled(reply, answer)) => {
+                let _ = reply.send(Ok(answer));
+            }
+            Some(Reply::Reported(reply)) => {
+                let _ = reply.send(Ok(()));
+            }
+            None => {}
+        }
+    }
+
+    fn tell_watchers(&mut self, record: &Record) {
+        let id = record.downlink.id;
+        self.watchers.retain(|(watched, sender)| {
+            if *watched != id {
+                return !sender.is_closed();
+            }
+            sender.send(record.clone()).is_ok() && !record.downlink.state.is_terminal()
+        });
+    }
+
+    /// One timer: the machine's next look, or the end of an idle device's stay.
+    pub(super) fn set_timer(&mut self, shared: &Shared, dev_eui: DevEui, now: Timestamp) {
+        let idle_at = self.last_used.max(now) + IDLE;
+        let wake = self
+            .machine
+            .next_wake()
+            .map_or(idle_at, |wake| wake.min(idle_at));
+        if self.timer.is_some_and(|armed| armed <= wake && armed > now) {
+            return;
+        }
+        self.timer = Some(wake);
+        self.timer_generation += 1;
+        shared.timers().set(
+            dev_eui,
+            self.timer_generation,
+            Some(shared.clock.instant(wake)),
+        );
+    }
+}
+
+impl Reply {
+    pub(super) fn store_unavailable(self) {
+        match self {
+            Self::Submitted(reply, ..) => drop(reply.send(Err(AskError::StoreUnavailable))),
+            Self::Cancelled(reply, _) => drop(reply.send(Err(AskError::StoreUnavailable))),
+            Self::Reported(reply) => drop(reply.send(Err(AskError::StoreUnavailable))),
+        }
+    }
+}
