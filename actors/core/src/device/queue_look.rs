@@ -29,8 +29,8 @@ const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// taken as long as its deadline.
 const LATEST_INSERT: Duration = Duration::from_secs(6);
 
-/// After a look into the queue that failed.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// After a look into the queue that failed: soon enough that work goes on within 5 s of the server's return.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// After the first uplink of a session the queue may have been flushed, or its head sent: look so soon.
 const AFTER_FIRST_UPLINK: Duration = Duration::from_millis(1_500);

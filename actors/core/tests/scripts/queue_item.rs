@@ -43,7 +43,7 @@ fn a_look_that_fails_is_repeated() {
     lamp.enqueue(10.0, 'A', light('A', RED), 1);
     lamp.wakes("read queue");
     lamp.at(23.0, Event::QueueReadFailed, "");
-    assert_eq!(lamp.wakes("read queue"), 28.0);
+    assert_eq!(lamp.wakes("read queue"), 25.0);
 }
 
 #[test]
