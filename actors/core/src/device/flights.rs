@@ -70,6 +70,17 @@ impl Device {
         self.others(id).any(|flight| flight.awaits_ack)
     }
 
+    /// The device acknowledged this frame, if no other's acknowledgement was due: it owes none any more.
+    pub(super) fn settle_ack(&mut self, attempt: u32) {
+        let owes_another = |flight: &Flight| flight.attempt != attempt && flight.awaits_ack;
+        if self.flights.iter().any(owes_another) {
+            return;
+        }
+        for flight in &mut self.flights {
+            flight.awaits_ack = false;
+        }
+    }
+
     /// The device spoke: what it had to acknowledge, it has.
     pub(super) fn end_acks(&mut self, now: Timestamp) {
         for flight in &mut self.flights {

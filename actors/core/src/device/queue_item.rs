@@ -368,7 +368,13 @@ impl Device {
                 && item.queue_item_id.is_some()
                 && (id.is_none() || id == item.queue_item_id)
         });
-        if !ours || !self.drop_item(now, false) {
+        if !ours {
+            return;
+        }
+        if let Some(item) = self.item.as_ref().filter(|_| event.acknowledged) {
+            self.settle_ack(item.attempt);
+        }
+        if !self.drop_item(now, false) {
             return;
         }
         if let Some(active) = &self.active

@@ -353,6 +353,16 @@ fn an_acknowledgement_that_may_be_an_earlier_ones_proves_nothing() {
     device.at(113.0, ack(3, true), "B verified ack");
 }
 
+/// Observed on a real ChirpStack: two confirmed commands within 90 s, each acknowledged at once.
+#[test]
+fn what_was_acknowledged_casts_no_doubt_on_the_next_acknowledgement() {
+    let mut device = Story::generic();
+    device.transmit(10.0, 'A', bytes('A', true), 1);
+    device.at(13.0, ack(1, true), "A verified ack");
+    device.transmit(20.0, 'B', bytes('B', true), 2);
+    device.at(23.0, ack(2, true), "B verified ack");
+}
+
 #[test]
 fn an_acknowledgement_whose_tx_ack_was_lost_says_that_it_was_on_the_air() {
     let mut lamp = Story::new();
