@@ -10,7 +10,9 @@ use chirpstack_api::api::device_service_client::DeviceServiceClient;
 use chirpstack_api::api::{
     DeviceQueueItem, EnqueueDeviceQueueItemRequest, EnqueueDeviceQueueItemResponse,
 };
-use downbeat_sim::server::{DEFAULT_API_KEY, KeyKind, RunningSim, SimConfig, start};
+use downbeat_sim::server::{
+    DEFAULT_API_KEY, Encoding, HttpIntegration, KeyKind, RunningSim, SimConfig, start,
+};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -56,10 +58,19 @@ pub(crate) fn fast(lamps: u32) -> SimConfig {
 
 impl World {
     pub(crate) async fn start(config: SimConfig) -> Self {
+        Self::start_with(config, Encoding::Json).await
+    }
+
+    /// With posts of that encoding from the first event on.
+    pub(crate) async fn start_with(mut config: SimConfig, encoding: Encoding) -> Self {
         let (webhook_url, posts) = receive_posts().await;
+        let headers = BTreeMap::from([("X-Secret".to_owned(), "hush".to_owned())]);
+        config.integration = Some(HttpIntegration {
+            url: webhook_url.clone(),
+            headers,
+            encoding,
+        });
         let sim = start(config).await.expect("it starts");
-        let secret = BTreeMap::from([("X-Secret".to_owned(), "hush".to_owned())]);
-        sim.set_webhook(&webhook_url, secret);
         let address = format!("http://{}", sim.grpc_addr());
         let channel = Channel::from_shared(address)
             .expect("an address")

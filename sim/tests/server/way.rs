@@ -13,7 +13,7 @@ use chirpstack_api::integration::UplinkEvent;
 use chirpstack_api::prost::Message;
 use chirpstack_api::prost_types::Timestamp;
 use downbeat_sim::model::config::{LampConfig, LampStart};
-use downbeat_sim::server::{DEFAULT_API_KEY, Encoding, HttpIntegration, Identity};
+use downbeat_sim::server::{DEFAULT_API_KEY, Encoding, Identity};
 
 use crate::support::*;
 
@@ -52,13 +52,7 @@ async fn a_colour_is_enqueued_taken_shown_and_reported() {
 
 #[tokio::test]
 async fn protobuf_bodies_are_posted_when_asked_for() {
-    let mut world = World::start(fast(1)).await;
-    let url = world.webhook_url.clone();
-    world.sim.set_integration(Some(HttpIntegration {
-        url,
-        encoding: Encoding::Protobuf,
-        ..HttpIntegration::default()
-    }));
+    let mut world = World::start_with(fast(1), Encoding::Protobuf).await;
     let up = world
         .post("up", |post| {
             post.headers["content-type"] == "application/octet-stream"
