@@ -1,7 +1,7 @@
 //! From the bytes of a webhook to our words, beside the same with ChirpStack's own types: the ratio is what counts.
 //!
-//! Expected: the lean structs take about a quarter of the time (they borrow, skip what nobody reads and leave `object`
-//! unparsed), Protobuf about a tenth.
+//! Expected: less than half the time of ChirpStack's own types (measured 0.44). Ours borrows and skips what nobody
+//! reads, but writes the history's JSON within the same figure; that is why Protobuf is no faster (measured 0.50).
 
 use std::hint::black_box;
 
