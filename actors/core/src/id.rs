@@ -193,6 +193,46 @@ impl Scope {
     }
 }
 
+/// A network server: the one of the configuration, which serves every tenant that has none of its own, or a tenant's.
+///
+/// A `DevEUI` names one device of a network server; of another's it says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkServerId {
+    /// The configuration's.
+    Default,
+    /// That tenant's own.
+    Tenant(TenantId),
+}
+
+impl NetworkServerId {
+    /// As a UUID: its tenant's, or all zeroes.
+    pub const fn as_uuid(self) -> Uuid {
+        match self {
+            Self::Default => Uuid::nil(),
+            Self::Tenant(id) => id.as_uuid(),
+        }
+    }
+
+    /// The inverse of [`NetworkServerId::as_uuid`].
+    pub const fn from_uuid(uuid: Uuid) -> Self {
+        if uuid.is_nil() {
+            Self::Default
+        } else {
+            Self::Tenant(TenantId::from_uuid(uuid))
+        }
+    }
+}
+
+/// A device on the air: its `DevEUI`, and the network server that knows it by that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DeviceKey {
+    /// The network server.
+    pub server: NetworkServerId,
+    /// The device there.
+    pub dev_eui: DevEui,
+}
+
 /// A LoRaWAN device address, new with every join. Shown as 8 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -10,8 +10,10 @@
 //! - [`device`]: the life of a downlink and of what is wanted of a device.
 //! - [`turn`]: whose turn it is to occupy ChirpStack's queue and the air.
 //! - [`gateway`]: which gateways are there, as far as anyone knows.
+//! - [`sync`]: keeping ChirpStack's devices in step with the registry's.
 //! - [`circuit`]: when to stop asking a ChirpStack that does not answer.
 
+pub mod app_key;
 pub mod circuit;
 pub mod codec;
 pub mod device;
@@ -21,5 +23,6 @@ pub mod light;
 pub mod network;
 pub mod radio;
 pub mod random;
+pub mod sync;
 pub mod time;
 pub mod turn;
