@@ -44,6 +44,7 @@ fn heard(light: LightState, f_cnt: u32, downlinks_received: u32) -> Event {
             rssi_dbm: -80,
             snr_db: 8.0,
         }],
+        battery_percent: None,
         received_at: None,
     }))
 }

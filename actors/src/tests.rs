@@ -333,6 +333,7 @@ fn reports(light: LightState, f_cnt: u32, downlinks_received: u32) -> NetworkEve
             rssi_dbm: -80,
             snr_db: 8.0,
         }],
+        battery_percent: None,
         received_at: None,
     })
 }

@@ -96,6 +96,8 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// When it was taken back.
     pub revoked_at: Option<Timestamp>,
+    /// How many requests it may make within a minute; the configuration's number when absent.
+    pub requests_per_minute: Option<u32>,
     /// When it was used last, to the minute or so.
     pub last_used_at: Option<Timestamp>,
 }

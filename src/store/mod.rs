@@ -11,14 +11,19 @@
 //! is no longer registered under the same `DevEUI` is dropped, save its downlinks.
 
 mod api_key;
+mod audit;
 #[cfg(test)]
 mod conformance;
 mod device;
 mod downlink;
+mod drift;
 mod idempotency;
+mod network_server;
 mod page;
 mod sqlite;
+mod telemetry;
 mod tenant;
+mod unclaimed;
 
 use async_trait::async_trait;
 use downbeat_actors::port::{DeviceChange, DeviceStore, StoreError, StoredDevice};
@@ -26,13 +31,21 @@ use downbeat_core::id::{DevEui, DeviceId, DownlinkId, TenantId};
 use downbeat_core::time::Timestamp;
 
 pub use api_key::{ApiKey, ApiKeyId, KeyHash, Role};
-pub use device::{Device, DeviceEvent, DeviceFields, DeviceFilter, NewDevice, WriteDeviceError};
+pub use audit::{AuditEntry, AuditFilter, By};
+pub use device::{
+    AppKeyChange, AppKeyState, Device, DeviceEvent, DeviceFields, DeviceFilter, DeviceSync,
+    NewDevice, WriteDeviceError,
+};
 pub use downlink::{
     DownlinkFilter, DownlinkOutcomes, DownlinkWithTimeline, OutcomeFilter, StoredDownlink,
 };
+pub use drift::{Difference, Drift, DriftKind};
 pub use idempotency::{IdempotencyKey, IdempotentAnswer, NewReservation, Reservation};
+pub use network_server::{NetworkServerFields, TenantNetworkServer, WriteNetworkServerError};
 pub use page::{Cursor, PAGE_MAX, Page, PageRequest, ParseCursorError};
-pub use tenant::{CreateTenantError, DEFAULT_TENANT, Scope, Tenant};
+pub use telemetry::{TelemetryField, TelemetryPoint, TelemetryQuery, TelemetryValue};
+pub use tenant::{DEFAULT_TENANT, Scope, Tenant, TenantFields, WriteTenantError};
+pub use unclaimed::{UnclaimedDevice, UnclaimedSighting};
 
 use sqlite::Sqlite;
 

@@ -3,29 +3,75 @@
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::TenantId;
 use downbeat_core::time::Timestamp;
+use uuid::Uuid;
 
 /// The name of the tenant that exists after the first start.
 pub const DEFAULT_TENANT: &str = "default";
 
 pub use downbeat_core::id::Scope;
 
+/// What the platform's administrators decide about a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantFields {
+    /// Unique.
+    pub name: String,
+    /// `ChirpStack`'s tenant that it is, on the network server that it uses: webhooks of another one are refused, and
+    /// only its applications are imported. Unique.
+    pub chirpstack_tenant_id: Option<Uuid>,
+    /// How many devices it may have; `None`: as many as it likes.
+    pub devices_max: Option<u32>,
+    /// How many commands it may give within a minute; `None`: as many as it likes.
+    pub commands_per_minute: Option<u32>,
+}
+
+impl TenantFields {
+    /// A tenant without limits.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            chirpstack_tenant_id: None,
+            devices_max: None,
+            commands_per_minute: None,
+        }
+    }
+}
+
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
     /// Its id.
     pub id: TenantId,
-    /// Unique.
-    pub name: String,
+    /// What was decided about it.
+    pub fields: TenantFields,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was changed last.
+    pub updated_at: Timestamp,
+    /// Grows by one with each change, from 1.
+    pub version: u32,
 }
 
-/// Why a tenant was not made.
+/// Why a tenant was not made, changed or deleted.
 #[derive(Debug, thiserror::Error)]
-pub enum CreateTenantError {
+pub enum WriteTenantError {
     /// There is one of that name.
     #[error("there is a tenant of that name already")]
     NameTaken,
+    /// Another tenant is that tenant of `ChirpStack`.
+    #[error("another tenant is that tenant of ChirpStack")]
+    ChirpstackTenantTaken,
+    /// There is no such tenant, or the caller may not see it.
+    #[error("there is no such tenant")]
+    UnknownTenant,
+    /// It has devices, or deletions in `ChirpStack` are still to be confirmed.
+    #[error("the tenant has devices")]
+    HasDevices,
+    /// Somebody changed it since the caller read it.
+    #[error("the tenant was changed by another")]
+    VersionMismatch {
+        /// The version that it has.
+        current: u32,
+    },
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -237,6 +237,7 @@ impl Up<'_> {
             modulation: self.tx_info.unwrap_or_default().modulation()?,
             class: class.and_then(field::class),
             receptions: field::receptions(copies?),
+            battery_percent: None,
             received_at: field::time(&self.time),
         });
         let extra = Extra {

@@ -146,6 +146,7 @@ fn heard(up: UplinkEvent, device: Option<&DeviceInfo>) -> Result<NetworkEvent, P
         modulation: modulation_of(modulation.as_ref())?,
         class: device.and_then(|device| class(device.device_class_enabled)),
         receptions: field::receptions(copies?),
+        battery_percent: None,
         received_at: up.time.and_then(|time| {
             let nanos = u32::try_from(time.nanos).unwrap_or_default();
             chrono::DateTime::from_timestamp(time.seconds, nanos).map(Timestamp::from)

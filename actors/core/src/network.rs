@@ -30,6 +30,8 @@ pub enum NetworkEvent {
     Logged(Logged),
     /// Battery and link margin as the device answered `DevStatusReq` (`status`).
     StatusReported(StatusReported),
+    /// Somebody who knows says whether the device is there (no event of ChirpStack's; `true`: it is).
+    PresenceTold(bool),
     /// Where the device is, as ChirpStack resolved it (`location`).
     Located(Location),
     /// What an integration of ChirpStack added (`integration`, up to 4.13).
@@ -59,6 +61,8 @@ pub struct Uplink {
     pub class: Option<DeviceClass>,
     /// The gateways that heard it, each at most once, best RSSI first.
     pub receptions: Vec<Reception>,
+    /// Percent, where the network server's codec found it in the payload.
+    pub battery_percent: Option<f32>,
     /// When a gateway (or, without a clock there, ChirpStack) received it. Their clock, not ours.
     pub received_at: Option<Timestamp>,
 }

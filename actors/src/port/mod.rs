@@ -1,7 +1,12 @@
 //! What the actors need of the outside, as traits. `downbeat` implements them; tests and simulations do, too.
 
+pub mod audit;
 pub mod network_server;
 pub mod store;
 
+pub use audit::{AuditEntry, By};
 pub use network_server::{ListedDevice, NetworkServer, NetworkServerError, NewQueueItem};
-pub use store::{DeviceChange, DeviceStore, HistoryEntry, StoreError, StoredDevice};
+pub use store::{
+    DeviceChange, DeviceStore, HistoryEntry, StoreError, StoredDevice, StoredSync, SyncChange,
+    TelemetryValue,
+};

@@ -1,12 +1,17 @@
 //! What the actors keep. Lists and dashboards read the database directly; only the actors write devices' states.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use downbeat_core::app_key::AppKey;
 use downbeat_core::codec::CodecKind;
-use downbeat_core::device::Record;
-use downbeat_core::id::{DevEui, DeviceId, TenantId};
+use downbeat_core::device::{Presence, Record};
+use downbeat_core::id::{DevEui, DeviceId, DeviceKey, NetworkServerId, TenantId};
 use downbeat_core::light::LightState;
+use downbeat_core::sync::{SyncStatus, Wish};
 use downbeat_core::time::Timestamp;
 
+use super::audit::AuditEntry;
 use super::network_server::BoxError;
 
 /// Why the store did not do what was asked.
@@ -42,6 +47,8 @@ pub struct StoredDevice {
     pub tenant_id: TenantId,
     /// The codec it speaks.
     pub codec: CodecKind,
+    /// How often it speaks on its own, if its users said so.
+    pub uplink_interval: Option<Duration>,
     /// The machine's state as [`DeviceChange::state`] was last stored; `None` before anything happened.
     pub state: Option<String>,
 }
@@ -75,8 +82,27 @@ pub struct DeviceChange {
     pub reported: Option<(LightState, Timestamp)>,
     /// Downlinks as they are now, each with one more step of its timeline, in order.
     pub records: Vec<Record>,
-    /// The network server's event that caused it, for the history.
-    pub history: Option<HistoryEntry>,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// Uplinks received, and those that its frame counter tells of and that never came.
+    pub uplinks_heard: u64,
+    /// See `uplinks_heard`.
+    pub uplinks_missed: u64,
+    /// What is to be kept in the history: the network server's event that caused it, and what follows from it.
+    pub history: Vec<HistoryEntry>,
+    /// Decoded fields, by their paths; as of `at`.
+    pub telemetry: Vec<(String, TelemetryValue)>,
+    /// Who gave the command that caused it.
+    pub audit: Option<AuditEntry>,
+}
+
+/// A decoded value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TelemetryValue {
+    /// A finite number; truth values are 0 and 1.
+    Number(f64),
+    /// A text.
+    Text(String),
 }
 
 /// An event as the history keeps it.
@@ -84,7 +110,7 @@ pub struct DeviceChange {
 pub struct HistoryEntry {
     /// When Downbeat received it.
     pub at: Timestamp,
-    /// `up`, `join`, `txack`, `ack`, `log`, `status`, `location`.
+    /// `up`, `join`, `txack`, `ack`, `log`, `status`, `location`, `online`, `offline`, `error`.
     pub kind: &'static str,
     /// What it said, as a JSON object.
     pub body: String,
@@ -98,8 +124,67 @@ pub trait DeviceStore: Send + Sync + 'static {
     async fn commit(&self, changes: &[DeviceChange]) -> Result<(), StoreError>;
 
     /// A registered device.
-    async fn load(&self, dev_eui: DevEui) -> Result<Option<StoredDevice>, StoreError>;
+    async fn load(&self, key: DeviceKey) -> Result<Option<StoredDevice>, StoreError>;
 
     /// Devices with work to take up.
-    async fn unfinished(&self) -> Result<Vec<DevEui>, StoreError>;
+    async fn unfinished(&self) -> Result<Vec<DeviceKey>, StoreError>;
+
+    /// Devices that count as present and were not heard for twice the interval in which they speak, or `interval` for
+    /// those whose users did not say; the longest silent first.
+    async fn silent(
+        &self,
+        now: Timestamp,
+        interval: Duration,
+        limit: u32,
+    ) -> Result<Vec<DeviceKey>, StoreError>;
+
+    /// Wishes of a network server that are not fulfilled and not given up, those first that are due first.
+    async fn unfinished_syncs(
+        &self,
+        server: NetworkServerId,
+        limit: u32,
+    ) -> Result<Vec<StoredSync>, StoreError>;
+
+    /// The newest wish for a device, and how far it is. `None`: nothing was ever wanted, or its absence is confirmed.
+    async fn load_sync(&self, key: DeviceKey) -> Result<Option<StoredSync>, StoreError>;
+
+    /// Stores how far wishes are, in one transaction. A row whose wish has moved on keeps its newer generation.
+    async fn commit_syncs(&self, changes: &[SyncChange]) -> Result<(), StoreError>;
+
+    /// The root key of a device, if it still has that revision.
+    async fn app_key(&self, key: DeviceKey, revision: u32) -> Result<Option<AppKey>, StoreError>;
+}
+
+/// A wish for a device in the network server, and how far it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredSync {
+    /// The device there.
+    pub key: DeviceKey,
+    /// Whose it is, or was.
+    pub tenant_id: TenantId,
+    /// The registry's newest wish.
+    pub wish: Wish,
+    /// The machine as [`SyncChange::machine`] was last stored; `None` before the first.
+    pub machine: Option<String>,
+}
+
+/// How far a wish is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SyncChange {
+    /// The device there.
+    pub key: DeviceKey,
+    /// The machine, serialised.
+    pub machine: String,
+    /// The wish that it works on.
+    pub generation: u64,
+    /// The newest wish that is fulfilled.
+    pub synced_generation: u64,
+    /// What the API shows of it.
+    pub status: SyncStatus,
+    /// Whether there is something to do without a new wish: what a restart takes up.
+    pub unfinished: bool,
+    /// Absence was wanted and is confirmed: the row goes, if nothing else is wanted since.
+    pub gone: bool,
+    /// When this was.
+    pub at: Timestamp,
 }

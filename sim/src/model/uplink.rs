@@ -247,6 +247,7 @@ impl Network {
             modulation: Some(Modulation::lora_125(frame.spreading_factor)),
             class: Some(class),
             receptions,
+            battery_percent: None,
             received_at: Some(frame.ended_at),
         };
         let wire = Wire::Up {

@@ -416,6 +416,7 @@ mod tests {
             modulation: None,
             class: Some(DeviceClass::C),
             receptions: (0..gateways).map(reception).collect(),
+            battery_percent: None,
             received_at: None,
         };
         let wire = Wire::Up {

@@ -217,6 +217,8 @@ pub enum Reason {
     NotAcknowledged,
     /// The device restarted; what it had is gone.
     DeviceRestarted,
+    /// The device left the registry.
+    DeviceRemoved,
     /// A newer state took its place.
     Newer(DownlinkId),
 }
@@ -243,6 +245,7 @@ impl Reason {
             Self::Uncounted => "uncounted",
             Self::NotAcknowledged => "not_acknowledged",
             Self::DeviceRestarted => "device_restarted",
+            Self::DeviceRemoved => "device_removed",
             Self::Newer(_) => "newer_command",
         }
     }
@@ -267,7 +270,8 @@ impl Reason {
             | Self::AnotherReceived
             | Self::Uncounted
             | Self::NotAcknowledged
-            | Self::DeviceRestarted => None,
+            | Self::DeviceRestarted
+            | Self::DeviceRemoved => None,
         }
     }
 }

@@ -74,6 +74,26 @@ impl Device {
         }
     }
 
+    /// The device leaves the registry: its downlinks are over, and nothing is wanted of it any more.
+    pub(super) fn on_retired(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        for mut downlink in std::mem::take(&mut self.waiting) {
+            let reason = Some(Reason::DeviceRemoved);
+            end(
+                &mut downlink,
+                now,
+                DownlinkState::Cancelled,
+                reason,
+                effects,
+            );
+        }
+        let reason = Some(Reason::DeviceRemoved);
+        self.finish(now, DownlinkState::Cancelled, reason, effects);
+        self.unproven = None;
+        self.desired = None;
+        self.transient_light = None;
+        self.reconcile = super::state::Reconcile::default();
+    }
+
     /// Ends what has outlived its time. What is in the queue or on the air is waited for: it cannot be called back,
     /// and its item expires no later than the downlink.
     pub(super) fn expire(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {

@@ -40,6 +40,10 @@ pub enum Event {
     GatewaysChanged,
     /// Whoever gives turns and makes calls was started anew: turns are gone, and answers may never come.
     ServicesRestarted,
+    /// Nothing was heard of it for longer than it may be silent.
+    Silent,
+    /// It leaves the registry, or becomes another device: everything under way is taken back.
+    Retired,
     /// The time that [`super::Device::next_wake`] named has come.
     Elapsed,
 }

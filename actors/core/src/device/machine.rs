@@ -12,6 +12,7 @@ use crate::time::Timestamp;
 use super::downlink::{Downlink, DownlinkState, Request, Step, TimelineEntry};
 use super::event::{Effect, Event, Record};
 use super::policy::Policy;
+use super::presence::{Presence, UplinkCounts};
 use super::state::{
     Active, Call, Desired, Device, Phase, Reading, Reconcile, Reported, Session, Transmission, Turn,
 };
@@ -36,6 +37,8 @@ impl Device {
             session: Session::default(),
             reported: None,
             battery_percent: None,
+            presence: Presence::NeverSeen,
+            uplinks: UplinkCounts::default(),
             desired: None,
             transient_light: None,
             active: None,
@@ -127,6 +130,8 @@ impl Device {
             Event::QueueRead(items) => self.on_queue_read(now, &items, &mut effects),
             Event::QueueReadFailed => self.on_queue_read_failed(now),
             Event::ServicesRestarted => self.on_services_restarted(now, &mut effects),
+            Event::Silent => self.on_silent(now),
+            Event::Retired => self.on_retired(now, &mut effects),
             Event::GatewaysChanged | Event::Elapsed => {}
         }
         self.advance(now, gateways, &mut effects);
@@ -187,6 +192,17 @@ impl Device {
             && self.item.is_none()
             && self.reconcile.due_at.is_none()
             && self.turn == Turn::None
+    }
+
+    /// It speaks another codec from now on: what it said in the old one is forgotten. Retire it before.
+    pub fn set_codec(&mut self, codec: CodecKind) {
+        if codec != self.codec {
+            self.codec = codec;
+            self.reported = None;
+            self.session.light = None;
+            self.session.downlinks_received = None;
+            self.session.uplinks_sent = None;
+        }
     }
 
     /// The codec it speaks.
@@ -315,6 +331,13 @@ impl Device {
             NetworkEvent::StatusReported(event) => {
                 let battery = event.battery_percent.filter(|percent| percent.is_finite());
                 self.battery_percent = battery.or(self.battery_percent);
+            }
+            NetworkEvent::PresenceTold(is_online) => {
+                self.presence = if is_online {
+                    Presence::Online
+                } else {
+                    Presence::Offline
+                };
             }
             NetworkEvent::Logged(_) | NetworkEvent::Located(_) | NetworkEvent::Integrated => {}
         }

@@ -15,7 +15,7 @@
 //!
 //! Where to look: [`downlink`] the record and its words, [`policy`] the numbers, `machine.rs` the entry,
 //! `sending.rs` attempts, `queue_item.rs` and `queue_look.rs` what becomes of them in ChirpStack's queue, `session.rs` boot epochs and uplinks, [`proof`] and
-//! `flights.rs` what counts as evidence, `ending.rs` terminal states, `desired.rs` reconciling.
+//! `flights.rs` what counts as evidence, [`presence`] whether it is there, `ending.rs` terminal states, `desired.rs` reconciling.
 
 mod desired;
 pub mod downlink;
@@ -24,6 +24,7 @@ pub mod event;
 mod flights;
 mod machine;
 pub mod policy;
+pub mod presence;
 pub mod proof;
 mod queue_item;
 mod queue_look;
@@ -37,4 +38,5 @@ pub use downlink::{
 pub use event::{Effect, Enqueue, Event, Record};
 pub use machine::Admission;
 pub use policy::Policy;
+pub use presence::{Presence, SILENT_INTERVALS, UplinkCounts};
 pub use state::{Desired, Device, Reported};

@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 use super::downlink::{Evidence, Reason, UplinkEvidence};
 use super::event::Effect;
 use super::flights::DELIVERY;
+use super::presence::Presence;
 use super::proof::{Proving, Verdict};
 use super::state::{Active, Device, Heard, Phase, Reported};
 
@@ -57,6 +58,7 @@ impl Device {
             .ok();
         let place = self.place(now, uplink, report.as_ref());
         if place == Place::Old {
+            self.count_older(uplink);
             return;
         }
         let first_after_join = self.session.awaiting_first_uplink;
@@ -77,6 +79,9 @@ impl Device {
             self.check_item_soon(now);
         }
         self.note_heard(now, uplink);
+        self.presence = Presence::Online;
+        let battery = uplink.battery_percent.filter(|percent| percent.is_finite());
+        self.battery_percent = battery.or(self.battery_percent);
         self.end_acks(now);
         if let Some(report) = report {
             self.on_report(now, uplink, report, effects);
@@ -147,8 +152,23 @@ impl Device {
         }
     }
 
+    fn count_older(&mut self, uplink: &Uplink) {
+        let session = &self.session;
+        let of_session = uplink.dev_addr.is_none() || uplink.dev_addr == session.dev_addr;
+        if let Some(heard) = session.heard.as_ref().filter(|heard| heard.in_session)
+            && of_session
+        {
+            self.uplinks.count_older(heard.f_cnt, uplink.f_cnt);
+        }
+    }
+
     fn note_heard(&mut self, now: Timestamp, uplink: &Uplink) {
         self.class = uplink.class.unwrap_or(self.class);
+        let last = self.session.heard.as_ref();
+        let last = last
+            .filter(|heard| heard.in_session)
+            .map(|heard| heard.f_cnt);
+        self.uplinks.count_newer(last, uplink.f_cnt);
         let modulation = uplink
             .modulation
             .unwrap_or_else(|| self.session.modulation());

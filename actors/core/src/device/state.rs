@@ -14,6 +14,7 @@ use crate::time::Timestamp;
 
 use super::downlink::{Downlink, Priority, Reason};
 use super::policy::Policy;
+use super::presence::{Presence, UplinkCounts};
 use super::proof::Proving;
 
 /// Everything known and wanted of one device. Serialises whole: what is stored is what runs.
@@ -27,6 +28,10 @@ pub struct Device {
     pub(super) session: Session,
     pub(super) reported: Option<Reported>,
     pub(super) battery_percent: Option<f32>,
+    #[serde(default)]
+    pub(super) presence: Presence,
+    #[serde(default)]
+    pub(super) uplinks: UplinkCounts,
     pub(super) desired: Option<Desired>,
     /// A light that a transient command may have put on: not a deviation from what is desired.
     pub(super) transient_light: Option<LightState>,

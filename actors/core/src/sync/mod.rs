@@ -5,7 +5,9 @@
 //! the registry's device: a deleted device is a wish for absence until `ChirpStack` confirmed it.
 
 mod remote;
+mod status;
 mod wish;
 
 pub use remote::{OWNER_TAG, RemoteDevice};
+pub use status::{SyncState, SyncStatus};
 pub use wish::{WantedDevice, Wish};

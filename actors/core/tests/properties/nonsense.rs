@@ -298,6 +298,7 @@ fn uplink() -> impl Strategy<Value = Uplink> {
                     snr_db,
                 })
                 .collect(),
+            battery_percent: None,
             received_at: None,
         }
     })

@@ -310,6 +310,7 @@ pub(crate) fn uplink(dev_addr: u32, f_cnt: u32, count: u32, light: LightState) -
             rssi_dbm: -80,
             snr_db: 8.0,
         }],
+        battery_percent: None,
         received_at: None,
     }
 }

@@ -311,6 +311,7 @@ impl Shell {
             | NetworkEvent::Logged(_)
             | NetworkEvent::StatusReported(_)
             | NetworkEvent::Located(_)
+            | NetworkEvent::PresenceTold(_)
             | NetworkEvent::Integrated => {}
         }
         self.snapshot = self.gateways.snapshot(self.now);

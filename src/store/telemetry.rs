@@ -1,0 +1,50 @@
+//! Decoded fields of uplinks over time.
+
+use std::time::Duration;
+
+use downbeat_core::time::Timestamp;
+
+pub use downbeat_actors::port::TelemetryValue;
+
+/// Which values, and how dense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TelemetryQuery {
+    /// The field's path in the decoded object, its levels joined by dots.
+    pub field: String,
+    /// From this moment on.
+    pub from: Timestamp,
+    /// Before this moment.
+    pub to: Timestamp,
+    /// One point for each such span; every value when absent.
+    pub step: Option<Duration>,
+    /// How many points at the most, the oldest ones of the range.
+    pub limit: u32,
+}
+
+/// One point of a series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TelemetryPoint {
+    /// When the value was received, or where the span begins.
+    pub at: Timestamp,
+    /// The value, or the last one of the span.
+    pub last: TelemetryValue,
+    /// How many values the span has.
+    pub count: u64,
+    /// Of the span's numbers; absent where there is none.
+    pub min: Option<f64>,
+    /// Of the span's numbers.
+    pub mean: Option<f64>,
+    /// Of the span's numbers.
+    pub max: Option<f64>,
+}
+
+/// A field that a device has reported.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TelemetryField {
+    /// Its path.
+    pub field: String,
+    /// Its last value.
+    pub last: TelemetryValue,
+    /// When that was.
+    pub last_at: Timestamp,
+}
