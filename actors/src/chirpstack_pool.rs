@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::device::DeviceMessage;
+use crate::link::Link;
 use crate::port::{NetworkServer, NetworkServerError, NewQueueItem};
 use crate::system::Shared;
 
@@ -63,6 +64,7 @@ pub(crate) struct ChirpstackPool;
 
 pub(crate) struct PoolArguments {
     pub(crate) shared: Weak<Shared>,
+    pub(crate) link: Arc<Link>,
     /// `None` where none is configured: commands wait.
     pub(crate) server: Option<Arc<dyn NetworkServer>>,
     pub(crate) limits: TurnLimits,
@@ -71,6 +73,7 @@ pub(crate) struct PoolArguments {
 
 pub(crate) struct PoolState {
     shared: Weak<Shared>,
+    link: Arc<Link>,
     server: Option<Arc<dyn NetworkServer>>,
     turns: Turns,
     circuit: Circuit,
@@ -103,6 +106,7 @@ impl Actor for ChirpstackPool {
         turns.set_closed(arguments.server.is_none());
         Ok(PoolState {
             shared: arguments.shared,
+            link: arguments.link,
             server: arguments.server,
             turns,
             circuit: Circuit::new(arguments.circuit),
@@ -175,15 +179,15 @@ impl PoolState {
                 tracing::warn!("the network server does not answer; commands wait until it does");
                 self.turns.set_closed(true);
                 self.probe_at = Some(now);
-                shared.set_network_server_ok(false);
+                self.link.set_answers(false);
             }
             Some(Transition::Closed) => {
                 tracing::info!("the network server answers again");
                 self.turns.set_closed(false);
                 self.probe_at = None;
-                shared.set_network_server_ok(true);
+                self.link.set_answers(true);
             }
-            None if outcome == Outcome::Answered => shared.set_network_server_ok(true),
+            None if outcome == Outcome::Answered => self.link.set_answers(true),
             None => {}
         }
     }
@@ -192,7 +196,8 @@ impl PoolState {
     fn advance(&mut self, myself: &ActorRef<PoolMessage>, shared: &Arc<Shared>) {
         let now = shared.clock.now();
         for dev_eui in self.turns.grant(now) {
-            if !shared.deliver(dev_eui, DeviceMessage::TurnGranted) {
+            let key = self.link.key(dev_eui);
+            if !shared.deliver(key, DeviceMessage::TurnGranted) {
                 self.turns.end(dev_eui);
             }
         }
@@ -252,9 +257,10 @@ impl PoolState {
         attempt: u32,
         item: NewQueueItem,
     ) {
+        let key = self.link.key(dev_eui);
         let Some(server) = self.admitted(shared) else {
             let failure = EnqueueFailure::Unavailable;
-            shared.deliver(dev_eui, DeviceMessage::EnqueueFailed { attempt, failure });
+            shared.deliver(key, DeviceMessage::EnqueueFailed { attempt, failure });
             return;
         };
         let call = async move { server.enqueue(dev_eui, &item).await };
@@ -272,7 +278,7 @@ impl PoolState {
                     }
                 }
             };
-            shared.deliver(dev_eui, message);
+            shared.deliver(key, message);
         });
     }
 
@@ -282,8 +288,9 @@ impl PoolState {
         shared: &Arc<Shared>,
         dev_eui: DevEui,
     ) {
+        let key = self.link.key(dev_eui);
         let Some(server) = self.admitted(shared) else {
-            shared.deliver(dev_eui, DeviceMessage::QueueReadFailed);
+            shared.deliver(key, DeviceMessage::QueueReadFailed);
             return;
         };
         self.call(
@@ -293,7 +300,7 @@ impl PoolState {
             move |shared, result| {
                 let message =
                     result.map_or(DeviceMessage::QueueReadFailed, DeviceMessage::QueueRead);
-                shared.deliver(dev_eui, message);
+                shared.deliver(key, message);
             },
         );
     }

@@ -12,18 +12,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use downbeat_core::device::{Admission, Device, Effect, Event, Request};
-use downbeat_core::id::{DevEui, DownlinkId, QueueItemId, Scope};
-use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem};
+use downbeat_core::device::{Admission, Device, Effect, Event, Presence, Request};
+use downbeat_core::id::{DeviceKey, DownlinkId, QueueItemId, Scope};
+use downbeat_core::network::{EnqueueFailure, QueueItem};
 use downbeat_core::time::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
-use self::running::{Asked, Running, changes_state};
+use self::running::{Asked, Kept, Running, changes_state};
 use crate::chirpstack_pool::PoolMessage;
 use crate::gateway_monitor::MonitorMessage;
-use crate::order::{AskError, Cancellation, Order, Submission};
-use crate::port::{HistoryEntry, StoreError, StoredDevice};
+use crate::link::Link;
+use crate::order::{AskError, Cancellation, Order, Report, Submission};
+use crate::port::{AuditEntry, By, HistoryEntry, StoreError, StoredDevice};
 use crate::system::Shared;
 
 /// A device with nothing to do is let go after this long.
@@ -31,6 +32,9 @@ const IDLE: Duration = Duration::from_mins(2);
 
 /// An actor that is on its way out answers for so long those who were told its address before.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A registry that could not be read is asked again after this.
+const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// Messages that may wait while the device is loaded.
 const BACKLOG_MAX: usize = 1024;
@@ -45,14 +49,27 @@ pub(crate) enum DeviceMessage {
     Cancel {
         scope: Scope,
         id: DownlinkId,
+        by: By,
         reply: oneshot::Sender<Result<Cancellation, AskError>>,
     },
-    Network {
+    Report {
         scope: Scope,
-        event: Box<NetworkEvent>,
-        history: HistoryEntry,
+        report: Box<Report>,
         reply: oneshot::Sender<Result<(), AskError>>,
     },
+    /// It is about to leave the registry, or to become another device.
+    Retire {
+        scope: Scope,
+        reply: oneshot::Sender<Result<(), AskError>>,
+    },
+    /// Nothing was heard of it for long.
+    Silent {
+        reply: oneshot::Sender<Result<(), AskError>>,
+    },
+    /// What the registry says of it may have changed.
+    RegistryChanged,
+    /// What it says now.
+    Reloaded(Box<Result<Option<StoredDevice>, StoreError>>),
     Wake {
         generation: u64,
     },
@@ -86,7 +103,11 @@ impl DeviceMessage {
     pub(crate) fn is_admitted(&self) -> bool {
         matches!(
             self,
-            Self::Submit { .. } | Self::Cancel { .. } | Self::Network { .. }
+            Self::Submit { .. }
+                | Self::Cancel { .. }
+                | Self::Report { .. }
+                | Self::Retire { .. }
+                | Self::Silent { .. }
         )
     }
 }
@@ -94,13 +115,14 @@ impl DeviceMessage {
 pub(crate) struct DeviceActor;
 
 pub(crate) struct DeviceArguments {
-    pub(crate) dev_eui: DevEui,
+    pub(crate) key: DeviceKey,
     pub(crate) shared: Arc<Shared>,
 }
 
 pub(crate) struct DeviceState {
-    dev_eui: DevEui,
+    key: DeviceKey,
     shared: Arc<Shared>,
+    link: Arc<Link>,
     life: Life,
 }
 
@@ -128,15 +150,16 @@ impl Actor for DeviceActor {
         myself: ActorRef<DeviceMessage>,
         arguments: DeviceArguments,
     ) -> Result<DeviceState, ActorProcessingErr> {
-        let DeviceArguments { dev_eui, shared } = arguments;
+        let DeviceArguments { key, shared } = arguments;
         let store = Arc::clone(&shared.store);
         // The supervisor waits for this function, so the database is asked from a task.
         tokio::spawn(async move {
-            let loaded = store.load(dev_eui).await;
+            let loaded = store.load(key).await;
             let _ = myself.cast(DeviceMessage::Loaded(Box::new(loaded)));
         });
         Ok(DeviceState {
-            dev_eui,
+            key,
+            link: shared.link(key.server),
             shared,
             life: Life::Loading(VecDeque::new()),
         })
@@ -175,13 +198,13 @@ impl DeviceState {
             Ok(Some(stored)) => match self.take_up(stored) {
                 Ok(()) => None,
                 Err(error) => {
-                    tracing::error!(device.dev_eui = %self.dev_eui, %error, "a device's stored state cannot be read");
+                    tracing::error!(device.dev_eui = %self.key.dev_eui, %error, "a device's stored state cannot be read");
                     Some(Ending::StoreUnavailable)
                 }
             },
             Ok(None) => Some(Ending::UnknownDevice),
             Err(error) => {
-                tracing::warn!(device.dev_eui = %self.dev_eui, %error, "a device could not be loaded");
+                tracing::warn!(device.dev_eui = %self.key.dev_eui, %error, "a device could not be loaded");
                 Some(Ending::StoreUnavailable)
             }
         };
@@ -189,11 +212,11 @@ impl DeviceState {
             self.end(myself, ending, "could not be loaded");
             if matches!(ending, Ending::StoreUnavailable) {
                 // It may have unfinished work; what was asked meanwhile is refused.
-                self.shared.restore_later(self.dev_eui);
+                self.shared.restore_later(self.key);
             }
         }
         // What a crash may have left undone, and whatever became due since.
-        self.step(myself, Event::Elapsed, None, None);
+        self.step(myself, Event::Elapsed, Kept::default(), None);
         for message in backlog {
             self.on_message(myself, message);
         }
@@ -205,14 +228,12 @@ impl DeviceState {
         let now = shared.clock.now();
         let mut machine = match &stored.state {
             Some(state) => serde_json::from_str(state)?,
-            None => Device::new(
-                stored.codec,
-                shared.policy.clone(),
-                shared.seed(self.dev_eui),
-            ),
+            None => Device::new(stored.codec, shared.policy.clone(), shared.seed(self.key)),
         };
-        let effects = machine.restore(shared.policy.clone(), now);
-        shared.set_unfinished(self.dev_eui, !machine.is_idle());
+        machine.set_codec(stored.codec);
+        let policy = shared.policy_of(stored.uplink_interval);
+        let effects = machine.restore(policy, now);
+        shared.set_unfinished(self.key, !machine.is_idle());
         self.life = Life::Running(Box::new(Running {
             stored,
             machine,
@@ -223,6 +244,8 @@ impl DeviceState {
             timer: None,
             timer_generation: 0,
             last_used: now,
+            retired: false,
+            leaving: false,
         }));
         for effect in effects {
             self.perform_at_once(&effect);
@@ -232,9 +255,9 @@ impl DeviceState {
 
     /// Leaves: from here on a new actor takes the messages, from what is stored.
     fn end(&mut self, myself: &ActorRef<DeviceMessage>, ending: Ending, reason: &str) {
-        tracing::debug!(device.dev_eui = %self.dev_eui, reason, "a device's actor ends");
+        tracing::debug!(device.dev_eui = %self.key.dev_eui, reason, "a device's actor ends");
         self.life = Life::Ended(ending);
-        self.shared.leave(self.dev_eui, myself.get_id());
+        self.shared.leave(self.key, myself.get_id());
         // Those who hold its address already are still answered.
         let myself = myself.clone();
         tokio::spawn(async move {
@@ -245,7 +268,7 @@ impl DeviceState {
 
     fn on_message(&mut self, myself: &ActorRef<DeviceMessage>, message: DeviceMessage) {
         if message.is_admitted() {
-            self.shared.left_mailbox(self.dev_eui);
+            self.shared.left_mailbox(self.key);
         }
         if let Life::Ended(ending) = &self.life {
             refuse(message, *ending);
@@ -257,17 +280,28 @@ impl DeviceState {
                 order,
                 reply,
             } => self.on_submit(myself, scope, &order, reply),
-            DeviceMessage::Cancel { scope, id, reply } => self.on_cancel(myself, scope, id, reply),
-            DeviceMessage::Network {
+            DeviceMessage::Cancel {
                 scope,
-                event,
-                history,
+                id,
+                by,
                 reply,
-            } => {
-                self.on_network(myself, scope, *event, history, reply);
+            } => self.on_cancel(myself, scope, id, by, reply),
+            DeviceMessage::Report {
+                scope,
+                report,
+                reply,
+            } => self.on_report(myself, scope, *report, reply),
+            DeviceMessage::Retire { scope, reply } => self.on_retire(myself, scope, reply),
+            DeviceMessage::Silent { reply } => {
+                let asked = Some(Asked::Done(reply));
+                self.step(myself, Event::Silent, Kept::default(), asked);
             }
+            DeviceMessage::RegistryChanged => self.reload(myself, Duration::ZERO),
+            DeviceMessage::Reloaded(reloaded) => self.on_reloaded(myself, *reloaded),
             DeviceMessage::Wake { generation } => self.on_wake(myself, generation),
-            DeviceMessage::TurnGranted => self.step(myself, Event::TurnGranted, None, None),
+            DeviceMessage::TurnGranted => {
+                self.step(myself, Event::TurnGranted, Kept::default(), None)
+            }
             DeviceMessage::Enqueued {
                 attempt,
                 queue_item_id,
@@ -278,7 +312,7 @@ impl DeviceState {
                         attempt,
                         queue_item_id,
                     },
-                    None,
+                    Kept::default(),
                     None,
                 );
             }
@@ -286,19 +320,23 @@ impl DeviceState {
                 self.step(
                     myself,
                     Event::EnqueueFailed { attempt, failure },
-                    None,
+                    Kept::default(),
                     None,
                 );
             }
             DeviceMessage::QueueRead(items) => {
-                self.step(myself, Event::QueueRead(items), None, None);
+                self.step(myself, Event::QueueRead(items), Kept::default(), None);
             }
-            DeviceMessage::QueueReadFailed => self.step(myself, Event::QueueReadFailed, None, None),
-            DeviceMessage::GatewaysChanged => self.step(myself, Event::GatewaysChanged, None, None),
+            DeviceMessage::QueueReadFailed => {
+                self.step(myself, Event::QueueReadFailed, Kept::default(), None)
+            }
+            DeviceMessage::GatewaysChanged => {
+                self.step(myself, Event::GatewaysChanged, Kept::default(), None)
+            }
             DeviceMessage::ServicesRestarted => {
-                self.step(myself, Event::ServicesRestarted, None, None);
+                self.step(myself, Event::ServicesRestarted, Kept::default(), None);
             }
-            DeviceMessage::Committed { seq } => self.on_committed(seq),
+            DeviceMessage::Committed { seq } => self.on_committed(myself, seq),
             DeviceMessage::CommitFailed => self.reset(myself, "a commit failed"),
             DeviceMessage::WriterRestarted => self.reset(myself, "the writer was restarted"),
             DeviceMessage::Loaded(_) => {}
@@ -327,12 +365,12 @@ impl DeviceState {
             }
         };
         let id = request.id;
-        self.step(
-            myself,
-            Event::Requested(request),
-            None,
-            Some(Asked::Submit(id, reply)),
-        );
+        let kept = Kept {
+            audit: self.audit(&order.by, "downlink.send", id, Some(order.describe())),
+            ..Kept::default()
+        };
+        let asked = Some(Asked::Submit(id, reply));
+        self.step(myself, Event::Requested(request), kept, asked);
     }
 
     /// A command that is under way already: accepted by an actor that ended before it could say so.
@@ -353,6 +391,9 @@ impl DeviceState {
 
     fn request(&self, scope: Scope, order: &Order, now: Timestamp) -> Result<Request, AskError> {
         let running = self.running_for(scope)?;
+        if running.retired || running.leaving {
+            return Err(AskError::UnknownDevice);
+        }
         if running.machine.admission() == Admission::Full {
             return Err(AskError::DeviceBusy);
         }
@@ -385,6 +426,7 @@ impl DeviceState {
         myself: &ActorRef<DeviceMessage>,
         scope: Scope,
         id: DownlinkId,
+        by: By,
         reply: oneshot::Sender<Result<Cancellation, AskError>>,
     ) {
         match self.running_for(scope).map(|running| {
@@ -393,12 +435,14 @@ impl DeviceState {
                 .unfinished()
                 .any(|downlink| downlink.id == id)
         }) {
-            Ok(true) => self.step(
-                myself,
-                Event::CancelRequested(id),
-                None,
-                Some(Asked::Cancel(id, reply)),
-            ),
+            Ok(true) => {
+                let kept = Kept {
+                    audit: self.audit(&by, "downlink.cancel", id, None),
+                    ..Kept::default()
+                };
+                let asked = Some(Asked::Cancel(id, reply));
+                self.step(myself, Event::CancelRequested(id), kept, asked);
+            }
             Ok(false) => {
                 let _ = reply.send(Ok(Cancellation::NotUnderWay));
             }
@@ -408,26 +452,73 @@ impl DeviceState {
         }
     }
 
-    fn on_network(
+    fn audit(
+        &self,
+        by: &By,
+        action: &str,
+        id: DownlinkId,
+        after: Option<serde_json::Value>,
+    ) -> Option<AuditEntry> {
+        let Life::Running(running) = &self.life else {
+            return None;
+        };
+        Some(AuditEntry {
+            id: uuid::Uuid::now_v7(),
+            at: self.shared.clock.now(),
+            tenant_id: Some(running.stored.tenant_id),
+            by: by.clone(),
+            action: action.to_owned(),
+            object_id: id.to_string(),
+            before: None,
+            after: after.map(|mut after| {
+                after["dev_eui"] = self.key.dev_eui.to_string().into();
+                after
+            }),
+        })
+    }
+
+    fn on_report(
         &mut self,
         myself: &ActorRef<DeviceMessage>,
         scope: Scope,
-        event: NetworkEvent,
-        history: HistoryEntry,
+        report: Report,
         reply: oneshot::Sender<Result<(), AskError>>,
     ) {
         if let Err(error) = self.running_for(scope) {
             let _ = reply.send(Err(error));
             return;
         }
-        self.shared
-            .monitor(MonitorMessage::of_event(self.dev_eui, &event));
-        self.step(
-            myself,
-            Event::Network(event),
-            Some(history),
-            Some(Asked::Report(reply)),
-        );
+        let Report {
+            event,
+            history,
+            telemetry,
+        } = report;
+        self.link
+            .monitor(MonitorMessage::of_event(self.key.dev_eui, &event));
+        let kept = Kept {
+            history,
+            telemetry,
+            audit: None,
+        };
+        let asked = Some(Asked::Done(reply));
+        self.step(myself, Event::Network(event), kept, asked);
+    }
+
+    fn on_retire(
+        &mut self,
+        myself: &ActorRef<DeviceMessage>,
+        scope: Scope,
+        reply: oneshot::Sender<Result<(), AskError>>,
+    ) {
+        if let Err(error) = self.running_for(scope) {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        if let Life::Running(running) = &mut self.life {
+            running.retired = true;
+        }
+        let asked = Some(Asked::Done(reply));
+        self.step(myself, Event::Retired, Kept::default(), asked);
     }
 
     fn on_wake(&mut self, myself: &ActorRef<DeviceMessage>, generation: u64) {
@@ -441,12 +532,12 @@ impl DeviceState {
         running.timer = None;
         let rested = now.since(running.last_used) >= IDLE;
         if rested && running.machine.is_idle() && running.pending.is_empty() {
-            self.shared.leave(self.dev_eui, myself.get_id());
+            self.shared.leave(self.key, myself.get_id());
             // Messages that came in between are still answered.
             let _ = myself.drain();
             return;
         }
-        self.step(myself, Event::Elapsed, None, None);
+        self.step(myself, Event::Elapsed, Kept::default(), None);
     }
 
     /// One step: the machine decides, the change is handed to the writer, the rest waits for the commit.
@@ -454,7 +545,7 @@ impl DeviceState {
         &mut self,
         myself: &ActorRef<DeviceMessage>,
         event: Event,
-        history: Option<HistoryEntry>,
+        mut kept: Kept,
         asked: Option<Asked>,
     ) {
         let shared = Arc::clone(&self.shared);
@@ -462,11 +553,14 @@ impl DeviceState {
         let Life::Running(running) = &mut self.life else {
             return;
         };
-        let saves = changes_state(&event);
+        let saves = changes_state(&event) || asked.is_some();
         if asked.is_some() {
             running.last_used = now;
         }
-        let effects = running.machine.step(now, event, &shared.gateways.borrow());
+        let presence = running.machine.presence();
+        let effects = running.machine.step(now, event, &self.link.gateways());
+        kept.history
+            .extend(presence_changed(presence, running.machine.presence(), now));
         let saves = saves
             || effects
                 .iter()
@@ -475,17 +569,9 @@ impl DeviceState {
             .into_iter()
             .partition(|effect| !matches!(effect, Effect::Record(_) | Effect::Enqueue(_)));
         if saves {
-            running.save(
-                myself,
-                &shared,
-                now,
-                self.dev_eui,
-                after_commit,
-                history,
-                asked,
-            );
+            running.save(myself, &shared, now, self.key, after_commit, kept, asked);
         }
-        running.set_timer(&shared, self.dev_eui, now);
+        running.set_timer(&shared, self.key, now);
         for effect in at_once {
             self.perform_at_once(&effect);
         }
@@ -493,7 +579,7 @@ impl DeviceState {
 
     /// Effects that promise nothing and change nothing outside need not wait for the commit.
     fn perform_at_once(&self, effect: &Effect) {
-        let dev_eui = self.dev_eui;
+        let dev_eui = self.key.dev_eui;
         let message = match effect {
             Effect::AskTurn(priority) => PoolMessage::AskTurn {
                 dev_eui,
@@ -504,12 +590,12 @@ impl DeviceState {
             Effect::ReadQueue => PoolMessage::ReadQueue { dev_eui },
             Effect::Enqueue(_) | Effect::Record(_) => return,
         };
-        self.shared.pool(message);
+        self.link.pool(message);
     }
 
-    fn on_committed(&mut self, seq: u64) {
-        let shared = Arc::clone(&self.shared);
-        let dev_eui = self.dev_eui;
+    fn on_committed(&mut self, myself: &ActorRef<DeviceMessage>, seq: u64) {
+        let (shared, link) = (Arc::clone(&self.shared), Arc::clone(&self.link));
+        let key = self.key;
         let Life::Running(running) = &mut self.life else {
             return;
         };
@@ -521,9 +607,64 @@ impl DeviceState {
             let Some(pending) = running.pending.pop_front() else {
                 return;
             };
-            running.release(&shared, dev_eui, pending);
+            running.release(&shared, &link, key, pending);
         }
-        shared.set_unfinished(dev_eui, !running.machine.is_idle());
+        shared.set_unfinished(key, !running.machine.is_idle());
+        self.leave_if_done(myself);
+    }
+
+    /// A device that the registry has no more leaves when its last words are stored.
+    fn leave_if_done(&mut self, myself: &ActorRef<DeviceMessage>) {
+        if let Life::Running(running) = &self.life
+            && running.leaving
+            && running.pending.is_empty()
+        {
+            self.end(myself, Ending::UnknownDevice, "the registry has it no more");
+        }
+    }
+
+    /// Asks the registry, after a pause, what the device is now.
+    fn reload(&self, myself: &ActorRef<DeviceMessage>, pause: Duration) {
+        let (store, key, myself) = (Arc::clone(&self.shared.store), self.key, myself.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            let loaded = store.load(key).await;
+            let _ = myself.cast(DeviceMessage::Reloaded(Box::new(loaded)));
+        });
+    }
+
+    /// The same device goes on with what was decided about it. Another one, or none, ends what is under way: its actor
+    /// begins from what is stored.
+    fn on_reloaded(
+        &mut self,
+        myself: &ActorRef<DeviceMessage>,
+        reloaded: Result<Option<StoredDevice>, StoreError>,
+    ) {
+        let Life::Running(running) = &mut self.life else {
+            return;
+        };
+        match reloaded {
+            Ok(Some(stored)) if stored.device_id == running.stored.device_id => {
+                running.machine.set_codec(stored.codec);
+                running
+                    .machine
+                    .set_policy(self.shared.policy_of(stored.uplink_interval));
+                // The state that runs is newer than the one that was read.
+                let state = running.stored.state.take();
+                running.stored = StoredDevice { state, ..stored };
+                running.retired = false;
+                self.step(myself, Event::Elapsed, Kept::default(), None);
+            }
+            Ok(_) => {
+                running.leaving = true;
+                self.step(myself, Event::Retired, Kept::default(), None);
+                self.leave_if_done(myself);
+            }
+            Err(error) => {
+                tracing::warn!(device.dev_eui = %self.key.dev_eui, %error, "the registry could not be read; it is asked again");
+                self.reload(myself, RELOAD_PAUSE);
+            }
+        }
     }
 
     /// The machine is ahead of the store, or may be: start anew from what is stored.
@@ -540,8 +681,22 @@ impl DeviceState {
             }
         }
         self.end(myself, Ending::StoreUnavailable, reason);
-        self.shared.restore_later(self.dev_eui);
+        self.shared.restore_later(self.key);
     }
+}
+
+/// What the history says when a device comes back, or counts as gone. Its first word ever is no return.
+fn presence_changed(before: Presence, after: Presence, at: Timestamp) -> Option<HistoryEntry> {
+    let kind = match (before, after) {
+        (Presence::Offline, Presence::Online) => "online",
+        (Presence::NeverSeen | Presence::Online, Presence::Offline) => "offline",
+        _ => return None,
+    };
+    Some(HistoryEntry {
+        at,
+        kind,
+        body: "{}".to_owned(),
+    })
 }
 
 /// Answers who asks a device that is on its way out.
@@ -553,8 +708,12 @@ fn refuse(message: DeviceMessage, ending: Ending) {
     match message {
         DeviceMessage::Submit { reply, .. } => drop(reply.send(Err(error()))),
         DeviceMessage::Cancel { reply, .. } => drop(reply.send(Err(error()))),
-        DeviceMessage::Network { reply, .. } => drop(reply.send(Err(error()))),
+        DeviceMessage::Report { reply, .. }
+        | DeviceMessage::Retire { reply, .. }
+        | DeviceMessage::Silent { reply } => drop(reply.send(Err(error()))),
         DeviceMessage::Loaded(_)
+        | DeviceMessage::RegistryChanged
+        | DeviceMessage::Reloaded(_)
         | DeviceMessage::Wake { .. }
         | DeviceMessage::TurnGranted
         | DeviceMessage::Enqueued { .. }

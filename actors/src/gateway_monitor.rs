@@ -2,11 +2,11 @@
 //!
 //! One list of ChirpStack's every 30 s, not one a command; between the lists every uplink and tx-ack tells.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use downbeat_core::gateway::{GatewayChange, GatewayTable, GatewayTransition, ListedGateway};
-use downbeat_core::id::{DevEui, GatewayId};
+use downbeat_core::id::{DevEui, GatewayId, NetworkServerId};
 use downbeat_core::network::{NetworkEvent, Reception};
 use downbeat_core::radio::{Direction, Modulation};
 use downbeat_core::time::Timestamp;
@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::chirpstack_pool::PoolMessage;
 use crate::device::DeviceMessage;
+use crate::link::Link;
 use crate::observe::{FeedBody, FeedEvent};
 use crate::system::Shared;
 
@@ -72,6 +73,7 @@ impl MonitorMessage {
             | NetworkEvent::Logged(_)
             | NetworkEvent::StatusReported(_)
             | NetworkEvent::Located(_)
+            | NetworkEvent::PresenceTold(_)
             | NetworkEvent::Integrated => Self::Nothing,
         }
     }
@@ -81,6 +83,7 @@ pub(crate) struct GatewayMonitor;
 
 pub(crate) struct MonitorState {
     shared: Weak<Shared>,
+    link: Arc<Link>,
     table: GatewayTable,
     published_at: Option<Timestamp>,
     alive: usize,
@@ -98,12 +101,12 @@ impl Drop for MonitorState {
 impl Actor for GatewayMonitor {
     type Msg = MonitorMessage;
     type State = MonitorState;
-    type Arguments = Weak<Shared>;
+    type Arguments = (Weak<Shared>, Arc<Link>);
 
     async fn pre_start(
         &self,
         myself: ActorRef<MonitorMessage>,
-        shared: Weak<Shared>,
+        (shared, link): (Weak<Shared>, Arc<Link>),
     ) -> Result<MonitorState, ActorProcessingErr> {
         let ticker = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(PERIOD);
@@ -116,6 +119,7 @@ impl Actor for GatewayMonitor {
         });
         Ok(MonitorState {
             shared,
+            link,
             table: GatewayTable::default(),
             published_at: None,
             alive: 0,
@@ -141,15 +145,15 @@ impl Actor for GatewayMonitor {
                 if let Some(step) = shared.clock.resync() {
                     tracing::warn!(step_ms = step, "the system's clock was set");
                 }
-                ask_for_list(&myself, &shared);
+                ask_for_list(&myself, &state.link);
                 let changes = state.table.tick(now);
                 state.publish(&shared, now, &changes, true);
-                shared.pool(PoolMessage::Spacing(state.spacing()));
+                state.link.pool(PoolMessage::Spacing(state.spacing()));
             }
             MonitorMessage::Listed(list) => {
                 let changes = state.table.listed(now, list);
                 state.publish(&shared, now, &changes, true);
-                shared.pool(PoolMessage::Spacing(state.spacing()));
+                state.link.pool(PoolMessage::Spacing(state.spacing()));
             }
             MonitorMessage::Heard {
                 dev_eui,
@@ -172,7 +176,7 @@ impl Actor for GatewayMonitor {
                 let changes = state.table.transmitted(now, gateway_id);
                 state.publish(&shared, now, &changes, false);
                 if learnt {
-                    shared.pool(PoolMessage::Spacing(state.spacing()));
+                    state.link.pool(PoolMessage::Spacing(state.spacing()));
                 }
             }
             MonitorMessage::Nothing => {}
@@ -201,11 +205,14 @@ impl MonitorState {
             .iter()
             .filter_map(|change| snapshot.gateways.get(&change.gateway_id).cloned())
             .collect();
-        shared.publish_gateways(snapshot);
+        self.link.publish_gateways(snapshot);
         for status in states {
             shared.feed.publish(FeedEvent {
                 at: now,
-                tenant_id: None,
+                tenant_id: match self.link.id {
+                    NetworkServerId::Default => None,
+                    NetworkServerId::Tenant(id) => Some(id),
+                },
                 body: FeedBody::Gateway(Box::new(status)),
             });
         }
@@ -214,7 +221,7 @@ impl MonitorState {
             GatewayTransition::WentOffline => false,
         });
         if came {
-            shared.tell_unfinished(|| DeviceMessage::GatewaysChanged);
+            shared.tell_unfinished_of(self.link.id, || DeviceMessage::GatewaysChanged);
         }
     }
 
@@ -239,9 +246,9 @@ impl MonitorState {
 }
 
 /// Asks for the list; it comes as a message, or not at all.
-fn ask_for_list(myself: &ActorRef<MonitorMessage>, shared: &Shared) {
+fn ask_for_list(myself: &ActorRef<MonitorMessage>, link: &Link) {
     let (reply, list) = oneshot::channel();
-    shared.pool(PoolMessage::ListGateways { reply });
+    link.pool(PoolMessage::ListGateways { reply });
     let myself = myself.clone();
     tokio::spawn(async move {
         if let Ok(list) = list.await {

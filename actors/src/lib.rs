@@ -5,6 +5,7 @@
 //! - [`system`]: the door through which the edges ask, and what all actors share. `supervisor`, `shard`: who keeps them
 //!   alive.
 //! - `device`: one actor a device.
+//! - `link`: all that belongs to one network server.
 //! - `writer`: group commit of all devices' changes.
 //! - `chirpstack_pool`: the only place that calls the network server; turns and circuit breaker.
 //! - `gateway_monitor`: which gateways are there.
@@ -16,6 +17,7 @@ mod chirpstack_pool;
 pub mod clock;
 mod device;
 mod gateway_monitor;
+mod link;
 pub mod observe;
 pub mod order;
 pub mod port;
@@ -27,5 +29,5 @@ mod tests;
 mod timer;
 mod writer;
 
-pub use order::{AskError, Cancellation, Order, Submission};
+pub use order::{AskError, Cancellation, Order, Report, Submission};
 pub use system::{Health, StartError, System, SystemConfig};

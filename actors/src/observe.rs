@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use downbeat_core::device::{Record, Step};
+use downbeat_core::device::{Presence, Record, Step};
 use downbeat_core::gateway::GatewayStatus;
 use downbeat_core::id::{DevEui, DeviceId, TenantId};
 use downbeat_core::light::LightState;
@@ -44,6 +44,8 @@ pub struct DeviceView {
     pub device_id: DeviceId,
     /// Its `DevEUI`.
     pub dev_eui: DevEui,
+    /// Whether it is there.
+    pub presence: Presence,
     /// When it was last heard.
     pub last_seen: Option<Timestamp>,
     /// Best RSSI of its last uplink, dBm.

@@ -5,7 +5,21 @@ use std::time::Duration;
 use downbeat_core::codec::{Command, EncodeError};
 use downbeat_core::device::{Downlink, Record};
 use downbeat_core::id::DownlinkId;
+use downbeat_core::network::NetworkEvent;
 use tokio::sync::mpsc;
+
+use crate::port::{By, HistoryEntry, TelemetryValue};
+
+/// What was told of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// What happened, for its machine.
+    pub event: NetworkEvent,
+    /// What is kept of it in the history.
+    pub history: Vec<HistoryEntry>,
+    /// Decoded fields, by their paths.
+    pub telemetry: Vec<(String, TelemetryValue)>,
+}
 
 /// A command as a caller gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +36,36 @@ pub struct Order {
     pub transient: bool,
     /// How often it is tried at the most; the policy's number when absent.
     pub attempts_max: Option<u8>,
+    /// Who gives it, for the audit log.
+    pub by: By,
     /// How long it may take until its last attempt begins; the policy's when absent.
     pub ttl: Option<Duration>,
+}
+
+impl Order {
+    /// What is wanted, for the audit log.
+    pub fn describe(&self) -> serde_json::Value {
+        let mut words = serde_json::json!({
+            "confirmed": self.confirmed,
+            "verify": self.verify,
+            "transient": self.transient,
+        });
+        match &self.command {
+            Command::SetLight(light) => {
+                words["color"] = light.color.to_string().into();
+                words["on_time"] = light.on_time.into();
+                words["off_time"] = light.off_time.into();
+            }
+            Command::Busylight(setting) => words["setting"] = format!("{setting:?}").into(),
+            Command::Raw(frame) => {
+                let payload = frame.payload.iter();
+                let payload: String = payload.map(|byte| format!("{byte:02x}")).collect();
+                words["payload"] = payload.into();
+                words["f_port"] = frame.f_port.get().into();
+            }
+        }
+        words
+    }
 }
 
 /// A command that was accepted: it is committed.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downbeat_core::id::DevEui;
+use downbeat_core::id::DeviceKey;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -28,20 +28,20 @@ pub(crate) struct Shard;
 
 pub(crate) enum ShardMessage {
     Create {
-        dev_eui: DevEui,
+        key: DeviceKey,
         reply: Option<oneshot::Sender<Entry>>,
     },
     Restore {
-        dev_eui: DevEui,
+        key: DeviceKey,
         pause: Duration,
     },
 }
 
 pub(crate) struct ShardState {
     shared: Arc<Shared>,
-    children: HashMap<ActorId, DevEui>,
+    children: HashMap<ActorId, DeviceKey>,
     /// How often a device had to be created again in a row, and when last.
-    restarts: HashMap<DevEui, (u32, Instant)>,
+    restarts: HashMap<DeviceKey, (u32, Instant)>,
 }
 
 impl Actor for Shard {
@@ -68,27 +68,23 @@ impl Actor for Shard {
         state: &mut ShardState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ShardMessage::Create { dev_eui, reply } => {
-                let known = state
-                    .shared
-                    .devices
-                    .get(&dev_eui)
-                    .map(|entry| entry.clone());
+            ShardMessage::Create { key, reply } => {
+                let known = state.shared.devices.get(&key).map(|entry| entry.clone());
                 let entry = match known {
                     Some(entry) => entry,
-                    None => state.create(&myself, dev_eui).await?,
+                    None => state.create(&myself, key).await?,
                 };
                 if let Some(reply) = reply {
                     let _ = reply.send(entry);
                 }
             }
-            ShardMessage::Restore { dev_eui, pause } if pause.is_zero() => {
-                if !state.shared.devices.contains_key(&dev_eui) {
-                    state.create(&myself, dev_eui).await?;
+            ShardMessage::Restore { key, pause } if pause.is_zero() => {
+                if !state.shared.devices.contains_key(&key) {
+                    state.create(&myself, key).await?;
                 }
             }
-            ShardMessage::Restore { dev_eui, pause } => {
-                state.restore_after(&myself, dev_eui, pause);
+            ShardMessage::Restore { key, pause } => {
+                state.restore_after(&myself, key, pause);
             }
         }
         Ok(())
@@ -102,17 +98,17 @@ impl Actor for Shard {
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(cell, error) => {
-                let Some(dev_eui) = state.children.remove(&cell.get_id()) else {
+                let Some(key) = state.children.remove(&cell.get_id()) else {
                     return Ok(());
                 };
-                tracing::error!(device.dev_eui = %dev_eui, %error, "a device's actor failed; it starts anew from what is stored");
+                tracing::error!(device.dev_eui = %key.dev_eui, %error, "a device's actor failed; it starts anew from what is stored");
                 metrics::counter!("downbeat_device_failures_total").increment(1);
-                state.shared.leave(dev_eui, cell.get_id());
-                state.restore_after(&myself, dev_eui, RESTART_PAUSE);
+                state.shared.leave(key, cell.get_id());
+                state.restore_after(&myself, key, RESTART_PAUSE);
             }
             SupervisionEvent::ActorTerminated(cell, _, _) => {
-                if let Some(dev_eui) = state.children.remove(&cell.get_id()) {
-                    state.shared.leave(dev_eui, cell.get_id());
+                if let Some(key) = state.children.remove(&cell.get_id()) {
+                    state.shared.leave(key, cell.get_id());
                 }
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
@@ -125,32 +121,32 @@ impl ShardState {
     async fn create(
         &mut self,
         myself: &ActorRef<ShardMessage>,
-        dev_eui: DevEui,
+        key: DeviceKey,
     ) -> Result<Entry, ActorProcessingErr> {
         let arguments = DeviceArguments {
-            dev_eui,
+            key,
             shared: Arc::clone(&self.shared),
         };
         let (actor, _) =
             Actor::spawn_linked(None, DeviceActor, arguments, myself.get_cell()).await?;
-        self.children.insert(actor.get_id(), dev_eui);
+        self.children.insert(actor.get_id(), key);
         let entry = Entry {
             actor,
             depth: Arc::default(),
             unfinished: Arc::default(),
         };
-        self.shared.devices.insert(dev_eui, entry.clone());
+        self.shared.devices.insert(key, entry.clone());
         metrics::gauge!("downbeat_devices_active")
             .set(u32::try_from(self.shared.devices.len()).unwrap_or(u32::MAX));
         Ok(entry)
     }
 
     /// Creates the device again after a pause that doubles as long as it keeps failing.
-    fn restore_after(&mut self, myself: &ActorRef<ShardMessage>, dev_eui: DevEui, pause: Duration) {
+    fn restore_after(&mut self, myself: &ActorRef<ShardMessage>, key: DeviceKey, pause: Duration) {
         let now = Instant::now();
         self.restarts
             .retain(|_, (_, last)| now - *last < RESTART_FORGOTTEN);
-        let (restarts, last) = self.restarts.entry(dev_eui).or_insert((0, now));
+        let (restarts, last) = self.restarts.entry(key).or_insert((0, now));
         let pause = pause
             .saturating_mul(1 << (*restarts).min(8))
             .min(RESTART_PAUSE_MAX);
@@ -159,7 +155,7 @@ impl ShardState {
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
             let _ = myself.cast(ShardMessage::Restore {
-                dev_eui,
+                key,
                 pause: Duration::ZERO,
             });
         });

@@ -1,20 +1,22 @@
-//! Keeps the services and the shards alive.
+//! Keeps the writer, the links to network servers and the shards alive.
 //!
 //! ractor's default would stop a supervisor with its first failed child, and with it all the others; here every
 //! supervision event is handled. A service that is started anew has forgotten what was under way, so all devices are
 //! told and repeat it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use downbeat_core::id::NetworkServerId;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
 
-use crate::chirpstack_pool::{ChirpstackPool, PoolArguments, PoolMessage};
 use crate::device::DeviceMessage;
-use crate::gateway_monitor::{GatewayMonitor, MonitorMessage};
+use crate::link::{LinkArguments, LinkMessage, LinkSupervisor};
 use crate::port::NetworkServer;
 use crate::shard::Shard;
-use crate::system::{Services, Shared, SystemConfig};
+use crate::system::{Shared, SystemConfig};
 use crate::writer::{Writer, WriterMessage};
 
 /// Supervisors of devices.
@@ -22,16 +24,30 @@ const SHARDS: usize = 16;
 
 pub(crate) struct Root;
 
-pub(crate) enum RootMessage {}
+pub(crate) enum RootMessage {
+    /// A network server is to be reached like this from now on; `None`: not at all.
+    Connect {
+        id: NetworkServerId,
+        server: Option<Arc<dyn NetworkServer>>,
+        done: oneshot::Sender<()>,
+    },
+}
 
 pub(crate) struct RootArguments {
     pub(crate) shared: Arc<Shared>,
     pub(crate) config: SystemConfig,
-    pub(crate) server: Option<Arc<dyn NetworkServer>>,
+    pub(crate) servers: Vec<(NetworkServerId, Arc<dyn NetworkServer>)>,
 }
 
 pub(crate) struct RootState {
-    arguments: RootArguments,
+    shared: Arc<Shared>,
+    config: SystemConfig,
+    links: HashMap<NetworkServerId, LinkEntry>,
+}
+
+struct LinkEntry {
+    supervisor: ActorRef<LinkMessage>,
+    server: Option<Arc<dyn NetworkServer>>,
 }
 
 impl Actor for Root {
@@ -44,25 +60,44 @@ impl Actor for Root {
         myself: ActorRef<RootMessage>,
         arguments: RootArguments,
     ) -> Result<RootState, ActorProcessingErr> {
-        let services = Services {
-            writer: spawn_writer(&myself, &arguments).await?,
-            pool: spawn_pool(&myself, &arguments).await?,
-            monitor: spawn_monitor(&myself, &arguments).await?,
+        let RootArguments {
+            shared,
+            config,
+            servers,
+        } = arguments;
+        shared.set_writer(spawn_writer(&myself, &shared).await?);
+        let mut state = RootState {
+            shared,
+            config,
+            links: HashMap::new(),
         };
-        arguments.shared.set_services(services);
+        // Tenants without one of their own use it, and wait where none is configured.
+        state
+            .connect(&myself, NetworkServerId::Default, None)
+            .await?;
+        for (id, server) in servers {
+            state.connect(&myself, id, Some(server)).await?;
+        }
         let mut shards = Vec::with_capacity(SHARDS);
         for _ in 0..SHARDS {
-            let (shard, _) = Actor::spawn_linked(
-                None,
-                Shard,
-                Arc::clone(&arguments.shared),
-                myself.get_cell(),
-            )
-            .await?;
+            let shared = Arc::clone(&state.shared);
+            let (shard, _) = Actor::spawn_linked(None, Shard, shared, myself.get_cell()).await?;
             shards.push(shard);
         }
-        let _ = arguments.shared.shards.set(shards);
-        Ok(RootState { arguments })
+        let _ = state.shared.shards.set(shards);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RootMessage>,
+        message: RootMessage,
+        state: &mut RootState,
+    ) -> Result<(), ActorProcessingErr> {
+        let RootMessage::Connect { id, server, done } = message;
+        state.connect(&myself, id, server).await?;
+        let _ = done.send(());
+        Ok(())
     }
 
     async fn handle_supervisor_evt(
@@ -80,76 +115,66 @@ impl Actor for Root {
                 return Ok(());
             }
         };
-        let shared = &state.arguments.shared;
+        let shared = Arc::clone(&state.shared);
         if shared.stopping.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let Some(mut services) = shared.services() else {
-            return Ok(());
-        };
         let id = ended.get_id();
-        if id == services.writer.get_id() {
+        let link = state.links.iter();
+        let link = link
+            .filter(|(_, entry)| entry.supervisor.get_id() == id)
+            .map(|(id, entry)| (*id, entry.server.clone()))
+            .next();
+        if shared
+            .writer_ref()
+            .is_some_and(|writer| writer.get_id() == id)
+        {
             tracing::error!(why, "the writer ended; restarting it");
-            services.writer = spawn_writer(&myself, &state.arguments).await?;
-            shared.set_services(services);
-            tell_all(shared, || DeviceMessage::WriterRestarted);
-        } else if id == services.pool.get_id() {
-            tracing::error!(why, "the pool ended; restarting it");
-            services.pool = spawn_pool(&myself, &state.arguments).await?;
-            shared.set_services(services);
-            tell_all(shared, || DeviceMessage::ServicesRestarted);
-        } else if id == services.monitor.get_id() {
-            tracing::error!(why, "the gateway monitor ended; restarting it");
-            services.monitor = spawn_monitor(&myself, &state.arguments).await?;
-            shared.set_services(services);
-        } else {
-            tracing::error!(why, "a supervisor ended");
+            shared.set_writer(spawn_writer(&myself, &shared).await?);
+            for entry in &shared.devices {
+                let _ = entry.actor.cast(DeviceMessage::WriterRestarted);
+            }
+        } else if let Some((id, server)) = link {
+            tracing::error!(why, "the link to a network server ended; restarting it");
+            state.connect(&myself, id, server).await?;
         }
         Ok(())
     }
 }
 
-fn tell_all(shared: &Shared, message: impl Fn() -> DeviceMessage) {
-    for entry in &shared.devices {
-        let _ = entry.actor.cast(message());
+impl RootState {
+    /// Puts new actors behind a link, in place of those that may be there. Its devices repeat what was under way.
+    async fn connect(
+        &mut self,
+        myself: &ActorRef<RootMessage>,
+        id: NetworkServerId,
+        server: Option<Arc<dyn NetworkServer>>,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(before) = self.links.remove(&id) {
+            before.supervisor.stop(Some("connected anew".to_owned()));
+        }
+        let arguments = LinkArguments {
+            shared: Arc::downgrade(&self.shared),
+            link: self.shared.link(id),
+            server: server.clone(),
+            turns: self.config.turns,
+            circuit: self.config.circuit,
+        };
+        let (supervisor, _) =
+            Actor::spawn_linked(None, LinkSupervisor, arguments, myself.get_cell()).await?;
+        self.links.insert(id, LinkEntry { supervisor, server });
+        self.shared
+            .tell_devices_of(id, || DeviceMessage::ServicesRestarted);
+        Ok(())
     }
 }
 
 async fn spawn_writer(
     root: &ActorRef<RootMessage>,
-    arguments: &RootArguments,
+    shared: &Shared,
 ) -> Result<ActorRef<WriterMessage>, ractor::SpawnErr> {
-    let store = Arc::clone(&arguments.shared.store);
+    let store = Arc::clone(&shared.store);
     Ok(Actor::spawn_linked(None, Writer, store, root.get_cell())
         .await?
         .0)
-}
-
-async fn spawn_pool(
-    root: &ActorRef<RootMessage>,
-    arguments: &RootArguments,
-) -> Result<ActorRef<PoolMessage>, ractor::SpawnErr> {
-    let pool = PoolArguments {
-        shared: Arc::downgrade(&arguments.shared),
-        server: arguments.server.clone(),
-        limits: arguments.config.turns,
-        circuit: arguments.config.circuit,
-    };
-    Ok(
-        Actor::spawn_linked(None, ChirpstackPool, pool, root.get_cell())
-            .await?
-            .0,
-    )
-}
-
-async fn spawn_monitor(
-    root: &ActorRef<RootMessage>,
-    arguments: &RootArguments,
-) -> Result<ActorRef<MonitorMessage>, ractor::SpawnErr> {
-    let shared = Arc::downgrade(&arguments.shared);
-    Ok(
-        Actor::spawn_linked(None, GatewayMonitor, shared, root.get_cell())
-            .await?
-            .0,
-    )
 }

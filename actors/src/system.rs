@@ -7,20 +7,18 @@ use std::time::Duration;
 use dashmap::DashMap;
 use downbeat_core::circuit::CircuitConfig;
 use downbeat_core::device::Policy;
-use downbeat_core::gateway::{GatewaySnapshot, GatewayTable};
-use downbeat_core::id::{DevEui, DownlinkId, Scope};
-use downbeat_core::network::NetworkEvent;
+use downbeat_core::gateway::GatewaySnapshot;
+use downbeat_core::id::{DeviceKey, DownlinkId, NetworkServerId, Scope};
 use downbeat_core::turn::TurnLimits;
 use ractor::{Actor, ActorId, ActorRef};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use crate::chirpstack_pool::PoolMessage;
 use crate::clock::Clock;
 use crate::device::{DeviceMessage, leave_mailbox};
-use crate::gateway_monitor::MonitorMessage;
+use crate::link::Link;
 use crate::observe::Feed;
-use crate::order::{AskError, Cancellation, Order, Submission};
-use crate::port::{DeviceStore, HistoryEntry, NetworkServer, StoreError};
+use crate::order::{AskError, Cancellation, Order, Report, Submission};
+use crate::port::{By, DeviceStore, NetworkServer, StoreError};
 use crate::shard::{self, ShardMessage};
 use crate::supervisor::{Root, RootArguments, RootMessage};
 use crate::timer::Timers;
@@ -75,23 +73,13 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn DeviceStore>,
     pub(crate) policy: Policy,
     pub(crate) feed: Feed,
-    pub(crate) gateways: watch::Receiver<GatewaySnapshot>,
-    gateways_sender: watch::Sender<GatewaySnapshot>,
     run: u64,
-    pub(crate) devices: DashMap<DevEui, Entry>,
+    pub(crate) devices: DashMap<DeviceKey, Entry>,
+    links: DashMap<NetworkServerId, Arc<Link>>,
     pub(crate) shards: OnceLock<Vec<ActorRef<ShardMessage>>>,
     timers: OnceLock<Timers>,
-    services: RwLock<Option<Services>>,
-    network_server_ok: AtomicBool,
-    network_server_configured: bool,
+    writer: RwLock<Option<ActorRef<WriterMessage>>>,
     pub(crate) stopping: AtomicBool,
-}
-
-#[derive(Clone)]
-pub(crate) struct Services {
-    pub(crate) writer: ActorRef<WriterMessage>,
-    pub(crate) pool: ActorRef<PoolMessage>,
-    pub(crate) monitor: ActorRef<MonitorMessage>,
 }
 
 #[derive(Clone)]
@@ -104,29 +92,26 @@ pub(crate) struct Entry {
 
 impl System {
     /// Starts the actors and takes up what was unfinished. `run` tells this run of the service from others.
+    ///
+    /// Commands for a network server that is not among `servers` wait until it is connected.
     pub async fn start(
         config: SystemConfig,
         store: Arc<dyn DeviceStore>,
-        server: Option<Arc<dyn NetworkServer>>,
+        servers: Vec<(NetworkServerId, Arc<dyn NetworkServer>)>,
         clock: Clock,
         run: u64,
     ) -> Result<Self, StartError> {
-        let (gateways_sender, gateways) =
-            watch::channel(GatewayTable::default().snapshot(clock.now()));
         let shared = Arc::new(Shared {
             clock,
             store: Arc::clone(&store),
             policy: config.policy.clone(),
             feed: Feed::new(run),
-            gateways,
-            gateways_sender,
             run,
             devices: DashMap::new(),
+            links: DashMap::new(),
             shards: OnceLock::new(),
             timers: OnceLock::new(),
-            services: RwLock::new(None),
-            network_server_ok: AtomicBool::new(true),
-            network_server_configured: server.is_some(),
+            writer: RwLock::new(None),
             stopping: AtomicBool::new(false),
         });
         shared
@@ -135,27 +120,38 @@ impl System {
         let arguments = RootArguments {
             shared: Arc::clone(&shared),
             config,
-            server,
+            servers,
         };
         let (root, _) = Actor::spawn(None, Root, arguments).await?;
-        for dev_eui in store.unfinished().await? {
-            shared.restore(dev_eui, Duration::ZERO);
+        for key in store.unfinished().await? {
+            shared.restore(key, Duration::ZERO);
         }
         Ok(Self { shared, root })
+    }
+
+    /// Reaches a network server like this from now on; `None`: not at all, and what concerns it waits. What was under
+    /// way with it is repeated.
+    pub async fn connect(&self, id: NetworkServerId, server: Option<Arc<dyn NetworkServer>>) {
+        let (done, connected) = oneshot::channel();
+        let message = RootMessage::Connect { id, server, done };
+        if self.root.cast(message).is_ok() {
+            // Fails only when the service is going down.
+            let _ = connected.await;
+        }
     }
 
     /// Accepts a command: when this returns, it is committed.
     pub async fn submit(
         &self,
         scope: Scope,
-        dev_eui: DevEui,
+        key: DeviceKey,
         mut order: Order,
     ) -> Result<Submission, AskError> {
         // Named before it is asked, so that asking a second time cannot make two of it.
         order
             .id
             .get_or_insert_with(|| DownlinkId::from_uuid(uuid::Uuid::now_v7()));
-        self.ask(dev_eui, |reply| DeviceMessage::Submit {
+        self.ask(key, |reply| DeviceMessage::Submit {
             scope,
             order: order.clone(),
             reply,
@@ -167,33 +163,55 @@ impl System {
     pub async fn cancel(
         &self,
         scope: Scope,
-        dev_eui: DevEui,
+        key: DeviceKey,
         id: DownlinkId,
+        by: By,
     ) -> Result<Cancellation, AskError> {
-        self.ask(dev_eui, |reply| DeviceMessage::Cancel { scope, id, reply })
-            .await
-    }
-
-    /// Tells a device what the network server told: when this returns, it is committed. Telling it twice does no harm.
-    pub async fn report(
-        &self,
-        scope: Scope,
-        dev_eui: DevEui,
-        event: NetworkEvent,
-        history: HistoryEntry,
-    ) -> Result<(), AskError> {
-        self.ask(dev_eui, |reply| DeviceMessage::Network {
+        self.ask(key, |reply| DeviceMessage::Cancel {
             scope,
-            event: Box::new(event.clone()),
-            history: history.clone(),
+            id,
+            by: by.clone(),
             reply,
         })
         .await
     }
 
-    /// What is known of the gateways.
-    pub fn gateways(&self) -> GatewaySnapshot {
-        self.shared.gateways.borrow().clone()
+    /// Tells a device what was told of it: when this returns, it is committed. Telling it twice does no harm.
+    pub async fn report(
+        &self,
+        scope: Scope,
+        key: DeviceKey,
+        report: Report,
+    ) -> Result<(), AskError> {
+        self.ask(key, |reply| DeviceMessage::Report {
+            scope,
+            report: Box::new(report.clone()),
+            reply,
+        })
+        .await
+    }
+
+    /// Ends what is under way with a device, because it is about to leave the registry, to change its `DevEUI` or its
+    /// codec: when this returns, its downlinks are cancelled and no new one is taken. [`System::registry_changed`] has to
+    /// follow, whatever came of it.
+    pub async fn retire(&self, scope: Scope, key: DeviceKey) -> Result<(), AskError> {
+        self.ask(key, |reply| DeviceMessage::Retire { scope, reply })
+            .await
+    }
+
+    /// A device was registered, changed or taken out: its actor, if there is one, looks at the registry again.
+    pub fn registry_changed(&self, key: DeviceKey) {
+        self.shared.deliver(key, DeviceMessage::RegistryChanged);
+    }
+
+    /// A device was silent for long: it decides whether it counts as gone.
+    pub async fn look_at_silent(&self, key: DeviceKey) -> Result<(), AskError> {
+        self.ask(key, |reply| DeviceMessage::Silent { reply }).await
+    }
+
+    /// What is known of a network server's gateways.
+    pub fn gateways(&self, server: NetworkServerId) -> GatewaySnapshot {
+        self.shared.link(server).gateways().clone()
     }
 
     /// All that happens.
@@ -206,11 +224,12 @@ impl System {
         &self.shared.clock
     }
 
-    /// How the service fares.
+    /// How the service fares, with the configuration's network server.
     pub fn health(&self) -> Health {
+        let link = self.shared.link(NetworkServerId::Default);
         Health {
-            network_server_ok: self.shared.network_server_ok.load(Ordering::Relaxed),
-            network_server_configured: self.shared.network_server_configured,
+            network_server_ok: link.answers(),
+            network_server_configured: link.is_configured(),
             devices_active: self.shared.devices.len(),
         }
     }
@@ -233,44 +252,42 @@ impl System {
     /// what it had not committed did not happen.
     async fn ask<T>(
         &self,
-        dev_eui: DevEui,
+        key: DeviceKey,
         message: impl Fn(oneshot::Sender<Result<T, AskError>>) -> DeviceMessage,
     ) -> Result<T, AskError> {
         for _ in 0..2 {
             if self.shared.stopping.load(Ordering::Relaxed) {
                 return Err(AskError::Stopping);
             }
-            let entry = self.shared.entry(dev_eui).await?;
+            let entry = self.shared.entry(key).await?;
             if entry.depth.fetch_add(1, Ordering::Relaxed) >= MAILBOX_MAX {
                 leave_mailbox(&entry.depth);
                 return Err(AskError::Overloaded);
             }
             let (reply, answer) = oneshot::channel();
             if entry.actor.cast(message(reply)).is_err() {
-                self.shared.leave(dev_eui, entry.actor.get_id());
+                self.shared.leave(key, entry.actor.get_id());
                 continue;
             }
             if let Ok(answer) = answer.await {
                 return answer;
             }
-            self.shared.leave(dev_eui, entry.actor.get_id());
+            self.shared.leave(key, entry.actor.get_id());
         }
         Err(AskError::StoreUnavailable)
     }
 
     /// Ends a device's actor in the way a bug would.
     #[cfg(test)]
-    pub(crate) fn panic_device(&self, dev_eui: DevEui) {
-        self.shared.deliver(dev_eui, DeviceMessage::Panic);
+    pub(crate) fn panic_device(&self, key: DeviceKey) {
+        self.shared.deliver(key, DeviceMessage::Panic);
     }
 
     /// Ends the pool and the writer without warning.
     #[cfg(test)]
     pub(crate) fn kill_services(&self) {
-        let services = self.shared.services().expect("they are running");
-        services.pool.kill();
-        services.writer.kill();
-        services.monitor.kill();
+        self.shared.link(NetworkServerId::Default).kill_services();
+        self.shared.writer_ref().expect("it is running").kill();
     }
 }
 
@@ -281,118 +298,124 @@ impl Shared {
             .expect("the timers are started before any device")
     }
 
+    /// The numbers of a device whose users may have said how often it speaks.
+    pub(crate) fn policy_of(&self, uplink_interval: Option<Duration>) -> Policy {
+        let mut policy = self.policy.clone();
+        policy.uplink_interval = uplink_interval.unwrap_or(policy.uplink_interval);
+        policy
+    }
+
     /// A device's own randomness: no two march in step, and no two runs.
-    pub(crate) fn seed(&self, dev_eui: DevEui) -> u64 {
-        self.run ^ dev_eui.as_u64().rotate_left(32)
+    pub(crate) fn seed(&self, key: DeviceKey) -> u64 {
+        self.run ^ key.dev_eui.as_u64().rotate_left(32)
     }
 
-    pub(crate) fn set_services(&self, services: Services) {
-        *self
-            .services
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(services);
+    /// The link to a network server, made if need be.
+    pub(crate) fn link(&self, id: NetworkServerId) -> Arc<Link> {
+        if let Some(link) = self.links.get(&id) {
+            return Arc::clone(&link);
+        }
+        let link = self.links.entry(id);
+        Arc::clone(&link.or_insert_with(|| Arc::new(Link::new(id, self.clock.now()))))
     }
 
-    pub(crate) fn services(&self) -> Option<Services> {
-        self.services
+    pub(crate) fn set_writer(&self, writer: ActorRef<WriterMessage>) {
+        *self.writer.write().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+    }
+
+    pub(crate) fn writer_ref(&self) -> Option<ActorRef<WriterMessage>> {
+        self.writer
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    // A service that is being restarted misses messages; the devices are told when it is back and repeat them.
-
-    pub(crate) fn pool(&self, message: PoolMessage) {
-        if let Some(services) = self.services() {
-            let _ = services.pool.cast(message);
-        }
-    }
-
+    /// A writer that is being restarted misses messages; the devices are told when it is back.
     pub(crate) fn writer(&self, message: WriterMessage) {
-        if let Some(services) = self.services() {
-            let _ = services.writer.cast(message);
+        if let Some(writer) = self.writer_ref() {
+            let _ = writer.cast(message);
         }
     }
 
-    pub(crate) fn monitor(&self, message: MonitorMessage) {
-        if matches!(message, MonitorMessage::Nothing) {
-            return;
-        }
-        if let Some(services) = self.services() {
-            let _ = services.monitor.cast(message);
-        }
-    }
-
-    pub(crate) fn publish_gateways(&self, snapshot: GatewaySnapshot) {
-        let _ = self.gateways_sender.send_replace(snapshot);
-    }
-
-    pub(crate) fn set_network_server_ok(&self, ok: bool) {
-        self.network_server_ok.store(ok, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_unfinished(&self, dev_eui: DevEui, unfinished: bool) {
-        if let Some(entry) = self.devices.get(&dev_eui) {
+    pub(crate) fn set_unfinished(&self, key: DeviceKey, unfinished: bool) {
+        if let Some(entry) = self.devices.get(&key) {
             entry.unfinished.store(unfinished, Ordering::Relaxed);
         }
     }
 
     /// A message from outside was taken out of a device's mailbox.
-    pub(crate) fn left_mailbox(&self, dev_eui: DevEui) {
-        if let Some(entry) = self.devices.get(&dev_eui) {
+    pub(crate) fn left_mailbox(&self, key: DeviceKey) {
+        if let Some(entry) = self.devices.get(&key) {
             leave_mailbox(&entry.depth);
         }
     }
 
     /// Hands a message to a device that is in memory. One that is not has no use for it: it takes up what is stored.
-    pub(crate) fn deliver(&self, dev_eui: DevEui, message: DeviceMessage) -> bool {
-        let actor = self.devices.get(&dev_eui).map(|entry| entry.actor.clone());
+    pub(crate) fn deliver(&self, key: DeviceKey, message: DeviceMessage) -> bool {
+        let actor = self.devices.get(&key).map(|entry| entry.actor.clone());
         actor.is_some_and(|actor| actor.cast(message).is_ok())
     }
 
-    /// Tells all devices that have something to do.
-    pub(crate) fn tell_unfinished(&self, message: impl Fn() -> DeviceMessage) {
+    /// Tells all devices of a network server that are in memory.
+    pub(crate) fn tell_devices_of(
+        &self,
+        server: NetworkServerId,
+        message: impl Fn() -> DeviceMessage,
+    ) {
         for entry in &self.devices {
-            if entry.unfinished.load(Ordering::Relaxed) {
+            if entry.key().server == server {
+                let _ = entry.actor.cast(message());
+            }
+        }
+    }
+
+    /// Tells those of a network server that have something to do.
+    pub(crate) fn tell_unfinished_of(
+        &self,
+        server: NetworkServerId,
+        message: impl Fn() -> DeviceMessage,
+    ) {
+        for entry in &self.devices {
+            if entry.key().server == server && entry.unfinished.load(Ordering::Relaxed) {
                 let _ = entry.actor.cast(message());
             }
         }
     }
 
     /// Takes a device off the list, if it is still this actor's.
-    pub(crate) fn leave(&self, dev_eui: DevEui, actor: ActorId) {
+    pub(crate) fn leave(&self, key: DeviceKey, actor: ActorId) {
         self.devices
-            .remove_if(&dev_eui, |_, entry| entry.actor.get_id() == actor);
+            .remove_if(&key, |_, entry| entry.actor.get_id() == actor);
     }
 
     /// Creates a device that has unfinished work again, after a pause.
-    pub(crate) fn restore_later(&self, dev_eui: DevEui) {
-        self.restore(dev_eui, shard::RESTART_PAUSE);
+    pub(crate) fn restore_later(&self, key: DeviceKey) {
+        self.restore(key, shard::RESTART_PAUSE);
     }
 
-    fn restore(&self, dev_eui: DevEui, pause: Duration) {
-        if let Some(shard) = self.shard(dev_eui) {
-            let _ = shard.cast(ShardMessage::Restore { dev_eui, pause });
+    fn restore(&self, key: DeviceKey, pause: Duration) {
+        if let Some(shard) = self.shard(key) {
+            let _ = shard.cast(ShardMessage::Restore { key, pause });
         }
     }
 
-    fn shard(&self, dev_eui: DevEui) -> Option<&ActorRef<ShardMessage>> {
+    fn shard(&self, key: DeviceKey) -> Option<&ActorRef<ShardMessage>> {
         let shards = self.shards.get()?;
         // Fibonacci hashing: DevEUIs of one batch differ in their last digits alone.
-        let hash = dev_eui.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let hash = key.dev_eui.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         shards.get(usize::try_from(hash).ok()? % shards.len().max(1))
     }
 
     /// The device's actor, created if need be.
-    async fn entry(&self, dev_eui: DevEui) -> Result<Entry, AskError> {
-        if let Some(entry) = self.devices.get(&dev_eui) {
+    async fn entry(&self, key: DeviceKey) -> Result<Entry, AskError> {
+        if let Some(entry) = self.devices.get(&key) {
             return Ok(entry.clone());
         }
-        let shard = self.shard(dev_eui).ok_or(AskError::Stopping)?;
+        let shard = self.shard(key).ok_or(AskError::Stopping)?;
         let (reply, entry) = oneshot::channel();
         shard
             .cast(ShardMessage::Create {
-                dev_eui,
+                key,
                 reply: Some(reply),
             })
             .map_err(|_| AskError::Stopping)?;

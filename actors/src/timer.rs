@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Weak;
 
-use downbeat_core::id::DevEui;
+use downbeat_core::id::DeviceKey;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ pub(crate) struct Timers {
 
 #[derive(Debug)]
 struct Setting {
-    dev_eui: DevEui,
+    key: DeviceKey,
     generation: u64,
     at: Option<Instant>,
 }
@@ -38,10 +38,10 @@ impl Timers {
 
     /// Sets, replaces or clears a device's timer. At most one setting a step is sent, so the queue is bounded by the
     /// steps under way.
-    pub(crate) fn set(&self, dev_eui: DevEui, generation: u64, at: Option<Instant>) {
+    pub(crate) fn set(&self, key: DeviceKey, generation: u64, at: Option<Instant>) {
         // Fails only when the service is going down.
         let _ = self.sender.send(Setting {
-            dev_eui,
+            key,
             generation,
             at,
         });
@@ -49,24 +49,24 @@ impl Timers {
 }
 
 async fn run(mut settings: mpsc::UnboundedReceiver<Setting>, shared: Weak<Shared>) {
-    let mut queue: DelayQueue<(DevEui, u64)> = DelayQueue::new();
-    let mut keys: HashMap<DevEui, delay_queue::Key> = HashMap::new();
+    let mut queue: DelayQueue<(DeviceKey, u64)> = DelayQueue::new();
+    let mut places: HashMap<DeviceKey, delay_queue::Key> = HashMap::new();
     loop {
         tokio::select! {
             setting = settings.recv() => {
-                let Some(Setting { dev_eui, generation, at }) = setting else { return };
-                if let Some(key) = keys.remove(&dev_eui) {
-                    queue.remove(&key);
+                let Some(Setting { key, generation, at }) = setting else { return };
+                if let Some(place) = places.remove(&key) {
+                    queue.remove(&place);
                 }
                 if let Some(at) = at {
-                    keys.insert(dev_eui, queue.insert_at((dev_eui, generation), at));
+                    places.insert(key, queue.insert_at((key, generation), at));
                 }
             }
             Some(expired) = queue.next(), if !queue.is_empty() => {
-                let (dev_eui, generation) = expired.into_inner();
-                keys.remove(&dev_eui);
+                let (key, generation) = expired.into_inner();
+                places.remove(&key);
                 let Some(shared) = shared.upgrade() else { return };
-                shared.deliver(dev_eui, DeviceMessage::Wake { generation });
+                shared.deliver(key, DeviceMessage::Wake { generation });
             }
         }
     }

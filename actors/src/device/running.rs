@@ -3,16 +3,17 @@
 use std::collections::VecDeque;
 
 use downbeat_core::device::{Device, Effect, Enqueue, Event, Record};
-use downbeat_core::id::{DevEui, DownlinkId};
+use downbeat_core::id::{DeviceKey, DownlinkId};
 use downbeat_core::time::Timestamp;
 use ractor::ActorRef;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{DeviceMessage, IDLE};
 use crate::chirpstack_pool::PoolMessage;
+use crate::link::Link;
 use crate::observe::{DeviceView, FeedBody, FeedEvent};
 use crate::order::{AskError, Cancellation, Submission};
-use crate::port::{DeviceChange, HistoryEntry, StoredDevice};
+use crate::port::{AuditEntry, DeviceChange, HistoryEntry, StoredDevice, TelemetryValue};
 use crate::system::Shared;
 use crate::writer::{Write, WriterMessage};
 
@@ -27,6 +28,10 @@ pub(super) struct Running {
     pub(super) timer: Option<Timestamp>,
     pub(super) timer_generation: u64,
     pub(super) last_used: Timestamp,
+    /// It is about to leave the registry, or to become another device: no command is taken.
+    pub(super) retired: bool,
+    /// The registry has it no more: the actor ends when everything is stored.
+    pub(super) leaving: bool,
 }
 
 /// What waits for a commit.
@@ -49,14 +54,22 @@ pub(super) enum Reply {
         oneshot::Sender<Result<Cancellation, AskError>>,
         Cancellation,
     ),
-    Reported(oneshot::Sender<Result<(), AskError>>),
+    Done(oneshot::Sender<Result<(), AskError>>),
 }
 
 /// Who waits for the step.
 pub(super) enum Asked {
     Submit(DownlinkId, oneshot::Sender<Result<Submission, AskError>>),
     Cancel(DownlinkId, oneshot::Sender<Result<Cancellation, AskError>>),
-    Report(oneshot::Sender<Result<(), AskError>>),
+    Done(oneshot::Sender<Result<(), AskError>>),
+}
+
+/// What a step leaves in the database beside the device's state.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) history: Vec<HistoryEntry>,
+    pub(super) telemetry: Vec<(String, TelemetryValue)>,
+    pub(super) audit: Option<AuditEntry>,
 }
 
 /// Events after which the stored state must be the new one, whatever they lead to.
@@ -64,6 +77,7 @@ pub(super) fn changes_state(event: &Event) -> bool {
     match event {
         Event::Requested(_)
         | Event::CancelRequested(_)
+        | Event::Retired
         | Event::Network(_)
         | Event::Enqueued { .. }
         | Event::EnqueueFailed { .. }
@@ -72,6 +86,7 @@ pub(super) fn changes_state(event: &Event) -> bool {
         | Event::QueueReadFailed
         | Event::GatewaysChanged
         | Event::ServicesRestarted
+        | Event::Silent
         | Event::Elapsed => false,
     }
 }
@@ -86,9 +101,9 @@ impl Running {
         myself: &ActorRef<DeviceMessage>,
         shared: &Shared,
         now: Timestamp,
-        dev_eui: DevEui,
+        key: DeviceKey,
         effects: Vec<Effect>,
-        history: Option<HistoryEntry>,
+        kept: Kept,
         asked: Option<Asked>,
     ) {
         let seq = self.next_seq;
@@ -104,9 +119,10 @@ impl Running {
             })
             .collect::<Vec<Record>>();
         let reply = asked.and_then(|asked| self.reply(asked, &records));
-        let view = self.view(dev_eui);
+        let view = self.view(key);
+        let uplinks = self.machine.uplink_counts();
         let change = DeviceChange {
-            dev_eui,
+            dev_eui: key.dev_eui,
             device_id: self.stored.device_id,
             tenant_id: self.stored.tenant_id,
             state: serde_json::to_string(&self.machine)
@@ -120,9 +136,14 @@ impl Running {
             desired: view.desired,
             reported: view.reported,
             records,
-            history,
+            presence: view.presence,
+            uplinks_heard: uplinks.heard,
+            uplinks_missed: uplinks.missed,
+            history: kept.history,
+            telemetry: kept.telemetry,
+            audit: kept.audit,
         };
-        shared.set_unfinished(dev_eui, change.unfinished);
+        shared.set_unfinished(key, change.unfinished);
         let view = (self.last_view.as_ref() != Some(&view)).then_some(view);
         if view.is_some() {
             self.last_view.clone_from(&view);
@@ -144,7 +165,7 @@ impl Running {
     /// What is to be answered after the commit. A machine that did not take the request is full.
     fn reply(&self, asked: Asked, records: &[Record]) -> Option<Reply> {
         match asked {
-            Asked::Report(reply) => Some(Reply::Reported(reply)),
+            Asked::Done(reply) => Some(Reply::Done(reply)),
             Asked::Submit(id, reply) => {
                 let Some(downlink) = self.machine.unfinished().find(|downlink| downlink.id == id)
                 else {
@@ -170,11 +191,12 @@ impl Running {
         }
     }
 
-    fn view(&self, dev_eui: DevEui) -> DeviceView {
+    fn view(&self, key: DeviceKey) -> DeviceView {
         let best = self.machine.receptions().first();
         DeviceView {
             device_id: self.stored.device_id,
-            dev_eui,
+            dev_eui: key.dev_eui,
+            presence: self.machine.presence(),
             last_seen: self.machine.last_seen(),
             rssi_dbm: best.map(|reception| reception.rssi_dbm),
             snr_db: best.map(|reception| reception.snr_db),
@@ -188,7 +210,13 @@ impl Running {
     }
 
     /// The commit has come: answer, tell all who watch, and do what was to be done.
-    pub(super) fn release(&mut self, shared: &Shared, dev_eui: DevEui, pending: Pending) {
+    pub(super) fn release(
+        &mut self,
+        shared: &Shared,
+        link: &Link,
+        key: DeviceKey,
+        pending: Pending,
+    ) {
         let Pending {
             at,
             effects,
@@ -204,7 +232,7 @@ impl Running {
                     shared.feed.publish(FeedEvent {
                         at,
                         tenant_id,
-                        body: FeedBody::Downlink(record, dev_eui),
+                        body: FeedBody::Downlink(record, key.dev_eui),
                     });
                 }
                 Effect::Enqueue(Enqueue {
@@ -214,8 +242,8 @@ impl Running {
                     expires_at,
                     ..
                 }) => {
-                    shared.pool(PoolMessage::Enqueue {
-                        dev_eui,
+                    link.pool(PoolMessage::Enqueue {
+                        dev_eui: key.dev_eui,
                         attempt,
                         frame,
                         confirmed,
@@ -241,7 +269,7 @@ impl Running {
             Some(Reply::Cancelled(reply, answer)) => {
                 let _ = reply.send(Ok(answer));
             }
-            Some(Reply::Reported(reply)) => {
+            Some(Reply::Done(reply)) => {
                 let _ = reply.send(Ok(()));
             }
             None => {}
@@ -259,7 +287,7 @@ impl Running {
     }
 
     /// One timer: the machine's next look, or the end of an idle device's stay.
-    pub(super) fn set_timer(&mut self, shared: &Shared, dev_eui: DevEui, now: Timestamp) {
+    pub(super) fn set_timer(&mut self, shared: &Shared, key: DeviceKey, now: Timestamp) {
         let idle_at = self.last_used.max(now) + IDLE;
         let wake = self
             .machine
@@ -270,11 +298,9 @@ impl Running {
         }
         self.timer = Some(wake);
         self.timer_generation += 1;
-        shared.timers().set(
-            dev_eui,
-            self.timer_generation,
-            Some(shared.clock.instant(wake)),
-        );
+        shared
+            .timers()
+            .set(key, self.timer_generation, Some(shared.clock.instant(wake)));
     }
 }
 
@@ -283,7 +309,7 @@ impl Reply {
         match self {
             Self::Submitted(reply, ..) => drop(reply.send(Err(AskError::StoreUnavailable))),
             Self::Cancelled(reply, _) => drop(reply.send(Err(AskError::StoreUnavailable))),
-            Self::Reported(reply) => drop(reply.send(Err(AskError::StoreUnavailable))),
+            Self::Done(reply) => drop(reply.send(Err(AskError::StoreUnavailable))),
         }
     }
 }

@@ -194,6 +194,11 @@ impl Device {
             && self.turn == Turn::None
     }
 
+    /// Other numbers hold from now on.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// It speaks another codec from now on: what it said in the old one is forgotten. Retire it before.
     pub fn set_codec(&mut self, codec: CodecKind) {
         if codec != self.codec {
