@@ -5,7 +5,9 @@ pub mod network_server;
 pub mod store;
 
 pub use audit::{AuditEntry, By};
-pub use network_server::{ListedDevice, NetworkServer, NetworkServerError, NewQueueItem};
+pub use network_server::{
+    ListedApplication, ListedDevice, NetworkServer, NetworkServerError, NewQueueItem,
+};
 pub use store::{
     DeviceChange, DeviceStore, HistoryEntry, StoreError, StoredDevice, StoredSync, SyncChange,
     TelemetryValue,
