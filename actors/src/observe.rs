@@ -293,6 +293,7 @@ mod tests {
 
     fn event(number: i64) -> FeedEvent {
         let view = DeviceView {
+            presence: Presence::NeverSeen,
             device_id: DeviceId::from_uuid(uuid::Uuid::nil()),
             dev_eui: DevEui::from_u64(1),
             last_seen: Some(Timestamp::from_millis(number)),

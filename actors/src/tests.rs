@@ -11,7 +11,8 @@ use downbeat_core::codec::{CodecKind, Command};
 use downbeat_core::device::{Downlink, DownlinkState, Policy, Reason, Record};
 use downbeat_core::gateway::{ListedGateway, ListedState};
 use downbeat_core::id::{
-    DevAddr, DevEui, DeviceId, FPort, GatewayId, QueueItemId, Scope, TenantId,
+    DevAddr, DevEui, DeviceId, DeviceKey, FPort, GatewayId, NetworkServerId, QueueItemId, Scope,
+    TenantId,
 };
 use downbeat_core::light::{Color, LightState};
 use downbeat_core::network::{NetworkEvent, QueueItem, Reception, Transmitted, Uplink};
@@ -23,16 +24,23 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::port::{
-    DeviceChange, DeviceStore, HistoryEntry, ListedApplication, ListedDevice, NetworkServer,
-    NetworkServerError, NewQueueItem, StoreError, StoredDevice,
+    By, DeviceChange, DeviceStore, HistoryEntry, ListedApplication, ListedDevice, NetworkServer,
+    NetworkServerError, NewQueueItem, StoreError, StoredDevice, StoredSync, SyncChange,
 };
-use crate::{AskError, Order, Submission, System, SystemConfig};
+use crate::{AskError, Order, Report, Submission, System, SystemConfig};
 
 const RED: LightState = LightState::steady(Color::rgb(255, 0, 0));
 const GATEWAY: GatewayId = GatewayId::from_u64(0x0016_c001_5033_0000);
 
 fn device(number: u64) -> DevEui {
     DevEui::from_u64(0x2020_20ff_5033_0000 + number)
+}
+
+fn key(dev_eui: DevEui) -> DeviceKey {
+    DeviceKey {
+        server: NetworkServerId::Default,
+        dev_eui,
+    }
 }
 
 /// Keeps what is committed; can be taken away.
@@ -79,7 +87,10 @@ impl DeviceStore for Kept {
         Ok(())
     }
 
-    async fn load(&self, dev_eui: DevEui) -> Result<Option<StoredDevice>, StoreError> {
+    async fn load(
+        &self,
+        DeviceKey { dev_eui, .. }: DeviceKey,
+    ) -> Result<Option<StoredDevice>, StoreError> {
         while self.hangs.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -95,17 +106,47 @@ impl DeviceStore for Kept {
                 device_id: DeviceId::from_uuid(Uuid::from_u128(u128::from(dev_eui.as_u64()))),
                 tenant_id: TenantId::from_uuid(Uuid::nil()),
                 codec: CodecKind::KuandoBusylight,
+                uplink_interval: None,
                 state: state.clone(),
             }))
     }
 
-    async fn unfinished(&self) -> Result<Vec<DevEui>, StoreError> {
+    async fn unfinished(&self) -> Result<Vec<DeviceKey>, StoreError> {
         let states = self.states.lock().unwrap();
         Ok(states
             .iter()
             .filter(|(_, (_, unfinished))| *unfinished)
-            .map(|(dev_eui, _)| *dev_eui)
+            .map(|(dev_eui, _)| key(*dev_eui))
             .collect())
+    }
+
+    async fn silent(
+        &self,
+        _now: Timestamp,
+        _interval: Duration,
+        _limit: u32,
+    ) -> Result<Vec<DeviceKey>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn unfinished_syncs(
+        &self,
+        _server: NetworkServerId,
+        _limit: u32,
+    ) -> Result<Vec<StoredSync>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn load_sync(&self, _key: DeviceKey) -> Result<Option<StoredSync>, StoreError> {
+        Ok(None)
+    }
+
+    async fn commit_syncs(&self, _changes: &[SyncChange]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn app_key(&self, _key: DeviceKey, _revision: u32) -> Result<Option<AppKey>, StoreError> {
+        Ok(None)
     }
 }
 
@@ -272,8 +313,9 @@ impl World {
         };
         let clock = Clock::starting_at(Timestamp::from_millis(1_000_000_000));
         let _ = server.clock.set(clock.clone());
-        let (kept, at) = (Arc::clone(&store), Arc::clone(&server));
-        let system = System::start(config, kept, Some(at), clock, 1)
+        let (kept, at): (_, Arc<dyn NetworkServer>) =
+            (Arc::clone(&store), Arc::clone(&server) as _);
+        let system = System::start(config, kept, vec![(NetworkServerId::Default, at)], clock, 1)
             .await
             .unwrap();
         Self {
@@ -291,10 +333,11 @@ impl World {
             verify: true,
             transient: false,
             attempts_max: None,
+            by: By::downbeat(),
             ttl: None,
         };
         self.system
-            .submit(Scope::Platform, device(number), order)
+            .submit(Scope::Platform, key(device(number)), order)
             .await
     }
 
@@ -304,8 +347,13 @@ impl World {
             kind: "up",
             body: "{}".to_owned(),
         };
+        let report = Report {
+            event,
+            history: vec![history],
+            telemetry: Vec::new(),
+        };
         self.system
-            .report(Scope::Platform, device(number), event, history)
+            .report(Scope::Platform, key(device(number)), report)
             .await
             .unwrap();
     }
@@ -416,7 +464,7 @@ async fn a_device_that_panics_takes_nobody_along_and_starts_anew_from_the_store(
         submissions.push(world.order(number).await.unwrap());
     }
     let items = world.until_enqueued(40).await;
-    world.system.panic_device(device(7));
+    world.system.panic_device(key(device(7)));
     for (dev_eui, item) in items {
         let number = dev_eui.as_u64() - device(0).as_u64();
         let transmitted = world.server.transmit(dev_eui, item);
@@ -631,8 +679,9 @@ async fn idle_devices_are_let_go_and_unknown_ones_are_unknown() {
     let foreign = Scope::Tenant(TenantId::from_uuid(Uuid::max()));
     let cancel = world.system.cancel(
         foreign,
-        device(0),
+        key(device(0)),
         downbeat_core::id::DownlinkId::from_uuid(Uuid::nil()),
+        By::downbeat(),
     );
     assert!(matches!(cancel.await, Err(AskError::UnknownDevice)));
 }

@@ -70,6 +70,8 @@ pub(crate) fn fit(event: &mut Event, last_attempt: u32, unfinished: &[DownlinkId
         | Event::QueueReadFailed
         | Event::GatewaysChanged
         | Event::ServicesRestarted
+        | Event::Silent
+        | Event::Retired
         | Event::Elapsed => {}
     }
 }
@@ -103,6 +105,8 @@ fn happening() -> impl Strategy<Value = Happening> {
             Just(Event::ServicesRestarted),
             Just(Event::GatewaysChanged),
             Just(Event::Elapsed),
+            Just(Event::Silent),
+            Just(Event::Retired),
         ]
         .prop_map(Happening::Event),
     ]
