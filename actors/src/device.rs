@@ -285,7 +285,7 @@ impl DeviceState {
                 id,
                 by,
                 reply,
-            } => self.on_cancel(myself, scope, id, by, reply),
+            } => self.on_cancel(myself, scope, id, &by, reply),
             DeviceMessage::Report {
                 scope,
                 report,
@@ -300,7 +300,7 @@ impl DeviceState {
             DeviceMessage::Reloaded(reloaded) => self.on_reloaded(myself, *reloaded),
             DeviceMessage::Wake { generation } => self.on_wake(myself, generation),
             DeviceMessage::TurnGranted => {
-                self.step(myself, Event::TurnGranted, Kept::default(), None)
+                self.step(myself, Event::TurnGranted, Kept::default(), None);
             }
             DeviceMessage::Enqueued {
                 attempt,
@@ -328,10 +328,10 @@ impl DeviceState {
                 self.step(myself, Event::QueueRead(items), Kept::default(), None);
             }
             DeviceMessage::QueueReadFailed => {
-                self.step(myself, Event::QueueReadFailed, Kept::default(), None)
+                self.step(myself, Event::QueueReadFailed, Kept::default(), None);
             }
             DeviceMessage::GatewaysChanged => {
-                self.step(myself, Event::GatewaysChanged, Kept::default(), None)
+                self.step(myself, Event::GatewaysChanged, Kept::default(), None);
             }
             DeviceMessage::ServicesRestarted => {
                 self.step(myself, Event::ServicesRestarted, Kept::default(), None);
@@ -426,7 +426,7 @@ impl DeviceState {
         myself: &ActorRef<DeviceMessage>,
         scope: Scope,
         id: DownlinkId,
-        by: By,
+        by: &By,
         reply: oneshot::Sender<Result<Cancellation, AskError>>,
     ) {
         match self.running_for(scope).map(|running| {
@@ -437,7 +437,7 @@ impl DeviceState {
         }) {
             Ok(true) => {
                 let kept = Kept {
-                    audit: self.audit(&by, "downlink.cancel", id, None),
+                    audit: self.audit(by, "downlink.cancel", id, None),
                     ..Kept::default()
                 };
                 let asked = Some(Asked::Cancel(id, reply));

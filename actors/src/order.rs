@@ -1,5 +1,6 @@
 //! What the edges ask of the actors, and what they get.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use downbeat_core::codec::{Command, EncodeError};
@@ -58,8 +59,11 @@ impl Order {
             }
             Command::Busylight(setting) => words["setting"] = format!("{setting:?}").into(),
             Command::Raw(frame) => {
-                let payload = frame.payload.iter();
-                let payload: String = payload.map(|byte| format!("{byte:02x}")).collect();
+                let mut payload = String::with_capacity(frame.payload.len() * 2);
+                for byte in &frame.payload {
+                    // Writing to a text cannot fail.
+                    let _ = write!(payload, "{byte:02x}");
+                }
                 words["payload"] = payload.into();
                 words["f_port"] = frame.f_port.get().into();
             }

@@ -80,8 +80,8 @@ impl Actor for Root {
         }
         let mut shards = Vec::with_capacity(SHARDS);
         for _ in 0..SHARDS {
-            let shared = Arc::clone(&state.shared);
-            let (shard, _) = Actor::spawn_linked(None, Shard, shared, myself.get_cell()).await?;
+            let arguments = Arc::clone(&state.shared);
+            let (shard, _) = Actor::spawn_linked(None, Shard, arguments, myself.get_cell()).await?;
             shards.push(shard);
         }
         let _ = state.shared.shards.set(shards);

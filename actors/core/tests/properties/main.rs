@@ -105,6 +105,8 @@ impl Shell {
             | Event::QueueRead(_)
             | Event::QueueReadFailed
             | Event::GatewaysChanged
+            | Event::Silent
+            | Event::Retired
             | Event::Elapsed => {}
         }
         let effects = self.device.step(self.now, event, &self.gateways);
