@@ -80,7 +80,23 @@ pub enum OpenStoreError {
 /// The store: a handle, cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    backend: Sqlite,
+    backend: Backend,
+}
+
+/// A database; each has every method of [`Store`], under the same name.
+#[derive(Debug, Clone)]
+enum Backend {
+    /// `SQLite`.
+    Sqlite(Sqlite),
+}
+
+/// Calls a method of the database that a store is on.
+macro_rules! on_backend {
+    ($store:ident.$method:ident($($argument:expr),* $(,)?)) => {
+        match &$store.backend {
+            Backend::Sqlite(backend) => backend.$method($($argument),*).await,
+        }
+    };
 }
 
 impl Store {
@@ -88,29 +104,28 @@ impl Store {
     ///
     /// The first time it gets the tenant [`DEFAULT_TENANT`].
     pub async fn open(url: &str) -> Result<Self, OpenStoreError> {
-        Ok(Self {
-            backend: Sqlite::open(url).await?,
-        })
+        let backend = Backend::Sqlite(Sqlite::open(url).await?);
+        Ok(Self { backend })
     }
 
     /// Whether the database answers, for writing too.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.backend.ping().await
+        on_backend!(self.ping())
     }
 
     /// Finishes what is under way and closes; later calls fail as unavailable.
     pub async fn close(&self) {
-        self.backend.close().await;
+        on_backend!(self.close());
     }
 
     /// Makes a tenant.
     pub async fn create_tenant(&self, tenant: &Tenant) -> Result<(), CreateTenantError> {
-        self.backend.create_tenant(tenant).await
+        on_backend!(self.create_tenant(tenant))
     }
 
     /// A tenant.
     pub async fn tenant(&self, scope: Scope, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        self.backend.tenant(scope, id).await
+        on_backend!(self.tenant(scope, id))
     }
 
     /// The tenant of that name, exactly.
@@ -119,7 +134,7 @@ impl Store {
         scope: Scope,
         name: &str,
     ) -> Result<Option<Tenant>, StoreError> {
-        self.backend.tenant_by_name(scope, name).await
+        on_backend!(self.tenant_by_name(scope, name))
     }
 
     /// Tenants, oldest first.
@@ -128,7 +143,7 @@ impl Store {
         scope: Scope,
         page: PageRequest,
     ) -> Result<Page<Tenant>, StoreError> {
-        self.backend.list_tenants(scope, page).await
+        on_backend!(self.list_tenants(scope, page))
     }
 
     /// Registers a device.
@@ -137,7 +152,7 @@ impl Store {
         scope: Scope,
         device: &NewDevice,
     ) -> Result<Device, WriteDeviceError> {
-        self.backend.create_device(scope, device).await
+        on_backend!(self.create_device(scope, device))
     }
 
     /// Replaces what users decide about a device, if it still has the version given (when one is given).
@@ -151,9 +166,7 @@ impl Store {
         version: Option<u32>,
         at: Timestamp,
     ) -> Result<Device, WriteDeviceError> {
-        self.backend
-            .update_device(scope, id, fields, version, at)
-            .await
+        on_backend!(self.update_device(scope, id, fields, version, at))
     }
 
     /// Takes a device out of the registry and returns it as it was, if it still has the version given (when one is).
@@ -165,12 +178,12 @@ impl Store {
         id: DeviceId,
         version: Option<u32>,
     ) -> Result<Device, WriteDeviceError> {
-        self.backend.delete_device(scope, id, version).await
+        on_backend!(self.delete_device(scope, id, version))
     }
 
     /// A device.
     pub async fn device(&self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
-        self.backend.device(scope, id).await
+        on_backend!(self.device(scope, id))
     }
 
     /// The device with that `DevEUI`.
@@ -179,7 +192,7 @@ impl Store {
         scope: Scope,
         dev_eui: DevEui,
     ) -> Result<Option<Device>, StoreError> {
-        self.backend.device_by_dev_eui(scope, dev_eui).await
+        on_backend!(self.device_by_dev_eui(scope, dev_eui))
     }
 
     /// Devices, oldest first.
@@ -189,7 +202,7 @@ impl Store {
         filter: &DeviceFilter,
         page: PageRequest,
     ) -> Result<Page<Device>, StoreError> {
-        self.backend.list_devices(scope, filter, page).await
+        on_backend!(self.list_devices(scope, filter, page))
     }
 
     /// How many devices there are.
@@ -198,7 +211,7 @@ impl Store {
         scope: Scope,
         filter: &DeviceFilter,
     ) -> Result<u64, StoreError> {
-        self.backend.count_devices(scope, filter).await
+        on_backend!(self.count_devices(scope, filter))
     }
 
     /// A device's history, newest first.
@@ -208,15 +221,13 @@ impl Store {
         device_id: DeviceId,
         page: PageRequest,
     ) -> Result<Page<DeviceEvent>, StoreError> {
-        self.backend
-            .list_device_events(scope, device_id, page)
-            .await
+        on_backend!(self.list_device_events(scope, device_id, page))
     }
 
     /// Deletes events of the history that are older, at most [`DELETE_BATCH_MAX`] at a time, and tells how many: call
     /// again while it is that many.
     pub async fn delete_device_events_before(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.backend.delete_device_events_before(before).await
+        on_backend!(self.delete_device_events_before(before))
     }
 
     /// A downlink and its timeline.
@@ -225,7 +236,7 @@ impl Store {
         scope: Scope,
         id: DownlinkId,
     ) -> Result<Option<DownlinkWithTimeline>, StoreError> {
-        self.backend.downlink(scope, id).await
+        on_backend!(self.downlink(scope, id))
     }
 
     /// Downlinks, newest first.
@@ -235,7 +246,7 @@ impl Store {
         filter: DownlinkFilter,
         page: PageRequest,
     ) -> Result<Page<StoredDownlink>, StoreError> {
-        self.backend.list_downlinks(scope, filter, page).await
+        on_backend!(self.list_downlinks(scope, filter, page))
     }
 
     /// What became of the downlinks of a period.
@@ -244,17 +255,17 @@ impl Store {
         scope: Scope,
         filter: OutcomeFilter,
     ) -> Result<DownlinkOutcomes, StoreError> {
-        self.backend.downlink_outcomes(scope, filter).await
+        on_backend!(self.downlink_outcomes(scope, filter))
     }
 
     /// Keeps a new key. Its tenant must exist.
     pub async fn create_api_key(&self, key: &ApiKey, hash: &KeyHash) -> Result<(), StoreError> {
-        self.backend.create_api_key(key, hash).await
+        on_backend!(self.create_api_key(key, hash))
     }
 
     /// The key with that hash, also when it has expired or is revoked. It is the key that tells the scope.
     pub async fn api_key_by_hash(&self, hash: &KeyHash) -> Result<Option<ApiKey>, StoreError> {
-        self.backend.api_key_by_hash(hash).await
+        on_backend!(self.api_key_by_hash(hash))
     }
 
     /// Keys, oldest first. A tenant sees its own; the platform sees all.
@@ -263,7 +274,7 @@ impl Store {
         scope: Scope,
         page: PageRequest,
     ) -> Result<Page<ApiKey>, StoreError> {
-        self.backend.list_api_keys(scope, page).await
+        on_backend!(self.list_api_keys(scope, page))
     }
 
     /// Takes a key back. False when there is no such key; a key that was taken back before stays as it was.
@@ -273,17 +284,17 @@ impl Store {
         id: ApiKeyId,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.backend.revoke_api_key(scope, id, at).await
+        on_backend!(self.revoke_api_key(scope, id, at))
     }
 
     /// Notes when keys were used last, many at a time: call it every minute or so, not by request.
     pub async fn touch_api_keys(&self, used: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
-        self.backend.touch_api_keys(used).await
+        on_backend!(self.touch_api_keys(used))
     }
 
     /// Reserves a key for a request that may be repeated, or tells what became of an earlier one.
     pub async fn reserve(&self, reservation: &NewReservation) -> Result<Reservation, StoreError> {
-        self.backend.reserve(reservation).await
+        on_backend!(self.reserve(reservation))
     }
 
     /// What is known of an earlier request with that key; `None` when there was none.
@@ -292,7 +303,7 @@ impl Store {
         key: &IdempotencyKey,
         request_hash: &[u8; 32],
     ) -> Result<Option<Reservation>, StoreError> {
-        self.backend.reservation(key, request_hash).await
+        on_backend!(self.reservation(key, request_hash))
     }
 
     /// Keeps the answer to a reserved request.
@@ -301,31 +312,31 @@ impl Store {
         key: &IdempotencyKey,
         answer: &IdempotentAnswer,
     ) -> Result<(), StoreError> {
-        self.backend.answer(key, answer).await
+        on_backend!(self.answer(key, answer))
     }
 
     /// Gives a reservation back that came to nothing (a refused request), so that it may be made again.
     pub async fn release(&self, key: &IdempotencyKey) -> Result<(), StoreError> {
-        self.backend.release(key).await
+        on_backend!(self.release(key))
     }
 
     /// Forgets reservations that are older, as [`Store::delete_device_events_before`] does events.
     pub async fn delete_reservations_before(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.backend.delete_reservations_before(before).await
+        on_backend!(self.delete_reservations_before(before))
     }
 }
 
 #[async_trait]
 impl DeviceStore for Store {
     async fn commit(&self, changes: &[DeviceChange]) -> Result<(), StoreError> {
-        self.backend.commit(changes).await
+        on_backend!(self.commit(changes))
     }
 
     async fn load(&self, dev_eui: DevEui) -> Result<Option<StoredDevice>, StoreError> {
-        self.backend.load(dev_eui).await
+        on_backend!(self.load(dev_eui))
     }
 
     async fn unfinished(&self) -> Result<Vec<DevEui>, StoreError> {
-        self.backend.unfinished().await
+        on_backend!(self.unfinished())
     }
 }
