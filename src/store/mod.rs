@@ -20,6 +20,7 @@ mod drift;
 mod idempotency;
 mod network_server;
 mod page;
+mod row;
 mod sqlite;
 mod telemetry;
 mod tenant;
