@@ -26,10 +26,17 @@ mod telemetry;
 mod tenant;
 mod unclaimed;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use downbeat_actors::port::{DeviceChange, DeviceStore, StoreError, StoredDevice};
-use downbeat_core::id::{DevEui, DeviceId, DownlinkId, TenantId};
+use downbeat_actors::port::{
+    DeviceChange, DeviceStore, StoreError, StoredDevice, StoredSync, SyncChange,
+};
+use downbeat_core::app_key::AppKey;
+use downbeat_core::id::{DeviceKey, DownlinkId, NetworkServerId};
 use downbeat_core::time::Timestamp;
+
+use crate::seal::Sealer;
 
 pub use api_key::{ApiKey, ApiKeyId, KeyHash, Role};
 pub use audit::{AuditEntry, AuditFilter, By};
@@ -70,6 +77,12 @@ pub enum OpenStoreError {
         /// The newest that this binary has.
         known: i64,
     },
+    /// The secrets in it were sealed with another key than the configured one.
+    #[error(
+        "the database's secrets were encrypted with another key: set encryption_key, or put the file encryption.key back \
+         into the data directory, as it was when the database was made"
+    )]
+    EncryptionKey,
     /// Its schema cannot be brought up to date.
     #[error("the database's schema cannot be brought up to date")]
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -99,13 +112,15 @@ macro_rules! on_backend {
         }
     };
 }
+use on_backend;
 
 impl Store {
     /// Opens the database at a URL, makes it if there is none, and brings its schema up to date.
     ///
-    /// The first time it gets the tenant [`DEFAULT_TENANT`].
-    pub async fn open(url: &str) -> Result<Self, OpenStoreError> {
-        let backend = Backend::Sqlite(Sqlite::open(url).await?);
+    /// The first time it gets the tenant [`DEFAULT_TENANT`]. Secrets are kept sealed; another sealer than the first
+    /// time is refused.
+    pub async fn open(url: &str, sealer: Sealer) -> Result<Self, OpenStoreError> {
+        let backend = Backend::Sqlite(Sqlite::open(url, sealer).await?);
         Ok(Self { backend })
     }
 
@@ -117,118 +132,6 @@ impl Store {
     /// Finishes what is under way and closes; later calls fail as unavailable.
     pub async fn close(&self) {
         on_backend!(self.close());
-    }
-
-    /// Makes a tenant.
-    pub async fn create_tenant(&self, tenant: &Tenant) -> Result<(), CreateTenantError> {
-        on_backend!(self.create_tenant(tenant))
-    }
-
-    /// A tenant.
-    pub async fn tenant(&self, scope: Scope, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        on_backend!(self.tenant(scope, id))
-    }
-
-    /// The tenant of that name, exactly.
-    pub async fn tenant_by_name(
-        &self,
-        scope: Scope,
-        name: &str,
-    ) -> Result<Option<Tenant>, StoreError> {
-        on_backend!(self.tenant_by_name(scope, name))
-    }
-
-    /// Tenants, oldest first.
-    pub async fn list_tenants(
-        &self,
-        scope: Scope,
-        page: PageRequest,
-    ) -> Result<Page<Tenant>, StoreError> {
-        on_backend!(self.list_tenants(scope, page))
-    }
-
-    /// Registers a device.
-    pub async fn create_device(
-        &self,
-        scope: Scope,
-        device: &NewDevice,
-    ) -> Result<Device, WriteDeviceError> {
-        on_backend!(self.create_device(scope, device))
-    }
-
-    /// Replaces what users decide about a device, if it still has the version given (when one is given).
-    ///
-    /// Another `DevEUI` is another thing on the air: what the old one's actor stored is forgotten.
-    pub async fn update_device(
-        &self,
-        scope: Scope,
-        id: DeviceId,
-        fields: &DeviceFields,
-        version: Option<u32>,
-        at: Timestamp,
-    ) -> Result<Device, WriteDeviceError> {
-        on_backend!(self.update_device(scope, id, fields, version, at))
-    }
-
-    /// Takes a device out of the registry and returns it as it was, if it still has the version given (when one is).
-    ///
-    /// Its downlinks and its history stay until their time.
-    pub async fn delete_device(
-        &self,
-        scope: Scope,
-        id: DeviceId,
-        version: Option<u32>,
-    ) -> Result<Device, WriteDeviceError> {
-        on_backend!(self.delete_device(scope, id, version))
-    }
-
-    /// A device.
-    pub async fn device(&self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
-        on_backend!(self.device(scope, id))
-    }
-
-    /// The device with that `DevEUI`.
-    pub async fn device_by_dev_eui(
-        &self,
-        scope: Scope,
-        dev_eui: DevEui,
-    ) -> Result<Option<Device>, StoreError> {
-        on_backend!(self.device_by_dev_eui(scope, dev_eui))
-    }
-
-    /// Devices, oldest first.
-    pub async fn list_devices(
-        &self,
-        scope: Scope,
-        filter: &DeviceFilter,
-        page: PageRequest,
-    ) -> Result<Page<Device>, StoreError> {
-        on_backend!(self.list_devices(scope, filter, page))
-    }
-
-    /// How many devices there are.
-    pub async fn count_devices(
-        &self,
-        scope: Scope,
-        filter: &DeviceFilter,
-    ) -> Result<u64, StoreError> {
-        on_backend!(self.count_devices(scope, filter))
-    }
-
-    /// A device's history, newest first.
-    pub async fn list_device_events(
-        &self,
-        scope: Scope,
-        device_id: DeviceId,
-        page: PageRequest,
-    ) -> Result<Page<DeviceEvent>, StoreError> {
-        on_backend!(self.list_device_events(scope, device_id, page))
-    }
-
-    /// Deletes events of the history that are older, at most [`DELETE_BATCH_MAX`] at a time, and tells how many: call
-    /// again while it is that many.
-    pub async fn delete_device_events_before(&self, before: Timestamp) -> Result<u64, StoreError> {
-        on_backend!(self.delete_device_events_before(before))
     }
 
     /// A downlink and its timeline.
@@ -257,40 +160,6 @@ impl Store {
         filter: OutcomeFilter,
     ) -> Result<DownlinkOutcomes, StoreError> {
         on_backend!(self.downlink_outcomes(scope, filter))
-    }
-
-    /// Keeps a new key. Its tenant must exist.
-    pub async fn create_api_key(&self, key: &ApiKey, hash: &KeyHash) -> Result<(), StoreError> {
-        on_backend!(self.create_api_key(key, hash))
-    }
-
-    /// The key with that hash, also when it has expired or is revoked. It is the key that tells the scope.
-    pub async fn api_key_by_hash(&self, hash: &KeyHash) -> Result<Option<ApiKey>, StoreError> {
-        on_backend!(self.api_key_by_hash(hash))
-    }
-
-    /// Keys, oldest first. A tenant sees its own; the platform sees all.
-    pub async fn list_api_keys(
-        &self,
-        scope: Scope,
-        page: PageRequest,
-    ) -> Result<Page<ApiKey>, StoreError> {
-        on_backend!(self.list_api_keys(scope, page))
-    }
-
-    /// Takes a key back. False when there is no such key; a key that was taken back before stays as it was.
-    pub async fn revoke_api_key(
-        &self,
-        scope: Scope,
-        id: ApiKeyId,
-        at: Timestamp,
-    ) -> Result<bool, StoreError> {
-        on_backend!(self.revoke_api_key(scope, id, at))
-    }
-
-    /// Notes when keys were used last, many at a time: call it every minute or so, not by request.
-    pub async fn touch_api_keys(&self, used: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
-        on_backend!(self.touch_api_keys(used))
     }
 
     /// Reserves a key for a request that may be repeated, or tells what became of an earlier one.
@@ -333,11 +202,40 @@ impl DeviceStore for Store {
         on_backend!(self.commit(changes))
     }
 
-    async fn load(&self, dev_eui: DevEui) -> Result<Option<StoredDevice>, StoreError> {
-        on_backend!(self.load(dev_eui))
+    async fn load(&self, key: DeviceKey) -> Result<Option<StoredDevice>, StoreError> {
+        on_backend!(self.load(key))
     }
 
-    async fn unfinished(&self) -> Result<Vec<DevEui>, StoreError> {
+    async fn unfinished(&self) -> Result<Vec<DeviceKey>, StoreError> {
         on_backend!(self.unfinished())
+    }
+
+    async fn silent(
+        &self,
+        now: Timestamp,
+        interval: Duration,
+        limit: u32,
+    ) -> Result<Vec<DeviceKey>, StoreError> {
+        on_backend!(self.silent(now, interval, limit))
+    }
+
+    async fn unfinished_syncs(
+        &self,
+        server: NetworkServerId,
+        limit: u32,
+    ) -> Result<Vec<StoredSync>, StoreError> {
+        on_backend!(self.unfinished_syncs(server, limit))
+    }
+
+    async fn load_sync(&self, key: DeviceKey) -> Result<Option<StoredSync>, StoreError> {
+        on_backend!(self.load_sync(key))
+    }
+
+    async fn commit_syncs(&self, changes: &[SyncChange]) -> Result<(), StoreError> {
+        on_backend!(self.commit_syncs(changes))
+    }
+
+    async fn app_key(&self, key: DeviceKey, revision: u32) -> Result<Option<AppKey>, StoreError> {
+        on_backend!(self.app_key(key, revision))
     }
 }
