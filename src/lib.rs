@@ -6,7 +6,7 @@
 //! - [`server`] connects, starts and stops everything; [`cli`] is how people run it; [`config`], [`telemetry`].
 //! - [`http`] the API and the live stream, [`webhook`] ChirpStack's events into our words, [`dashboard`] the page.
 //! - [`chirpstack`] the network server over gRPC. [`store`] the database.
-//! - [`secret_key`] API keys, [`retention`] what is deleted when.
+//! - [`secret_key`] API keys, [`seal`] secrets at rest, [`retention`] what is deleted when.
 
 pub mod chirpstack;
 pub mod cli;
@@ -14,6 +14,7 @@ pub mod config;
 pub mod dashboard;
 pub mod http;
 pub mod retention;
+pub mod seal;
 pub mod secret_key;
 pub mod server;
 pub mod store;

@@ -4,10 +4,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use downbeat_actors::port::StoreError;
 use downbeat_core::id::TenantId;
 use downbeat_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use super::{By, Page, PageRequest, Scope, Store, on_backend};
 
 /// An API key's id: names it without being it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -106,5 +109,52 @@ impl ApiKey {
     /// Whether it works at a time.
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|expiry| now < expiry)
+    }
+}
+
+impl Store {
+    /// Keeps a new key. Its tenant must exist.
+    pub async fn create_api_key(
+        &self,
+        key: &ApiKey,
+        hash: &KeyHash,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        on_backend!(self.create_api_key(key, hash, by))
+    }
+
+    /// The key with that hash, also when it has expired or is revoked. It is the key that tells the scope.
+    pub async fn api_key_by_hash(&self, hash: &KeyHash) -> Result<Option<ApiKey>, StoreError> {
+        on_backend!(self.api_key_by_hash(hash))
+    }
+
+    /// A key.
+    pub async fn api_key(&self, scope: Scope, id: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
+        on_backend!(self.api_key(scope, id))
+    }
+
+    /// Keys, oldest first. A tenant sees its own; the platform sees all.
+    pub async fn list_api_keys(
+        &self,
+        scope: Scope,
+        page: PageRequest,
+    ) -> Result<Page<ApiKey>, StoreError> {
+        on_backend!(self.list_api_keys(scope, page))
+    }
+
+    /// Takes a key back. False when there is no such key; a key that was taken back before stays as it was.
+    pub async fn revoke_api_key(
+        &self,
+        scope: Scope,
+        id: ApiKeyId,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<bool, StoreError> {
+        on_backend!(self.revoke_api_key(scope, id, at, by))
+    }
+
+    /// Notes when keys were used last, many at a time: call it every minute or so, not by request.
+    pub async fn touch_api_keys(&self, used: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
+        on_backend!(self.touch_api_keys(used))
     }
 }

@@ -13,6 +13,10 @@ use downbeat_core::sync::SyncStatus;
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
 
+use downbeat_core::id::DeviceKey;
+
+use super::{By, Page, PageRequest, Scope, Store, on_backend};
+
 /// What the registry's users decide about a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceFields {
@@ -195,4 +199,144 @@ pub struct DeviceEvent {
     pub kind: String,
     /// What it said, a JSON object.
     pub body: Box<serde_json::value::RawValue>,
+}
+
+impl Store {
+    /// Registers a device, on the network server that its tenant uses. Whoever saw it unclaimed forgets it.
+    pub async fn create_device(
+        &self,
+        scope: Scope,
+        device: &NewDevice,
+        by: &By,
+    ) -> Result<Device, WriteDeviceError> {
+        on_backend!(self.create_device(scope, device, by))
+    }
+
+    /// Replaces what users decide about a device, if it still has the version given (when one is given).
+    ///
+    /// Another `DevEUI` is another thing on the air: what the old one's actor stored is forgotten, and the old one is
+    /// to vanish from `ChirpStack`.
+    #[expect(clippy::too_many_arguments, reason = "who, what and when of a change")]
+    pub async fn update_device(
+        &self,
+        scope: Scope,
+        id: DeviceId,
+        fields: &DeviceFields,
+        app_key: AppKeyChange,
+        version: Option<u32>,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<Device, WriteDeviceError> {
+        on_backend!(self.update_device(scope, id, fields, app_key, version, at, by))
+    }
+
+    /// Takes a device out of the registry and returns it as it was, if it still has the version given (when one is).
+    ///
+    /// What `ChirpStack` has of it is to vanish. Its downlinks and its history stay until their time.
+    pub async fn delete_device(
+        &self,
+        scope: Scope,
+        id: DeviceId,
+        version: Option<u32>,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<Device, WriteDeviceError> {
+        on_backend!(self.delete_device(scope, id, version, at, by))
+    }
+
+    /// A device.
+    pub async fn device(&self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
+        on_backend!(self.device(scope, id))
+    }
+
+    /// The device with that `DevEUI`. The platform may have several, on different network servers: it gets the one on
+    /// the configuration's server, else any.
+    pub async fn device_by_dev_eui(
+        &self,
+        scope: Scope,
+        dev_eui: DevEui,
+    ) -> Result<Option<Device>, StoreError> {
+        on_backend!(self.device_by_dev_eui(scope, dev_eui))
+    }
+
+    /// The device with that `DevEUI` on that network server.
+    pub async fn device_by_key(
+        &self,
+        scope: Scope,
+        key: DeviceKey,
+    ) -> Result<Option<Device>, StoreError> {
+        on_backend!(self.device_by_key(scope, key))
+    }
+
+    /// A tenant's devices that have a `DevEUI`, in its order, those after `after` only; at most `limit`, and at most
+    /// [`PAGE_MAX`](super::PAGE_MAX).
+    pub async fn devices_by_dev_eui(
+        &self,
+        tenant_id: TenantId,
+        after: Option<DevEui>,
+        limit: u32,
+    ) -> Result<Vec<Device>, StoreError> {
+        on_backend!(self.devices_by_dev_eui(tenant_id, after, limit))
+    }
+
+    /// Devices, oldest first.
+    pub async fn list_devices(
+        &self,
+        scope: Scope,
+        filter: &DeviceFilter,
+        page: PageRequest,
+    ) -> Result<Page<Device>, StoreError> {
+        on_backend!(self.list_devices(scope, filter, page))
+    }
+
+    /// How many devices there are.
+    pub async fn count_devices(
+        &self,
+        scope: Scope,
+        filter: &DeviceFilter,
+    ) -> Result<u64, StoreError> {
+        on_backend!(self.count_devices(scope, filter))
+    }
+
+    /// Wishes a device anew, whatever is known of `ChirpStack`, and returns the wish's generation. `None`: there is no
+    /// such device, or it is not kept in step.
+    pub async fn request_sync(
+        &self,
+        scope: Scope,
+        id: DeviceId,
+        force: bool,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<Option<u64>, StoreError> {
+        on_backend!(self.request_sync(scope, id, force, at, by))
+    }
+
+    /// Wishes all devices anew that `ChirpStack` is not in step with, deletions too, and tells how many those are.
+    pub async fn request_sync_all(
+        &self,
+        scope: Scope,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<u64, StoreError> {
+        on_backend!(self.request_sync_all(scope, at, by))
+    }
+
+    /// A device's history, newest first: events of that kind, received from a moment on and before another.
+    pub async fn list_device_events(
+        &self,
+        scope: Scope,
+        device_id: DeviceId,
+        kind: Option<&str>,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        page: PageRequest,
+    ) -> Result<Page<DeviceEvent>, StoreError> {
+        on_backend!(self.list_device_events(scope, device_id, kind, from, to, page))
+    }
+
+    /// Deletes events of the history that are older, at most [`DELETE_BATCH_MAX`](super::DELETE_BATCH_MAX) at a time,
+    /// and tells how many: call again while it is that many.
+    pub async fn delete_device_events_before(&self, before: Timestamp) -> Result<u64, StoreError> {
+        on_backend!(self.delete_device_events_before(before))
+    }
 }

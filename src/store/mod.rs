@@ -20,15 +20,23 @@ mod drift;
 mod idempotency;
 mod network_server;
 mod page;
+mod row;
 mod sqlite;
 mod telemetry;
 mod tenant;
 mod unclaimed;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use downbeat_actors::port::{DeviceChange, DeviceStore, StoreError, StoredDevice};
-use downbeat_core::id::{DevEui, DeviceId, DownlinkId, TenantId};
+use downbeat_actors::port::{
+    DeviceChange, DeviceStore, StoreError, StoredDevice, StoredSync, SyncChange,
+};
+use downbeat_core::app_key::AppKey;
+use downbeat_core::id::{DeviceKey, DownlinkId, NetworkServerId};
 use downbeat_core::time::Timestamp;
+
+use crate::seal::Sealer;
 
 pub use api_key::{ApiKey, ApiKeyId, KeyHash, Role};
 pub use audit::{AuditEntry, AuditFilter, By};
@@ -69,6 +77,12 @@ pub enum OpenStoreError {
         /// The newest that this binary has.
         known: i64,
     },
+    /// The secrets in it were sealed with another key than the configured one.
+    #[error(
+        "the database's secrets were encrypted with another key: set encryption_key, or put the file encryption.key back \
+         into the data directory, as it was when the database was made"
+    )]
+    EncryptionKey,
     /// Its schema cannot be brought up to date.
     #[error("the database's schema cannot be brought up to date")]
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -80,143 +94,44 @@ pub enum OpenStoreError {
 /// The store: a handle, cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    backend: Sqlite,
+    backend: Backend,
 }
+
+/// A database; each has every method of [`Store`], under the same name.
+#[derive(Debug, Clone)]
+enum Backend {
+    /// `SQLite`.
+    Sqlite(Sqlite),
+}
+
+/// Calls a method of the database that a store is on.
+macro_rules! on_backend {
+    ($store:ident.$method:ident($($argument:expr),* $(,)?)) => {
+        match &$store.backend {
+            Backend::Sqlite(backend) => backend.$method($($argument),*).await,
+        }
+    };
+}
+use on_backend;
 
 impl Store {
     /// Opens the database at a URL, makes it if there is none, and brings its schema up to date.
     ///
-    /// The first time it gets the tenant [`DEFAULT_TENANT`].
-    pub async fn open(url: &str) -> Result<Self, OpenStoreError> {
-        Ok(Self {
-            backend: Sqlite::open(url).await?,
-        })
+    /// The first time it gets the tenant [`DEFAULT_TENANT`]. Secrets are kept sealed; another sealer than the first
+    /// time is refused.
+    pub async fn open(url: &str, sealer: Sealer) -> Result<Self, OpenStoreError> {
+        let backend = Backend::Sqlite(Sqlite::open(url, sealer).await?);
+        Ok(Self { backend })
     }
 
     /// Whether the database answers, for writing too.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.backend.ping().await
+        on_backend!(self.ping())
     }
 
     /// Finishes what is under way and closes; later calls fail as unavailable.
     pub async fn close(&self) {
-        self.backend.close().await;
-    }
-
-    /// Makes a tenant.
-    pub async fn create_tenant(&self, tenant: &Tenant) -> Result<(), CreateTenantError> {
-        self.backend.create_tenant(tenant).await
-    }
-
-    /// A tenant.
-    pub async fn tenant(&self, scope: Scope, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        self.backend.tenant(scope, id).await
-    }
-
-    /// The tenant of that name, exactly.
-    pub async fn tenant_by_name(
-        &self,
-        scope: Scope,
-        name: &str,
-    ) -> Result<Option<Tenant>, StoreError> {
-        self.backend.tenant_by_name(scope, name).await
-    }
-
-    /// Tenants, oldest first.
-    pub async fn list_tenants(
-        &self,
-        scope: Scope,
-        page: PageRequest,
-    ) -> Result<Page<Tenant>, StoreError> {
-        self.backend.list_tenants(scope, page).await
-    }
-
-    /// Registers a device.
-    pub async fn create_device(
-        &self,
-        scope: Scope,
-        device: &NewDevice,
-    ) -> Result<Device, WriteDeviceError> {
-        self.backend.create_device(scope, device).await
-    }
-
-    /// Replaces what users decide about a device, if it still has the version given (when one is given).
-    ///
-    /// Another `DevEUI` is another thing on the air: what the old one's actor stored is forgotten.
-    pub async fn update_device(
-        &self,
-        scope: Scope,
-        id: DeviceId,
-        fields: &DeviceFields,
-        version: Option<u32>,
-        at: Timestamp,
-    ) -> Result<Device, WriteDeviceError> {
-        self.backend
-            .update_device(scope, id, fields, version, at)
-            .await
-    }
-
-    /// Takes a device out of the registry and returns it as it was, if it still has the version given (when one is).
-    ///
-    /// Its downlinks and its history stay until their time.
-    pub async fn delete_device(
-        &self,
-        scope: Scope,
-        id: DeviceId,
-        version: Option<u32>,
-    ) -> Result<Device, WriteDeviceError> {
-        self.backend.delete_device(scope, id, version).await
-    }
-
-    /// A device.
-    pub async fn device(&self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
-        self.backend.device(scope, id).await
-    }
-
-    /// The device with that `DevEUI`.
-    pub async fn device_by_dev_eui(
-        &self,
-        scope: Scope,
-        dev_eui: DevEui,
-    ) -> Result<Option<Device>, StoreError> {
-        self.backend.device_by_dev_eui(scope, dev_eui).await
-    }
-
-    /// Devices, oldest first.
-    pub async fn list_devices(
-        &self,
-        scope: Scope,
-        filter: &DeviceFilter,
-        page: PageRequest,
-    ) -> Result<Page<Device>, StoreError> {
-        self.backend.list_devices(scope, filter, page).await
-    }
-
-    /// How many devices there are.
-    pub async fn count_devices(
-        &self,
-        scope: Scope,
-        filter: &DeviceFilter,
-    ) -> Result<u64, StoreError> {
-        self.backend.count_devices(scope, filter).await
-    }
-
-    /// A device's history, newest first.
-    pub async fn list_device_events(
-        &self,
-        scope: Scope,
-        device_id: DeviceId,
-        page: PageRequest,
-    ) -> Result<Page<DeviceEvent>, StoreError> {
-        self.backend
-            .list_device_events(scope, device_id, page)
-            .await
-    }
-
-    /// Deletes events of the history that are older, at most [`DELETE_BATCH_MAX`] at a time, and tells how many: call
-    /// again while it is that many.
-    pub async fn delete_device_events_before(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.backend.delete_device_events_before(before).await
+        on_backend!(self.close());
     }
 
     /// A downlink and its timeline.
@@ -225,7 +140,7 @@ impl Store {
         scope: Scope,
         id: DownlinkId,
     ) -> Result<Option<DownlinkWithTimeline>, StoreError> {
-        self.backend.downlink(scope, id).await
+        on_backend!(self.downlink(scope, id))
     }
 
     /// Downlinks, newest first.
@@ -235,7 +150,7 @@ impl Store {
         filter: DownlinkFilter,
         page: PageRequest,
     ) -> Result<Page<StoredDownlink>, StoreError> {
-        self.backend.list_downlinks(scope, filter, page).await
+        on_backend!(self.list_downlinks(scope, filter, page))
     }
 
     /// What became of the downlinks of a period.
@@ -244,46 +159,12 @@ impl Store {
         scope: Scope,
         filter: OutcomeFilter,
     ) -> Result<DownlinkOutcomes, StoreError> {
-        self.backend.downlink_outcomes(scope, filter).await
-    }
-
-    /// Keeps a new key. Its tenant must exist.
-    pub async fn create_api_key(&self, key: &ApiKey, hash: &KeyHash) -> Result<(), StoreError> {
-        self.backend.create_api_key(key, hash).await
-    }
-
-    /// The key with that hash, also when it has expired or is revoked. It is the key that tells the scope.
-    pub async fn api_key_by_hash(&self, hash: &KeyHash) -> Result<Option<ApiKey>, StoreError> {
-        self.backend.api_key_by_hash(hash).await
-    }
-
-    /// Keys, oldest first. A tenant sees its own; the platform sees all.
-    pub async fn list_api_keys(
-        &self,
-        scope: Scope,
-        page: PageRequest,
-    ) -> Result<Page<ApiKey>, StoreError> {
-        self.backend.list_api_keys(scope, page).await
-    }
-
-    /// Takes a key back. False when there is no such key; a key that was taken back before stays as it was.
-    pub async fn revoke_api_key(
-        &self,
-        scope: Scope,
-        id: ApiKeyId,
-        at: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.backend.revoke_api_key(scope, id, at).await
-    }
-
-    /// Notes when keys were used last, many at a time: call it every minute or so, not by request.
-    pub async fn touch_api_keys(&self, used: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
-        self.backend.touch_api_keys(used).await
+        on_backend!(self.downlink_outcomes(scope, filter))
     }
 
     /// Reserves a key for a request that may be repeated, or tells what became of an earlier one.
     pub async fn reserve(&self, reservation: &NewReservation) -> Result<Reservation, StoreError> {
-        self.backend.reserve(reservation).await
+        on_backend!(self.reserve(reservation))
     }
 
     /// What is known of an earlier request with that key; `None` when there was none.
@@ -292,7 +173,7 @@ impl Store {
         key: &IdempotencyKey,
         request_hash: &[u8; 32],
     ) -> Result<Option<Reservation>, StoreError> {
-        self.backend.reservation(key, request_hash).await
+        on_backend!(self.reservation(key, request_hash))
     }
 
     /// Keeps the answer to a reserved request.
@@ -301,31 +182,60 @@ impl Store {
         key: &IdempotencyKey,
         answer: &IdempotentAnswer,
     ) -> Result<(), StoreError> {
-        self.backend.answer(key, answer).await
+        on_backend!(self.answer(key, answer))
     }
 
     /// Gives a reservation back that came to nothing (a refused request), so that it may be made again.
     pub async fn release(&self, key: &IdempotencyKey) -> Result<(), StoreError> {
-        self.backend.release(key).await
+        on_backend!(self.release(key))
     }
 
     /// Forgets reservations that are older, as [`Store::delete_device_events_before`] does events.
     pub async fn delete_reservations_before(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.backend.delete_reservations_before(before).await
+        on_backend!(self.delete_reservations_before(before))
     }
 }
 
 #[async_trait]
 impl DeviceStore for Store {
     async fn commit(&self, changes: &[DeviceChange]) -> Result<(), StoreError> {
-        self.backend.commit(changes).await
+        on_backend!(self.commit(changes))
     }
 
-    async fn load(&self, dev_eui: DevEui) -> Result<Option<StoredDevice>, StoreError> {
-        self.backend.load(dev_eui).await
+    async fn load(&self, key: DeviceKey) -> Result<Option<StoredDevice>, StoreError> {
+        on_backend!(self.load(key))
     }
 
-    async fn unfinished(&self) -> Result<Vec<DevEui>, StoreError> {
-        self.backend.unfinished().await
+    async fn unfinished(&self) -> Result<Vec<DeviceKey>, StoreError> {
+        on_backend!(self.unfinished())
+    }
+
+    async fn silent(
+        &self,
+        now: Timestamp,
+        interval: Duration,
+        limit: u32,
+    ) -> Result<Vec<DeviceKey>, StoreError> {
+        on_backend!(self.silent(now, interval, limit))
+    }
+
+    async fn unfinished_syncs(
+        &self,
+        server: NetworkServerId,
+        limit: u32,
+    ) -> Result<Vec<StoredSync>, StoreError> {
+        on_backend!(self.unfinished_syncs(server, limit))
+    }
+
+    async fn load_sync(&self, key: DeviceKey) -> Result<Option<StoredSync>, StoreError> {
+        on_backend!(self.load_sync(key))
+    }
+
+    async fn commit_syncs(&self, changes: &[SyncChange]) -> Result<(), StoreError> {
+        on_backend!(self.commit_syncs(changes))
+    }
+
+    async fn app_key(&self, key: DeviceKey, revision: u32) -> Result<Option<AppKey>, StoreError> {
+        on_backend!(self.app_key(key, revision))
     }
 }

@@ -1,9 +1,11 @@
 //! Tenants' own network servers.
 
 use downbeat_actors::port::StoreError;
-use downbeat_core::id::TenantId;
+use downbeat_core::id::{NetworkServerId, TenantId};
 use downbeat_core::time::Timestamp;
 use secrecy::SecretString;
+
+use super::{By, Scope, Store, on_backend};
 
 /// How a tenant's own `ChirpStack` is reached.
 #[derive(Debug, Clone)]
@@ -50,4 +52,52 @@ pub enum WriteNetworkServerError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl Store {
+    /// A tenant's own network server.
+    pub async fn network_server(
+        &self,
+        scope: Scope,
+        tenant_id: TenantId,
+    ) -> Result<Option<TenantNetworkServer>, StoreError> {
+        on_backend!(self.network_server(scope, tenant_id))
+    }
+
+    /// Every tenant's own network server.
+    pub async fn list_network_servers(&self) -> Result<Vec<TenantNetworkServer>, StoreError> {
+        on_backend!(self.list_network_servers())
+    }
+
+    /// The network server that a tenant's new devices are on. An unknown tenant's is the configuration's.
+    pub async fn network_server_of(
+        &self,
+        tenant_id: TenantId,
+    ) -> Result<NetworkServerId, StoreError> {
+        on_backend!(self.network_server_of(tenant_id))
+    }
+
+    /// Sets a tenant's own network server. Setting it again changes its address and key, and wishes all its devices
+    /// anew.
+    pub async fn put_network_server(
+        &self,
+        scope: Scope,
+        tenant_id: TenantId,
+        fields: &NetworkServerFields,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<TenantNetworkServer, WriteNetworkServerError> {
+        on_backend!(self.put_network_server(scope, tenant_id, fields, at, by))
+    }
+
+    /// Takes a tenant's own network server away; it uses the configuration's from then on.
+    pub async fn delete_network_server(
+        &self,
+        scope: Scope,
+        tenant_id: TenantId,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<(), WriteNetworkServerError> {
+        on_backend!(self.delete_network_server(scope, tenant_id, at, by))
+    }
 }

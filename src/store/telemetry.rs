@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use downbeat_actors::port::StoreError;
+use downbeat_core::id::DeviceId;
 use downbeat_core::time::Timestamp;
+
+use super::{Scope, Store, on_backend};
 
 pub use downbeat_actors::port::TelemetryValue;
 
@@ -47,4 +51,30 @@ pub struct TelemetryField {
     pub last: TelemetryValue,
     /// When that was.
     pub last_at: Timestamp,
+}
+
+impl Store {
+    /// A field of a device over time, oldest first. An unknown device has none.
+    pub async fn telemetry(
+        &self,
+        scope: Scope,
+        device_id: DeviceId,
+        query: &TelemetryQuery,
+    ) -> Result<Vec<TelemetryPoint>, StoreError> {
+        on_backend!(self.telemetry(scope, device_id, query))
+    }
+
+    /// The fields that a device has reported and that are still kept, by name.
+    pub async fn telemetry_fields(
+        &self,
+        scope: Scope,
+        device_id: DeviceId,
+    ) -> Result<Vec<TelemetryField>, StoreError> {
+        on_backend!(self.telemetry_fields(scope, device_id))
+    }
+
+    /// Deletes values that are older, as [`Store::delete_device_events_before`] does events.
+    pub async fn delete_telemetry_before(&self, before: Timestamp) -> Result<u64, StoreError> {
+        on_backend!(self.delete_telemetry_before(before))
+    }
 }

@@ -5,6 +5,8 @@ use downbeat_core::id::TenantId;
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
 
+use super::{By, Page, PageRequest, Store, on_backend};
+
 /// The name of the tenant that exists after the first start.
 pub const DEFAULT_TENANT: &str = "default";
 
@@ -75,4 +77,65 @@ pub enum WriteTenantError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Makes a tenant. For the platform's administrators: there is no scope.
+    pub async fn create_tenant(&self, tenant: &Tenant, by: &By) -> Result<(), WriteTenantError> {
+        on_backend!(self.create_tenant(tenant, by))
+    }
+
+    /// A tenant.
+    pub async fn tenant(&self, scope: Scope, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+        on_backend!(self.tenant(scope, id))
+    }
+
+    /// The tenant of that name, exactly.
+    pub async fn tenant_by_name(
+        &self,
+        scope: Scope,
+        name: &str,
+    ) -> Result<Option<Tenant>, StoreError> {
+        on_backend!(self.tenant_by_name(scope, name))
+    }
+
+    /// The tenant that is that tenant of `ChirpStack`. It is a webhook that asks, before anybody's scope is known.
+    pub async fn tenant_by_chirpstack_id(&self, id: Uuid) -> Result<Option<Tenant>, StoreError> {
+        on_backend!(self.tenant_by_chirpstack_id(id))
+    }
+
+    /// Tenants, oldest first.
+    pub async fn list_tenants(
+        &self,
+        scope: Scope,
+        page: PageRequest,
+    ) -> Result<Page<Tenant>, StoreError> {
+        on_backend!(self.list_tenants(scope, page))
+    }
+
+    /// Replaces what is decided about a tenant, if it still has the version given (when one is given).
+    pub async fn update_tenant(
+        &self,
+        scope: Scope,
+        id: TenantId,
+        fields: &TenantFields,
+        version: Option<u32>,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<Tenant, WriteTenantError> {
+        on_backend!(self.update_tenant(scope, id, fields, version, at, by))
+    }
+
+    /// Deletes a tenant without devices, with its keys and its network server, and returns it as it was, if it still
+    /// has the version given (when one is given). Its audit log and its downlinks stay.
+    pub async fn delete_tenant(
+        &self,
+        scope: Scope,
+        id: TenantId,
+        version: Option<u32>,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<Tenant, WriteTenantError> {
+        on_backend!(self.delete_tenant(scope, id, version, at, by))
+    }
 }

@@ -1,8 +1,11 @@
 //! Devices that spoke and that nobody has registered.
 
-use downbeat_core::id::{DeviceKey, TenantId};
+use downbeat_actors::port::StoreError;
+use downbeat_core::id::{DevEui, DeviceKey, TenantId};
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
+
+use super::{Page, PageRequest, Scope, Store, on_backend};
 
 /// What was seen of a device that nobody has registered.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,4 +35,39 @@ pub struct UnclaimedDevice {
     pub last: UnclaimedSighting,
     /// The first time.
     pub first_seen: Timestamp,
+}
+
+impl Store {
+    /// Notes what was seen, many at a time. Each tenant's are kept apart, and only so many: those not seen for longest
+    /// give way.
+    pub async fn note_unclaimed(&self, sightings: &[UnclaimedSighting]) -> Result<(), StoreError> {
+        on_backend!(self.note_unclaimed(sightings))
+    }
+
+    /// Devices that nobody has registered, those first that were first seen last.
+    pub async fn list_unclaimed(
+        &self,
+        scope: Scope,
+        page: PageRequest,
+    ) -> Result<Page<UnclaimedDevice>, StoreError> {
+        on_backend!(self.list_unclaimed(scope, page))
+    }
+
+    /// The one with that `DevEUI`; of several, that seen last.
+    pub async fn unclaimed(
+        &self,
+        scope: Scope,
+        dev_eui: DevEui,
+    ) -> Result<Option<UnclaimedDevice>, StoreError> {
+        on_backend!(self.unclaimed(scope, dev_eui))
+    }
+
+    /// Forgets it until it is seen again; false if there was none.
+    pub async fn forget_unclaimed(
+        &self,
+        scope: Scope,
+        dev_eui: DevEui,
+    ) -> Result<bool, StoreError> {
+        on_backend!(self.forget_unclaimed(scope, dev_eui))
+    }
 }

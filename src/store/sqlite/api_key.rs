@@ -3,44 +3,11 @@
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::TenantId;
 use downbeat_core::time::Timestamp;
-use sqlx::{FromRow, QueryBuilder};
-use uuid::Uuid;
+use sqlx::QueryBuilder;
 
-use super::{Sqlite, corrupt, instant, millis, push_scope, store_error, tenant_of};
-use crate::store::{ApiKey, ApiKeyId, Cursor, KeyHash, Page, PageRequest, Role, Scope};
-
-#[derive(FromRow)]
-struct ApiKeyRow {
-    id: Uuid,
-    tenant_id: Option<Uuid>,
-    role: String,
-    name: String,
-    prefix: String,
-    created_at: i64,
-    expires_at: Option<i64>,
-    revoked_at: Option<i64>,
-    last_used_at: Option<i64>,
-}
-
-impl TryFrom<ApiKeyRow> for ApiKey {
-    type Error = StoreError;
-
-    fn try_from(row: ApiKeyRow) -> Result<Self, StoreError> {
-        let role = Role::by_name(&row.role)
-            .ok_or_else(|| corrupt("api_key", "role", &row.id, "unknown role"))?;
-        Ok(Self {
-            id: ApiKeyId::from_uuid(row.id),
-            tenant_id: row.tenant_id.map(TenantId::from_uuid),
-            role,
-            name: row.name,
-            prefix: row.prefix,
-            created_at: instant(row.created_at),
-            expires_at: row.expires_at.map(instant),
-            revoked_at: row.revoked_at.map(instant),
-            last_used_at: row.last_used_at.map(instant),
-        })
-    }
-}
+use super::{Sqlite, push_scope, store_error};
+use crate::store::row::{ApiKeyRow, millis, tenant_of};
+use crate::store::{ApiKey, ApiKeyId, Cursor, KeyHash, Page, PageRequest, Scope};
 
 impl Sqlite {
     pub(in crate::store) async fn create_api_key(

@@ -4,30 +4,17 @@
 //! a fifth faster than handing the rows over as JSON. A repeated batch changes nothing: states and downlinks
 //! are replaced by what they are, never by something older; steps and events have their own keys.
 
-use std::collections::{BTreeMap, HashMap};
-
 use downbeat_actors::port::{DeviceChange, StoreError, StoredDevice};
-use downbeat_core::codec::CodecKind;
-use downbeat_core::device::Record;
-use downbeat_core::id::{DevEui, DeviceId, TenantId};
-use downbeat_core::light::LightState;
-use downbeat_core::time::Timestamp;
-use sqlx::{FromRow, QueryBuilder, Sqlite as Db, SqliteConnection};
+use downbeat_core::id::DevEui;
+use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection};
 use uuid::Uuid;
 
-use super::event::event_id;
-use super::{Sqlite, corrupt, millis, store_error};
+use super::{Sqlite, store_error};
+use crate::store::row::batch::{Batch, DeviceRow, DownlinkRow, EventRow, StepRow, StoredDeviceRow};
+use crate::store::row::{millis, parse_dev_eui};
 
 /// Rows of one statement: 500 of 17 columns stay well below `SQLite`'s 32,766 parameters.
 const ROWS_MAX: usize = 500;
-
-#[derive(FromRow)]
-struct StoredDeviceRow {
-    id: Uuid,
-    tenant_id: Uuid,
-    codec: String,
-    state: Option<String>,
-}
 
 impl Sqlite {
     pub(in crate::store) async fn commit(
@@ -39,7 +26,7 @@ impl Sqlite {
         }
         let batch = Batch::of(changes)?;
         let mut transaction = self.begin().await?;
-        batch.write(&mut transaction).await.map_err(store_error)?;
+        write(&batch, &mut transaction).await.map_err(store_error)?;
         transaction.commit().await.map_err(store_error)
     }
 
@@ -56,15 +43,7 @@ impl Sqlite {
         .fetch_optional(&self.readers)
         .await
         .map_err(store_error)?;
-        let Some(row) = row else { return Ok(None) };
-        let codec = CodecKind::by_name(&row.codec)
-            .ok_or_else(|| corrupt("device", "codec", &row.id, "unknown codec"))?;
-        Ok(Some(StoredDevice {
-            device_id: DeviceId::from_uuid(row.id),
-            tenant_id: TenantId::from_uuid(row.tenant_id),
-            codec,
-            state: row.state,
-        }))
+        row.map(StoredDevice::try_from).transpose()
     }
 
     pub(in crate::store) async fn unfinished(&self) -> Result<Vec<DevEui>, StoreError> {
@@ -75,114 +54,26 @@ impl Sqlite {
         .await
         .map_err(store_error)?;
         rows.into_iter()
-            .map(|(id, dev_eui)| super::parse_dev_eui(&dev_eui, "device", id))
+            .map(|(id, dev_eui)| parse_dev_eui(&dev_eui, "device", id))
             .collect()
     }
 }
 
-/// What a batch leaves of each row, serialised before the transaction begins.
-struct Batch<'a> {
-    devices: Vec<DeviceRow<'a>>,
-    downlinks: Vec<DownlinkRow<'a>>,
-    steps: Vec<StepRow>,
-    events: Vec<EventRow<'a>>,
-}
-
-struct DeviceRow<'a> {
-    change: &'a DeviceChange,
-    last_seen: Option<Timestamp>,
-    rssi_dbm: Option<i32>,
-    snr_db: Option<f32>,
-    battery_percent: Option<f32>,
-    reported: Option<(LightState, Timestamp)>,
-}
-
-struct DownlinkRow<'a> {
-    change: &'a DeviceChange,
-    record: &'a Record,
-    body: String,
-}
-
-struct StepRow {
-    downlink_id: Uuid,
-    seq: i64,
-    at: i64,
-    body: String,
-}
-
-struct EventRow<'a> {
-    id: Uuid,
-    change: &'a DeviceChange,
-    at: i64,
-    kind: &'static str,
-    body: &'a str,
-}
-
-impl<'a> Batch<'a> {
-    fn of(changes: &'a [DeviceChange]) -> Result<Self, StoreError> {
-        let mut devices: HashMap<DeviceId, DeviceRow<'a>> = HashMap::new();
-        let mut downlinks = BTreeMap::new();
-        let mut steps = Vec::new();
-        let mut events = BTreeMap::new();
-        for change in changes {
-            devices
-                .entry(change.device_id)
-                .or_insert_with(|| DeviceRow::new(change))
-                .merge(change);
-            for record in &change.records {
-                steps.push(StepRow::new(record)?);
-                // The last one stands.
-                downlinks.insert(record.downlink.id, (change, record));
-            }
-            if let Some(entry) = &change.history {
-                let id = event_id(change.device_id, entry.at, entry.kind, &entry.body);
-                let at = millis(entry.at);
-                events.insert(
-                    id,
-                    EventRow {
-                        id,
-                        change,
-                        at,
-                        kind: entry.kind,
-                        body: &entry.body,
-                    },
-                );
-            }
-        }
-        let downlinks = downlinks
-            .into_values()
-            .map(|(change, record)| {
-                Ok(DownlinkRow {
-                    change,
-                    record,
-                    body: json(&record.downlink)?,
-                })
-            })
-            .collect::<Result<_, StoreError>>()?;
-        Ok(Self {
-            devices: devices.into_values().collect(),
-            downlinks,
-            steps,
-            events: events.into_values().collect(),
-        })
+async fn write(batch: &Batch<'_>, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    for rows in batch.devices.chunks(ROWS_MAX) {
+        execute(connection, update_devices(rows)).await?;
+        execute(connection, upsert_states(rows)).await?;
     }
-
-    async fn write(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        for rows in self.devices.chunks(ROWS_MAX) {
-            execute(connection, update_devices(rows)).await?;
-            execute(connection, upsert_states(rows)).await?;
-        }
-        for rows in self.downlinks.chunks(ROWS_MAX) {
-            execute(connection, upsert_downlinks(rows)).await?;
-        }
-        for rows in self.steps.chunks(ROWS_MAX) {
-            execute(connection, insert_steps(rows)).await?;
-        }
-        for rows in self.events.chunks(ROWS_MAX) {
-            execute(connection, insert_events(rows)).await?;
-        }
-        Ok(())
+    for rows in batch.downlinks.chunks(ROWS_MAX) {
+        execute(connection, upsert_downlinks(rows)).await?;
     }
+    for rows in batch.steps.chunks(ROWS_MAX) {
+        execute(connection, insert_steps(rows)).await?;
+    }
+    for rows in batch.events.chunks(ROWS_MAX) {
+        execute(connection, insert_events(rows)).await?;
+    }
+    Ok(())
 }
 
 /// Not kept prepared: each number of rows is a statement of its own, and keeping
@@ -197,45 +88,6 @@ async fn execute(
         .execute(connection)
         .await
         .map(drop)
-}
-
-impl<'a> DeviceRow<'a> {
-    fn new(change: &'a DeviceChange) -> Self {
-        Self {
-            change,
-            last_seen: None,
-            rssi_dbm: None,
-            snr_db: None,
-            battery_percent: None,
-            reported: None,
-        }
-    }
-
-    /// A later change of the same device. What it does not tell stays as it was.
-    fn merge(&mut self, change: &'a DeviceChange) {
-        self.change = change;
-        self.last_seen = change.last_seen.or(self.last_seen);
-        self.rssi_dbm = change.rssi_dbm.or(self.rssi_dbm);
-        self.snr_db = change.snr_db.or(self.snr_db);
-        self.battery_percent = change.battery_percent.or(self.battery_percent);
-        self.reported = change.reported.or(self.reported);
-    }
-}
-
-impl StepRow {
-    fn new(record: &Record) -> Result<Self, StoreError> {
-        Ok(Self {
-            downlink_id: record.downlink.id.as_uuid(),
-            seq: i64::from(record.entry.seq),
-            at: millis(record.entry.at),
-            body: json(&record.entry)?,
-        })
-    }
-}
-
-/// The domain's types always become JSON; were one not to, repeating it would change nothing.
-fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Rejected(Box::new(error)))
 }
 
 fn update_devices(rows: &[DeviceRow<'_>]) -> QueryBuilder<Db> {

@@ -1,138 +1,18 @@
 //! The registry.
 
-use std::collections::BTreeMap;
-
 use downbeat_actors::port::StoreError;
-use downbeat_core::codec::CodecKind;
-use downbeat_core::id::{DevEui, DeviceId, JoinEui, TenantId};
-use downbeat_core::light::LightState;
+use downbeat_core::id::{DevEui, DeviceId};
 use downbeat_core::time::Timestamp;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{FromRow, QueryBuilder, Sqlite as Db, Transaction};
-use uuid::Uuid;
+use sqlx::{QueryBuilder, Sqlite as Db, Transaction};
 
-use super::{
-    Sqlite, corrupt, count, instant, is_duplicate, millis, parse_dev_eui, push_scope, store_error,
-    tenant_of,
-};
+use super::{Sqlite, is_duplicate, push_scope, store_error};
+use crate::store::row::{DeviceRow, FieldValues, count, millis, tenant_of};
 use crate::store::{
     Cursor, Device, DeviceFields, DeviceFilter, NewDevice, Page, PageRequest, Scope,
     WriteDeviceError,
 };
-
-const TABLE: &str = "device";
-
-#[derive(FromRow)]
-struct DeviceRow {
-    id: Uuid,
-    tenant_id: Uuid,
-    name: String,
-    description: String,
-    device_type: String,
-    tags: String,
-    codec: String,
-    dev_eui: Option<String>,
-    chirpstack_app_id: Option<String>,
-    device_profile_id: Option<String>,
-    join_eui: Option<String>,
-    created_at: i64,
-    updated_at: i64,
-    version: i64,
-    last_seen: Option<i64>,
-    rssi_dbm: Option<i32>,
-    snr_db: Option<f32>,
-    battery_percent: Option<f32>,
-    desired_color: Option<String>,
-    desired_on_time: Option<i64>,
-    desired_off_time: Option<i64>,
-    reported_color: Option<String>,
-    reported_on_time: Option<i64>,
-    reported_off_time: Option<i64>,
-    reported_at: Option<i64>,
-}
-
-impl TryFrom<DeviceRow> for Device {
-    type Error = StoreError;
-
-    fn try_from(row: DeviceRow) -> Result<Self, StoreError> {
-        let id = row.id;
-        let tags: BTreeMap<String, String> =
-            serde_json::from_str(&row.tags).map_err(|error| corrupt(TABLE, "tags", &id, error))?;
-        let codec = CodecKind::by_name(&row.codec)
-            .ok_or_else(|| corrupt(TABLE, "codec", &id, "unknown codec"))?;
-        let dev_eui = row
-            .dev_eui
-            .map(|text| parse_dev_eui(&text, TABLE, id))
-            .transpose()?;
-        let join_eui = row.join_eui.map(|text| text.parse::<JoinEui>()).transpose();
-        let join_eui = join_eui.map_err(|error| corrupt(TABLE, "join_eui", &id, error))?;
-        let version =
-            u32::try_from(row.version).map_err(|error| corrupt(TABLE, "version", &id, error))?;
-        let desired = light(
-            id,
-            "desired_color",
-            row.desired_color,
-            row.desired_on_time,
-            row.desired_off_time,
-        )?;
-        let reported = light(
-            id,
-            "reported_color",
-            row.reported_color,
-            row.reported_on_time,
-            row.reported_off_time,
-        )?;
-        Ok(Self {
-            id: DeviceId::from_uuid(id),
-            tenant_id: TenantId::from_uuid(row.tenant_id),
-            fields: DeviceFields {
-                name: row.name,
-                description: row.description,
-                device_type: row.device_type,
-                tags,
-                codec,
-                dev_eui,
-                chirpstack_app_id: row.chirpstack_app_id,
-                device_profile_id: row.device_profile_id,
-                join_eui,
-            },
-            created_at: instant(row.created_at),
-            updated_at: instant(row.updated_at),
-            version,
-            last_seen: row.last_seen.map(instant),
-            rssi_dbm: row.rssi_dbm,
-            snr_db: row.snr_db,
-            battery_percent: row.battery_percent,
-            desired,
-            reported: reported.zip(row.reported_at.map(instant)),
-        })
-    }
-}
-
-/// A light of its three columns, which are there together or not at all.
-fn light(
-    id: Uuid,
-    column: &'static str,
-    color: Option<String>,
-    on_time: Option<i64>,
-    off_time: Option<i64>,
-) -> Result<Option<LightState>, StoreError> {
-    let (Some(color), Some(on_time), Some(off_time)) = (color, on_time, off_time) else {
-        return Ok(None);
-    };
-    let color = color
-        .parse()
-        .map_err(|error: downbeat_core::light::ParseColorError| {
-            corrupt(TABLE, column, &id, error)
-        })?;
-    let time = |value: i64| u8::try_from(value).map_err(|error| corrupt(TABLE, column, &id, error));
-    Ok(Some(LightState {
-        color,
-        on_time: time(on_time)?,
-        off_time: time(off_time)?,
-    }))
-}
 
 impl Sqlite {
     pub(in crate::store) async fn create_device(
@@ -325,23 +205,6 @@ fn push_filter(query: &mut QueryBuilder<Db>, scope: Scope, filter: &DeviceFilter
             .push(" AND instr(lower(name), lower(")
             .push_bind(name)
             .push(")) > 0");
-    }
-}
-
-/// Columns that are not stored as they are.
-struct FieldValues {
-    tags: String,
-    dev_eui: Option<String>,
-    join_eui: Option<String>,
-}
-
-impl FieldValues {
-    fn of(fields: &DeviceFields) -> Self {
-        Self {
-            tags: serde_json::json!(fields.tags).to_string(),
-            dev_eui: fields.dev_eui.map(|eui| eui.to_string()),
-            join_eui: fields.join_eui.map(|eui| eui.to_string()),
-        }
     }
 }
 

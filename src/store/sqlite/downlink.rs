@@ -3,48 +3,18 @@
 use std::time::Duration;
 
 use downbeat_actors::port::StoreError;
-use downbeat_core::device::{DownlinkState, TimelineEntry};
-use downbeat_core::id::{DeviceId, DownlinkId, TenantId};
-use sqlx::{FromRow, QueryBuilder, Sqlite as Db};
-use uuid::Uuid;
+use downbeat_core::device::DownlinkState;
+use downbeat_core::id::DownlinkId;
+use sqlx::{QueryBuilder, Sqlite as Db};
 
-use super::{Sqlite, corrupt, count, millis, parse_dev_eui, push_scope, store_error, tenant_of};
+use super::{Sqlite, push_scope, store_error};
+use crate::store::row::{
+    DownlinkRow, GroupRow, count, millis, nearest_rank, tally, tenant_of, timeline,
+};
 use crate::store::{
     Cursor, DownlinkFilter, DownlinkOutcomes, DownlinkWithTimeline, OutcomeFilter, Page,
     PageRequest, Scope, StoredDownlink,
 };
-
-#[derive(FromRow)]
-struct DownlinkRow {
-    id: Uuid,
-    device_id: Uuid,
-    tenant_id: Uuid,
-    dev_eui: String,
-    body: String,
-}
-
-impl TryFrom<DownlinkRow> for StoredDownlink {
-    type Error = StoreError;
-
-    fn try_from(row: DownlinkRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            downlink: serde_json::from_str(&row.body)
-                .map_err(|error| corrupt("downlink", "body", &row.id, error))?,
-            device_id: DeviceId::from_uuid(row.device_id),
-            tenant_id: TenantId::from_uuid(row.tenant_id),
-            dev_eui: parse_dev_eui(&row.dev_eui, "downlink", row.id)?,
-        })
-    }
-}
-
-#[derive(FromRow)]
-struct GroupRow {
-    state: String,
-    reason: Option<String>,
-    downlinks: i64,
-    tried: i64,
-    attempts: i64,
-}
 
 impl Sqlite {
     pub(in crate::store) async fn downlink(
@@ -72,17 +42,9 @@ impl Sqlite {
         .await
         .map_err(store_error)?;
         transaction.rollback().await.map_err(store_error)?;
-        let timeline = steps
-            .into_iter()
-            .map(|(seq, body)| {
-                serde_json::from_str::<TimelineEntry>(&body).map_err(|error| {
-                    corrupt("downlink_step", "body", &format!("{id}/{seq}"), error)
-                })
-            })
-            .collect::<Result<_, _>>()?;
         Ok(Some(DownlinkWithTimeline {
             stored: row.try_into()?,
-            timeline,
+            timeline: timeline(id, steps)?,
         }))
     }
 
@@ -187,46 +149,4 @@ fn push_period(query: &mut QueryBuilder<Db>, scope: Scope, filter: OutcomeFilter
     if let Some(dev_eui) = filter.dev_eui {
         query.push(" AND dev_eui = ").push_bind(dev_eui.to_string());
     }
-}
-
-fn tally(groups: Vec<GroupRow>) -> Result<DownlinkOutcomes, StoreError> {
-    let mut outcomes = DownlinkOutcomes::default();
-    let (mut tried, mut attempts) = (0, 0);
-    for group in groups {
-        let state = DownlinkState::by_name(&group.state)
-            .ok_or_else(|| corrupt("downlink", "state", &group.state, "unknown state"))?;
-        let downlinks = count(group.downlinks);
-        outcomes.total += downlinks;
-        tried += group.tried;
-        attempts += group.attempts;
-        add(&mut outcomes.by_state, state, downlinks);
-        if let Some(reason) = group.reason {
-            add(&mut outcomes.by_reason, reason, downlinks);
-        }
-    }
-    outcomes
-        .by_reason
-        .sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "an average of counts far below 2^52"
-    )]
-    if tried > 0 {
-        outcomes.attempts_avg = Some(attempts as f64 / tried as f64);
-    }
-    Ok(outcomes)
-}
-
-fn add<K: PartialEq>(counts: &mut Vec<(K, u64)>, key: K, more: u64) {
-    match counts.iter_mut().find(|(other, _)| *other == key) {
-        Some((_, count)) => *count += more,
-        None => counts.push((key, more)),
-    }
-}
-
-/// The place, from 0, of the smallest of `total` values that `percent` of them do not exceed; `None` of none.
-fn nearest_rank(total: u64, percent: u64) -> Option<i64> {
-    let last = total.checked_sub(1)?;
-    let rank = (total * percent).div_ceil(100).saturating_sub(1).min(last);
-    i64::try_from(rank).ok()
 }

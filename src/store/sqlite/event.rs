@@ -3,37 +3,11 @@
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::DeviceId;
 use downbeat_core::time::Timestamp;
-use serde_json::value::RawValue;
-use sqlx::{FromRow, QueryBuilder};
-use uuid::Uuid;
+use sqlx::QueryBuilder;
 
-use super::{Sqlite, corrupt, instant, push_scope, store_error};
+use super::{Sqlite, push_scope, store_error};
+use crate::store::row::{EventRow, first_id_of};
 use crate::store::{Cursor, DELETE_BATCH_MAX, DeviceEvent, Page, PageRequest, Scope};
-
-#[derive(FromRow)]
-struct EventRow {
-    id: Uuid,
-    device_id: Uuid,
-    at: i64,
-    kind: String,
-    body: String,
-}
-
-impl TryFrom<EventRow> for DeviceEvent {
-    type Error = StoreError;
-
-    fn try_from(row: EventRow) -> Result<Self, StoreError> {
-        let body = RawValue::from_string(row.body)
-            .map_err(|error| corrupt("device_event", "body", &row.id, error))?;
-        Ok(Self {
-            id: row.id,
-            device_id: DeviceId::from_uuid(row.device_id),
-            at: instant(row.at),
-            kind: row.kind,
-            body,
-        })
-    }
-}
 
 impl Sqlite {
     pub(in crate::store) async fn list_device_events(
@@ -83,30 +57,4 @@ impl Sqlite {
         .map_err(store_error)?;
         Ok(deleted.rows_affected())
     }
-}
-
-/// The id of an event: its time, then a digest of what it says. The same event, stored again, has the same id.
-pub(super) fn event_id(device_id: DeviceId, at: Timestamp, kind: &str, body: &str) -> Uuid {
-    use sha2::{Digest, Sha256};
-
-    let digest = Sha256::new()
-        .chain_update(device_id.as_uuid().as_bytes())
-        .chain_update(kind.as_bytes())
-        .chain_update([0])
-        .chain_update(body.as_bytes())
-        .finalize();
-    let mut tail = [0; 10];
-    tail.copy_from_slice(&digest[..10]);
-    uuid_of(at, tail)
-}
-
-/// Not greater than the id of any event of that time or later.
-fn first_id_of(at: Timestamp) -> Uuid {
-    uuid_of(at, [0; 10])
-}
-
-/// A `UUIDv7`; times before 1970 count as 1970.
-fn uuid_of(at: Timestamp, tail: [u8; 10]) -> Uuid {
-    let millis = u64::try_from(at.as_millis()).unwrap_or(0);
-    uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
 }

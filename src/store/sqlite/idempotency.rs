@@ -2,39 +2,13 @@
 
 use downbeat_actors::port::StoreError;
 use downbeat_core::time::Timestamp;
-use sqlx::{FromRow, SqliteExecutor};
-use uuid::Uuid;
+use sqlx::SqliteExecutor;
 
-use super::{Sqlite, corrupt, instant, millis, store_error, tenant_of};
+use super::{Sqlite, store_error};
+use crate::store::row::{ReservationRow, millis, scope_of};
 use crate::store::{
     DELETE_BATCH_MAX, IdempotencyKey, IdempotentAnswer, NewReservation, Reservation,
 };
-
-#[derive(FromRow)]
-struct ReservationRow {
-    request_hash: Vec<u8>,
-    resource_id: Uuid,
-    created_at: i64,
-    status: Option<i64>,
-    body: Option<Vec<u8>>,
-}
-
-impl ReservationRow {
-    fn for_request(self, request_hash: &[u8; 32]) -> Result<Reservation, StoreError> {
-        if self.request_hash != request_hash {
-            return Ok(Reservation::Mismatch);
-        }
-        let Some((status, body)) = self.status.zip(self.body) else {
-            return Ok(Reservation::Unanswered {
-                resource_id: self.resource_id,
-                at: instant(self.created_at),
-            });
-        };
-        let status = u16::try_from(status)
-            .map_err(|error| corrupt("idempotency", "status", &self.resource_id, error))?;
-        Ok(Reservation::Answered(IdempotentAnswer { status, body }))
-    }
-}
 
 impl Sqlite {
     pub(in crate::store) async fn reserve(
@@ -134,9 +108,4 @@ async fn find(
     .fetch_optional(executor)
     .await
     .map_err(store_error)
-}
-
-/// The nil UUID stands for the platform: a primary key holds no `NULL`.
-fn scope_of(key: &IdempotencyKey) -> Uuid {
-    tenant_of(key.scope).unwrap_or(Uuid::nil())
 }

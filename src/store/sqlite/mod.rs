@@ -14,17 +14,14 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::row::tenant_of;
+use super::{OpenStoreError, Scope};
 use downbeat_actors::port::StoreError;
-use downbeat_core::id::{DevEui, TenantId};
-use downbeat_core::time::Timestamp;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, QueryBuilder, Sqlite as Db, Transaction};
-use uuid::Uuid;
-
-use super::{OpenStoreError, Scope};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -176,47 +173,9 @@ fn is_duplicate(error: &sqlx::Error, column: &str) -> bool {
         .is_some_and(|refusal| refusal.is_unique_violation() && refusal.message().ends_with(column))
 }
 
-/// A column that breaks our rules.
-fn corrupt(
-    table: &'static str,
-    column: &'static str,
-    key: &dyn std::fmt::Display,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> StoreError {
-    StoreError::Corrupt {
-        table,
-        column,
-        key: key.to_string(),
-        source: source.into(),
-    }
-}
-
-fn parse_dev_eui(text: &str, table: &'static str, key: Uuid) -> Result<DevEui, StoreError> {
-    text.parse()
-        .map_err(|error: downbeat_core::id::ParseEuiError| corrupt(table, "dev_eui", &key, error))
-}
-
-/// The scope as a value to compare a tenant's column with; `NULL` compares with none.
-fn tenant_of(scope: Scope) -> Option<Uuid> {
-    scope.tenant().map(TenantId::as_uuid)
-}
-
 /// Adds the scope to a query that has a `WHERE`.
 fn push_scope(query: &mut QueryBuilder<Db>, scope: Scope) {
     if let Some(tenant) = tenant_of(scope) {
         query.push(" AND tenant_id = ").push_bind(tenant);
     }
-}
-
-fn millis(at: Timestamp) -> i64 {
-    at.as_millis()
-}
-
-fn instant(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis)
-}
-
-/// A count, which is never negative.
-fn count(rows: i64) -> u64 {
-    u64::try_from(rows).unwrap_or(0)
 }

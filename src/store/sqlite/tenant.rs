@@ -3,28 +3,12 @@
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::TenantId;
 use downbeat_core::time::Timestamp;
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::{Sqlite, instant, is_duplicate, millis, push_scope, store_error, tenant_of};
+use super::{Sqlite, is_duplicate, push_scope, store_error};
+use crate::store::row::{TenantRow, millis, tenant_of};
 use crate::store::{CreateTenantError, Cursor, DEFAULT_TENANT, Page, PageRequest, Scope, Tenant};
-
-#[derive(FromRow)]
-struct TenantRow {
-    id: Uuid,
-    name: String,
-    created_at: i64,
-}
-
-impl From<TenantRow> for Tenant {
-    fn from(row: TenantRow) -> Self {
-        Self {
-            id: TenantId::from_uuid(row.id),
-            name: row.name,
-            created_at: instant(row.created_at),
-        }
-    }
-}
 
 impl Sqlite {
     /// Makes the default tenant in a database without any, and never again.

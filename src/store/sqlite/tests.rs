@@ -4,8 +4,9 @@ use downbeat_actors::port::{DeviceStore, StoreError};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tempfile::TempDir;
 
+use super::Sqlite;
 use crate::store::conformance::{at, change, conformance, default_tenant, eui, register};
-use crate::store::{OpenStoreError, Scope, Store};
+use crate::store::{Backend, OpenStoreError, Scope, Store};
 
 async fn fresh() -> (Store, TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -17,6 +18,11 @@ conformance!(fresh);
 
 fn url(dir: &TempDir) -> String {
     format!("sqlite://{}", dir.path().join("downbeat.db").display())
+}
+
+fn sqlite(store: &Store) -> &Sqlite {
+    let Backend::Sqlite(sqlite) = &store.backend;
+    sqlite
 }
 
 /// A connection beside the store's, as another process has one.
@@ -58,7 +64,7 @@ async fn what_is_committed_survives_a_process_that_never_closed() {
 async fn what_was_not_committed_is_gone_after_a_crash() {
     let (store, dir) = fresh().await;
     let device = register(&store, default_tenant(&store).await, 1).await;
-    let mut transaction = store.backend.begin().await.unwrap();
+    let mut transaction = sqlite(&store).begin().await.unwrap();
     sqlx::query("UPDATE device SET name = 'half done'")
         .execute(&mut *transaction)
         .await
@@ -176,7 +182,7 @@ async fn a_lock_held_by_another_process_is_unavailable() {
     let (store, dir) = fresh().await;
     // Only for this test: nobody waits the whole time.
     sqlx::query("PRAGMA busy_timeout = 10")
-        .execute(&store.backend.writer)
+        .execute(&sqlite(&store).writer)
         .await
         .unwrap();
     let mut other = other_process(&dir).await;
@@ -195,7 +201,7 @@ async fn a_row_that_breaks_our_rules_is_named() {
     let (store, _dir) = fresh().await;
     let device = register(&store, default_tenant(&store).await, 1).await;
     sqlx::query("UPDATE device SET codec = 'morse'")
-        .execute(&store.backend.writer)
+        .execute(&sqlite(&store).writer)
         .await
         .unwrap();
     let error = store.device(Scope::Platform, device.id).await.unwrap_err();
@@ -212,7 +218,7 @@ async fn a_row_that_breaks_our_rules_is_named() {
 #[tokio::test]
 async fn every_connection_is_durable_and_keeps_references() {
     let (store, _dir) = fresh().await;
-    for pool in [&store.backend.writer, &store.backend.readers] {
+    for pool in [&sqlite(&store).writer, &sqlite(&store).readers] {
         let pragma = async |sql| {
             sqlx::query_scalar::<_, i64>(sql)
                 .fetch_one(pool)
@@ -228,7 +234,7 @@ async fn every_connection_is_durable_and_keeps_references() {
         assert_eq!(mode, "wal");
     }
     let written = sqlx::query("DELETE FROM tenant")
-        .execute(&store.backend.readers)
+        .execute(&sqlite(&store).readers)
         .await;
     assert!(written.is_err());
 }
@@ -273,7 +279,7 @@ async fn lists_and_batches_use_their_indexes() {
     for (sql, index) in plans {
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
         let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain)
-            .fetch_all(&store.backend.writer)
+            .fetch_all(&sqlite(&store).writer)
             .await
             .unwrap();
         let plan: Vec<String> = rows.into_iter().map(|(_, _, _, detail)| detail).collect();
@@ -291,7 +297,7 @@ async fn lists_and_batches_use_their_indexes() {
 async fn limit_pages(store: &Store, pages: u32) {
     let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
     sqlx::query(pragma)
-        .execute(&store.backend.writer)
+        .execute(&sqlite(&store).writer)
         .await
         .unwrap();
 }

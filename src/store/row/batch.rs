@@ -1,0 +1,164 @@
+//! Many devices' changes, as rows.
+
+use std::collections::{BTreeMap, HashMap};
+
+use downbeat_actors::port::{DeviceChange, StoreError, StoredDevice};
+use downbeat_core::codec::CodecKind;
+use downbeat_core::device::Record;
+use downbeat_core::id::{DeviceId, TenantId};
+use downbeat_core::light::LightState;
+use downbeat_core::time::Timestamp;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{corrupt, event_id, millis};
+
+#[derive(FromRow)]
+pub(crate) struct StoredDeviceRow {
+    pub(crate) id: Uuid,
+    pub(crate) tenant_id: Uuid,
+    pub(crate) codec: String,
+    pub(crate) state: Option<String>,
+}
+
+impl TryFrom<StoredDeviceRow> for StoredDevice {
+    type Error = StoreError;
+
+    fn try_from(row: StoredDeviceRow) -> Result<Self, StoreError> {
+        let codec = CodecKind::by_name(&row.codec)
+            .ok_or_else(|| corrupt("device", "codec", &row.id, "unknown codec"))?;
+        Ok(Self {
+            device_id: DeviceId::from_uuid(row.id),
+            tenant_id: TenantId::from_uuid(row.tenant_id),
+            codec,
+            state: row.state,
+        })
+    }
+}
+
+/// What a batch leaves of each row, serialised before the transaction begins.
+pub(crate) struct Batch<'a> {
+    pub(crate) devices: Vec<DeviceRow<'a>>,
+    pub(crate) downlinks: Vec<DownlinkRow<'a>>,
+    pub(crate) steps: Vec<StepRow>,
+    pub(crate) events: Vec<EventRow<'a>>,
+}
+
+pub(crate) struct DeviceRow<'a> {
+    pub(crate) change: &'a DeviceChange,
+    pub(crate) last_seen: Option<Timestamp>,
+    pub(crate) rssi_dbm: Option<i32>,
+    pub(crate) snr_db: Option<f32>,
+    pub(crate) battery_percent: Option<f32>,
+    pub(crate) reported: Option<(LightState, Timestamp)>,
+}
+
+pub(crate) struct DownlinkRow<'a> {
+    pub(crate) change: &'a DeviceChange,
+    pub(crate) record: &'a Record,
+    pub(crate) body: String,
+}
+
+pub(crate) struct StepRow {
+    pub(crate) downlink_id: Uuid,
+    pub(crate) seq: i64,
+    pub(crate) at: i64,
+    pub(crate) body: String,
+}
+
+pub(crate) struct EventRow<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) change: &'a DeviceChange,
+    pub(crate) at: i64,
+    pub(crate) kind: &'static str,
+    pub(crate) body: &'a str,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn of(changes: &'a [DeviceChange]) -> Result<Self, StoreError> {
+        let mut devices: HashMap<DeviceId, DeviceRow<'a>> = HashMap::new();
+        let mut downlinks = BTreeMap::new();
+        let mut steps = Vec::new();
+        let mut events = BTreeMap::new();
+        for change in changes {
+            devices
+                .entry(change.device_id)
+                .or_insert_with(|| DeviceRow::new(change))
+                .merge(change);
+            for record in &change.records {
+                steps.push(StepRow::new(record)?);
+                // The last one stands.
+                downlinks.insert(record.downlink.id, (change, record));
+            }
+            if let Some(entry) = &change.history {
+                let id = event_id(change.device_id, entry.at, entry.kind, &entry.body);
+                let at = millis(entry.at);
+                events.insert(
+                    id,
+                    EventRow {
+                        id,
+                        change,
+                        at,
+                        kind: entry.kind,
+                        body: &entry.body,
+                    },
+                );
+            }
+        }
+        let downlinks = downlinks
+            .into_values()
+            .map(|(change, record)| {
+                Ok(DownlinkRow {
+                    change,
+                    record,
+                    body: json(&record.downlink)?,
+                })
+            })
+            .collect::<Result<_, StoreError>>()?;
+        Ok(Self {
+            devices: devices.into_values().collect(),
+            downlinks,
+            steps,
+            events: events.into_values().collect(),
+        })
+    }
+}
+
+impl<'a> DeviceRow<'a> {
+    fn new(change: &'a DeviceChange) -> Self {
+        Self {
+            change,
+            last_seen: None,
+            rssi_dbm: None,
+            snr_db: None,
+            battery_percent: None,
+            reported: None,
+        }
+    }
+
+    /// A later change of the same device. What it does not tell stays as it was.
+    fn merge(&mut self, change: &'a DeviceChange) {
+        self.change = change;
+        self.last_seen = change.last_seen.or(self.last_seen);
+        self.rssi_dbm = change.rssi_dbm.or(self.rssi_dbm);
+        self.snr_db = change.snr_db.or(self.snr_db);
+        self.battery_percent = change.battery_percent.or(self.battery_percent);
+        self.reported = change.reported.or(self.reported);
+    }
+}
+
+impl StepRow {
+    fn new(record: &Record) -> Result<Self, StoreError> {
+        Ok(Self {
+            downlink_id: record.downlink.id.as_uuid(),
+            seq: i64::from(record.entry.seq),
+            at: millis(record.entry.at),
+            body: json(&record.entry)?,
+        })
+    }
+}
+
+/// The domain's types always become JSON; were one not to, repeating it would change nothing.
+fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Rejected(Box::new(error)))
+}

@@ -1,0 +1,65 @@
+//! What the databases have in common: rows, and the domain's types that they hold.
+
+mod api_key;
+pub(crate) mod batch;
+mod device;
+mod downlink;
+mod event;
+mod idempotency;
+mod tenant;
+
+use downbeat_actors::port::StoreError;
+use downbeat_core::id::{DevEui, TenantId};
+use downbeat_core::time::Timestamp;
+use uuid::Uuid;
+
+use super::Scope;
+
+pub(crate) use api_key::ApiKeyRow;
+pub(crate) use device::{DeviceRow, FieldValues};
+pub(crate) use downlink::{DownlinkRow, GroupRow, nearest_rank, tally, timeline};
+pub(crate) use event::{EventRow, event_id, first_id_of};
+pub(crate) use idempotency::{ReservationRow, scope_of};
+pub(crate) use tenant::TenantRow;
+
+/// A column that breaks our rules.
+pub(crate) fn corrupt(
+    table: &'static str,
+    column: &'static str,
+    key: &dyn std::fmt::Display,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> StoreError {
+    StoreError::Corrupt {
+        table,
+        column,
+        key: key.to_string(),
+        source: source.into(),
+    }
+}
+
+pub(crate) fn parse_dev_eui(
+    text: &str,
+    table: &'static str,
+    key: Uuid,
+) -> Result<DevEui, StoreError> {
+    text.parse()
+        .map_err(|error: downbeat_core::id::ParseEuiError| corrupt(table, "dev_eui", &key, error))
+}
+
+/// The scope as a value to compare a tenant's column with; `NULL` compares with none.
+pub(crate) fn tenant_of(scope: Scope) -> Option<Uuid> {
+    scope.tenant().map(TenantId::as_uuid)
+}
+
+pub(crate) fn millis(at: Timestamp) -> i64 {
+    at.as_millis()
+}
+
+pub(crate) fn instant(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+/// A count, which is never negative.
+pub(crate) fn count(rows: i64) -> u64 {
+    u64::try_from(rows).unwrap_or(0)
+}
