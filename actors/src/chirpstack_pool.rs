@@ -14,6 +14,7 @@ use downbeat_core::id::DevEui;
 use downbeat_core::network::EnqueueFailure;
 use downbeat_core::time::Timestamp;
 use downbeat_core::turn::{TurnLimits, Turns};
+use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use crate::device::DeviceMessage;
 use crate::link::Link;
 use crate::port::{NetworkServer, NetworkServerError, NewQueueItem};
+use crate::synchronizer::SyncMessage;
 use crate::system::Shared;
 
 /// Calls under way at once at the most; further ones wait for a place.
@@ -50,6 +52,8 @@ pub(crate) enum PoolMessage {
     ListGateways {
         reply: oneshot::Sender<Vec<ListedGateway>>,
     },
+    /// Any other call.
+    Run(Job),
     /// Turns are to be this far apart.
     Spacing(Duration),
     /// A call has ended.
@@ -59,6 +63,10 @@ pub(crate) enum PoolMessage {
         generation: u64,
     },
 }
+
+/// A call, given the server if one may be called now. It tells whoever asked, and the pool whether the server was heard.
+pub(crate) type Job =
+    Box<dyn FnOnce(Option<Arc<dyn NetworkServer>>) -> BoxFuture<'static, Outcome> + Send>;
 
 pub(crate) struct ChirpstackPool;
 
@@ -162,6 +170,7 @@ impl PoolState {
             }
             PoolMessage::ReadQueue { dev_eui } => self.read_queue(myself, shared, dev_eui),
             PoolMessage::ListGateways { reply } => self.list_gateways(myself, shared, reply),
+            PoolMessage::Run(job) => self.run(myself, shared, job),
             PoolMessage::Spacing(spacing) => self.turns.set_spacing(spacing),
             PoolMessage::Called(outcome) => self.on_called(shared, outcome),
             PoolMessage::Wake { generation } => {
@@ -180,12 +189,14 @@ impl PoolState {
                 self.turns.set_closed(true);
                 self.probe_at = Some(now);
                 self.link.set_answers(false);
+                self.link.synchronizer(SyncMessage::ServerAway);
             }
             Some(Transition::Closed) => {
                 tracing::info!("the network server answers again");
                 self.turns.set_closed(false);
                 self.probe_at = None;
                 self.link.set_answers(true);
+                self.link.synchronizer(SyncMessage::ServerReturned);
             }
             None if outcome == Outcome::Answered => self.link.set_answers(true),
             None => {}
@@ -326,6 +337,24 @@ impl PoolState {
         );
     }
 
+    fn run(&mut self, myself: &ActorRef<PoolMessage>, shared: &Shared, job: Job) {
+        let server = self.admitted(shared);
+        let is_call = server.is_some();
+        let (calls, myself) = (Arc::clone(&self.calls), myself.clone());
+        tokio::spawn(async move {
+            let outcome = {
+                let _place = calls.acquire_owned().await;
+                tokio::spawn(job(server)).await
+            };
+            if is_call {
+                // A call that panics counts as one whose answer was lost.
+                let outcome = outcome.unwrap_or(Outcome::Unreachable);
+                count(outcome);
+                let _ = myself.cast(PoolMessage::Called(outcome));
+            }
+        });
+    }
+
     /// The server, if there is one and its circuit lets a call through.
     fn admitted(&mut self, shared: &Shared) -> Option<Arc<dyn NetworkServer>> {
         let server = self.server.clone()?;
@@ -351,20 +380,26 @@ impl PoolState {
             };
             let result =
                 result.unwrap_or_else(|error| Err(NetworkServerError::AnswerLost(Box::new(error))));
-            let outcome = match &result {
-                Err(error) if error.is_unreachable() => Outcome::Unreachable,
-                Ok(_) | Err(_) => Outcome::Answered,
-            };
-            metrics::counter!("downbeat_chirpstack_calls_total", "outcome" => outcome_name(outcome)).increment(1);
+            let outcome = outcome_of(&result);
+            count(outcome);
             deliver(&shared, result);
             let _ = myself.cast(PoolMessage::Called(outcome));
         });
     }
 }
 
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
+/// Whether the server was heard.
+pub(crate) fn outcome_of<T>(result: &Result<T, NetworkServerError>) -> Outcome {
+    match result {
+        Err(error) if error.is_unreachable() => Outcome::Unreachable,
+        Ok(_) | Err(_) => Outcome::Answered,
+    }
+}
+
+fn count(outcome: Outcome) {
+    let outcome = match outcome {
         Outcome::Answered => "answered",
         Outcome::Unreachable => "unreachable",
-    }
+    };
+    metrics::counter!("downbeat_chirpstack_calls_total", "outcome" => outcome).increment(1);
 }

@@ -66,6 +66,8 @@ pub(crate) enum DeviceMessage {
     Silent {
         reply: oneshot::Sender<Result<(), AskError>>,
     },
+    /// The network server is still to be given the device, or has it.
+    Awaited(bool),
     /// What the registry says of it may have changed.
     RegistryChanged,
     /// What it says now.
@@ -216,7 +218,8 @@ impl DeviceState {
             }
         }
         // What a crash may have left undone, and whatever became due since.
-        self.step(myself, Event::Elapsed, Kept::default(), None);
+        let event = Event::Awaited(self.link.is_awaited(self.key.dev_eui));
+        self.step(myself, event, Kept::default(), None);
         for message in backlog {
             self.on_message(myself, message);
         }
@@ -295,6 +298,10 @@ impl DeviceState {
             DeviceMessage::Silent { reply } => {
                 let asked = Some(Asked::Done(reply));
                 self.step(myself, Event::Silent, Kept::default(), asked);
+            }
+            DeviceMessage::Awaited(is_awaited) => {
+                let event = Event::Awaited(is_awaited);
+                self.step(myself, event, Kept::default(), None);
             }
             DeviceMessage::RegistryChanged => self.reload(myself, Duration::ZERO),
             DeviceMessage::Reloaded(reloaded) => self.on_reloaded(myself, *reloaded),
@@ -712,6 +719,7 @@ fn refuse(message: DeviceMessage, ending: Ending) {
         | DeviceMessage::Retire { reply, .. }
         | DeviceMessage::Silent { reply } => drop(reply.send(Err(error()))),
         DeviceMessage::Loaded(_)
+        | DeviceMessage::Awaited(_)
         | DeviceMessage::RegistryChanged
         | DeviceMessage::Reloaded(_)
         | DeviceMessage::Wake { .. }

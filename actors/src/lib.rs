@@ -8,6 +8,7 @@
 //! - `link`: all that belongs to one network server.
 //! - `writer`: group commit of all devices' changes.
 //! - `chirpstack_pool`: the only place that calls the network server; turns and circuit breaker.
+//! - `synchronizer`: keeps the network server's devices in step with the registry.
 //! - `gateway_monitor`: which gateways are there.
 //! - `timer`, [`clock`]: one timer queue, one clock.
 //! - [`observe`]: what happened, for log, metrics and the live feed.
@@ -23,6 +24,7 @@ pub mod order;
 pub mod port;
 mod shard;
 mod supervisor;
+mod synchronizer;
 pub mod system;
 #[cfg(test)]
 mod tests;

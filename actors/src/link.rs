@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
+use dashmap::DashSet;
 use downbeat_core::circuit::CircuitConfig;
 use downbeat_core::gateway::{GatewaySnapshot, GatewayTable};
 use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId};
@@ -18,6 +19,7 @@ use crate::chirpstack_pool::{ChirpstackPool, PoolArguments, PoolMessage};
 use crate::device::DeviceMessage;
 use crate::gateway_monitor::{GatewayMonitor, MonitorMessage};
 use crate::port::NetworkServer;
+use crate::synchronizer::{SyncArguments, SyncMessage, Synchronizer};
 use crate::system::Shared;
 
 /// What is known of one network server, and the way to those who deal with it.
@@ -27,12 +29,15 @@ pub(crate) struct Link {
     answers: AtomicBool,
     is_configured: AtomicBool,
     services: RwLock<Option<Services>>,
+    /// Devices that the server is still to be given.
+    awaited: DashSet<DevEui>,
 }
 
 #[derive(Clone)]
 struct Services {
     pool: ActorRef<PoolMessage>,
     monitor: ActorRef<MonitorMessage>,
+    synchronizer: ActorRef<SyncMessage>,
 }
 
 impl Link {
@@ -43,6 +48,7 @@ impl Link {
             answers: AtomicBool::new(true),
             is_configured: AtomicBool::new(false),
             services: RwLock::new(None),
+            awaited: DashSet::new(),
         }
     }
 
@@ -77,6 +83,20 @@ impl Link {
         self.is_configured.load(Ordering::Relaxed)
     }
 
+    /// Whether the server is still to be given a device, so that commands to it wait.
+    pub(crate) fn is_awaited(&self, dev_eui: DevEui) -> bool {
+        self.awaited.contains(&dev_eui)
+    }
+
+    /// Notes whether it is; tells whether that is news.
+    pub(crate) fn set_awaited(&self, dev_eui: DevEui, is_awaited: bool) -> bool {
+        if is_awaited {
+            self.awaited.insert(dev_eui)
+        } else {
+            self.awaited.remove(&dev_eui).is_some()
+        }
+    }
+
     // A service that is being restarted misses messages; the devices are told when it is back and repeat them.
 
     pub(crate) fn pool(&self, message: PoolMessage) {
@@ -94,12 +114,19 @@ impl Link {
         }
     }
 
+    pub(crate) fn synchronizer(&self, message: SyncMessage) {
+        if let Some(services) = self.services() {
+            let _ = services.synchronizer.cast(message);
+        }
+    }
+
     /// Ends those behind it without warning.
     #[cfg(test)]
     pub(crate) fn kill_services(&self) {
         let services = self.services().expect("they are running");
         services.pool.kill();
         services.monitor.kill();
+        services.synchronizer.kill();
     }
 
     fn services(&self) -> Option<Services> {
@@ -129,6 +156,7 @@ pub(crate) struct LinkArguments {
     pub(crate) server: Option<Arc<dyn NetworkServer>>,
     pub(crate) turns: TurnLimits,
     pub(crate) circuit: CircuitConfig,
+    pub(crate) sync_calls_per_second: u32,
 }
 
 impl Actor for LinkSupervisor {
@@ -148,6 +176,7 @@ impl Actor for LinkSupervisor {
         link.set_services(Services {
             pool: arguments.spawn_pool(&myself).await?,
             monitor: arguments.spawn_monitor(&myself).await?,
+            synchronizer: arguments.spawn_synchronizer(&myself).await?,
         });
         Ok(arguments)
     }
@@ -186,6 +215,10 @@ impl Actor for LinkSupervisor {
             tracing::error!(why, "the gateway monitor ended; restarting it");
             services.monitor = state.spawn_monitor(&myself).await?;
             state.link.set_services(services);
+        } else if id == services.synchronizer.get_id() {
+            tracing::error!(why, "the synchronizer ended; restarting it");
+            services.synchronizer = state.spawn_synchronizer(&myself).await?;
+            state.link.set_services(services);
         }
         Ok(())
     }
@@ -205,6 +238,23 @@ impl LinkArguments {
         };
         Ok(
             Actor::spawn_linked(None, ChirpstackPool, pool, supervisor.get_cell())
+                .await?
+                .0,
+        )
+    }
+
+    async fn spawn_synchronizer(
+        &self,
+        supervisor: &ActorRef<LinkMessage>,
+    ) -> Result<ActorRef<SyncMessage>, ractor::SpawnErr> {
+        let arguments = SyncArguments {
+            shared: self.shared.clone(),
+            link: Arc::clone(&self.link),
+            calls_per_second: self.sync_calls_per_second,
+            is_configured: self.server.is_some(),
+        };
+        Ok(
+            Actor::spawn_linked(None, Synchronizer, arguments, supervisor.get_cell())
                 .await?
                 .0,
         )

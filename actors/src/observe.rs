@@ -9,6 +9,7 @@ use downbeat_core::device::{Presence, Record, Step};
 use downbeat_core::gateway::GatewayStatus;
 use downbeat_core::id::{DevEui, DeviceId, TenantId};
 use downbeat_core::light::LightState;
+use downbeat_core::sync::SyncStatus;
 use downbeat_core::time::Timestamp;
 use tokio::sync::watch;
 
@@ -33,8 +34,23 @@ pub enum FeedBody {
     Downlink(Box<Record>, DevEui),
     /// A device was heard, or what is wanted of it changed (`device.changed`).
     Device(DeviceView),
+    /// A device's synchronisation with the network server came further (`device.sync`).
+    Sync(SyncView),
     /// A gateway came, went, or was heard of after a while (`gateway.changed`).
     Gateway(Box<GatewayStatus>),
+}
+
+/// What watchers see of a device's synchronisation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SyncView {
+    /// Its id in the registry.
+    pub device_id: DeviceId,
+    /// Its `DevEUI`.
+    pub dev_eui: DevEui,
+    /// Whether the network server holds what the registry says.
+    pub is_synced: bool,
+    /// How far it is.
+    pub status: SyncStatus,
 }
 
 /// What watchers see of a device.

@@ -159,6 +159,7 @@ impl RootState {
             server: server.clone(),
             turns: self.config.turns,
             circuit: self.config.circuit,
+            sync_calls_per_second: self.config.sync_calls_per_second,
         };
         let (supervisor, _) =
             Actor::spawn_linked(None, LinkSupervisor, arguments, myself.get_cell()).await?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use downbeat_core::circuit::CircuitConfig;
+use downbeat_core::circuit::{CircuitConfig, Outcome};
 use downbeat_core::device::Policy;
 use downbeat_core::gateway::GatewaySnapshot;
 use downbeat_core::id::{DeviceKey, DownlinkId, NetworkServerId, Scope};
@@ -13,13 +13,15 @@ use downbeat_core::turn::TurnLimits;
 use ractor::{Actor, ActorId, ActorRef};
 use tokio::sync::oneshot;
 
+use crate::chirpstack_pool::{Job, PoolMessage, outcome_of};
 use crate::clock::Clock;
 use crate::device::{DeviceMessage, leave_mailbox};
 use crate::link::Link;
 use crate::observe::Feed;
 use crate::order::{AskError, Cancellation, Order, Report, Submission};
-use crate::port::{By, DeviceStore, NetworkServer, StoreError};
+use crate::port::{By, DeviceStore, NetworkServer, NetworkServerError, StoreError};
 use crate::shard::{self, ShardMessage};
+use crate::synchronizer::SyncMessage;
 use crate::supervisor::{Root, RootArguments, RootMessage};
 use crate::timer::Timers;
 use crate::writer::WriterMessage;
@@ -28,7 +30,7 @@ use crate::writer::WriterMessage;
 const MAILBOX_MAX: usize = 256;
 
 /// How the actors are to work.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct SystemConfig {
     /// The numbers of a downlink's life.
     pub policy: Policy,
@@ -36,6 +38,20 @@ pub struct SystemConfig {
     pub turns: TurnLimits,
     /// When to stop calling a network server that does not answer.
     pub circuit: CircuitConfig,
+    /// Calls a second at the most that keep a network server's devices in step with the registry.
+    pub sync_calls_per_second: u32,
+}
+
+impl Default for SystemConfig {
+    /// 20 calls a second, and the defaults of each.
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            turns: TurnLimits::default(),
+            circuit: CircuitConfig::default(),
+            sync_calls_per_second: 20,
+        }
+    }
 }
 
 /// How the service fares.
@@ -202,6 +218,41 @@ impl System {
     /// A device was registered, changed or taken out: its actor, if there is one, looks at the registry again.
     pub fn registry_changed(&self, key: DeviceKey) {
         self.shared.deliver(key, DeviceMessage::RegistryChanged);
+    }
+
+    /// The registry wants something of a network server that it did not want before: it is looked up and carried out.
+    pub fn sync_wanted(&self, server: NetworkServerId) {
+        self.shared.link(server).synchronizer(SyncMessage::Wanted);
+    }
+
+    /// Calls a network server for an edge: within the bounds of all calls, and not while it does not answer.
+    pub async fn call_server<T, Answer>(
+        &self,
+        server: NetworkServerId,
+        call: impl FnOnce(Arc<dyn NetworkServer>) -> Answer + Send + 'static,
+    ) -> Result<T, NetworkServerError>
+    where
+        T: Send + 'static,
+        Answer: Future<Output = Result<T, NetworkServerError>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |server| {
+            Box::pin(async move {
+                let Some(server) = server else {
+                    return Outcome::Unreachable;
+                };
+                let result = call(server).await;
+                let outcome = outcome_of(&result);
+                // Whoever asked may have gone.
+                let _ = reply.send(result);
+                outcome
+            })
+        });
+        self.shared.link(server).pool(PoolMessage::Run(job));
+        let away = "it does not answer, or none is configured";
+        answer
+            .await
+            .unwrap_or_else(|_| Err(NetworkServerError::Unavailable(away.into())))
     }
 
     /// A device was silent for long: it decides whether it counts as gone.

@@ -9,6 +9,7 @@
 //! - [`network`]: what ChirpStack tells us and what its queue holds, in our words.
 //! - [`device`]: the life of a downlink and of what is wanted of a device.
 //! - [`turn`]: whose turn it is to occupy ChirpStack's queue and the air.
+//! - [`pace`]: so many a second.
 //! - [`gateway`]: which gateways are there, as far as anyone knows.
 //! - [`sync`]: keeping ChirpStack's devices in step with the registry's.
 //! - [`circuit`]: when to stop asking a ChirpStack that does not answer.
@@ -21,6 +22,7 @@ pub mod gateway;
 pub mod id;
 pub mod light;
 pub mod network;
+pub mod pace;
 pub mod radio;
 pub mod random;
 pub mod sync;

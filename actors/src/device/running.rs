@@ -86,6 +86,7 @@ pub(super) fn changes_state(event: &Event) -> bool {
         | Event::QueueReadFailed
         | Event::GatewaysChanged
         | Event::ServicesRestarted
+        | Event::Awaited(_)
         | Event::Silent
         | Event::Elapsed => false,
     }

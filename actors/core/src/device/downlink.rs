@@ -189,6 +189,8 @@ pub enum Reason {
     Paced,
     /// No gateway that hears this device is online.
     NoGateway,
+    /// ChirpStack does not have the device yet: it is being registered there.
+    NotSynced,
     /// The device joined and has not spoken yet; ChirpStack sends nothing before that.
     BeforeFirstUplink,
     /// The network server could not be reached.
@@ -231,6 +233,7 @@ impl Reason {
             Self::BehindQueueItem => "behind_queue_item",
             Self::Paced => "paced",
             Self::NoGateway => "no_gateway",
+            Self::NotSynced => "not_synced",
             Self::BeforeFirstUplink => "before_first_uplink",
             Self::ServerUnavailable => "server_unavailable",
             Self::AnswerLost => "answer_lost",
@@ -259,6 +262,7 @@ impl Reason {
             | Self::BehindQueueItem
             | Self::Paced
             | Self::NoGateway
+            | Self::NotSynced
             | Self::BeforeFirstUplink
             | Self::ServerUnavailable
             | Self::AnswerLost

@@ -40,6 +40,8 @@ pub enum Event {
     GatewaysChanged,
     /// Whoever gives turns and makes calls was started anew: turns are gone, and answers may never come.
     ServicesRestarted,
+    /// Whether ChirpStack is still to be given the device (`true`), or has it.
+    Awaited(bool),
     /// Nothing was heard of it for longer than it may be silent.
     Silent,
     /// It leaves the registry, or becomes another device: everything under way is taken back.

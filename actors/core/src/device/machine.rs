@@ -52,6 +52,7 @@ impl Device {
             next_attempt: 1,
             gateway_looks: 0,
             gateway_look_at: None,
+            is_awaited: false,
             turn: Turn::None,
             reading: Reading::Idle,
             looked_at: None,
@@ -130,6 +131,7 @@ impl Device {
             Event::QueueRead(items) => self.on_queue_read(now, &items, &mut effects),
             Event::QueueReadFailed => self.on_queue_read_failed(now),
             Event::ServicesRestarted => self.on_services_restarted(now, &mut effects),
+            Event::Awaited(is_awaited) => self.is_awaited = is_awaited,
             Event::Silent => self.on_silent(now),
             Event::Retired => self.on_retired(now, &mut effects),
             Event::GatewaysChanged | Event::Elapsed => {}

@@ -160,6 +160,12 @@ impl Device {
                 until: Some(*not_before),
             });
         }
+        if self.is_awaited {
+            return Some(Obstacle {
+                reason: Reason::NotSynced,
+                until: None,
+            });
+        }
         if self.session.awaiting_first_uplink {
             return Some(Obstacle {
                 reason: Reason::BeforeFirstUplink,

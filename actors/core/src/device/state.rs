@@ -53,6 +53,9 @@ pub struct Device {
     /// Looks at the gateways in vain since one was last there for the active downlink.
     pub(super) gateway_looks: u32,
     pub(super) gateway_look_at: Option<Timestamp>,
+    /// ChirpStack does not have the device yet: whoever keeps it in step is about to make it there.
+    #[serde(skip)]
+    pub(super) is_awaited: bool,
     #[serde(skip)]
     pub(super) turn: Turn,
     #[serde(skip)]

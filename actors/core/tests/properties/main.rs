@@ -105,7 +105,8 @@ impl Shell {
             | Event::QueueRead(_)
             | Event::QueueReadFailed
             | Event::GatewaysChanged
-            | Event::Silent
+            | Event::Awaited(_)
+        | Event::Silent
             | Event::Retired
             | Event::Elapsed => {}
         }

@@ -70,6 +70,7 @@ pub(crate) fn fit(event: &mut Event, last_attempt: u32, unfinished: &[DownlinkId
         | Event::QueueReadFailed
         | Event::GatewaysChanged
         | Event::ServicesRestarted
+        | Event::Awaited(_)
         | Event::Silent
         | Event::Retired
         | Event::Elapsed => {}
@@ -106,6 +107,7 @@ fn happening() -> impl Strategy<Value = Happening> {
             Just(Event::GatewaysChanged),
             Just(Event::Elapsed),
             Just(Event::Silent),
+            any::<bool>().prop_map(Event::Awaited),
             Just(Event::Retired),
         ]
         .prop_map(Happening::Event),
