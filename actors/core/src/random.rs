@@ -2,6 +2,8 @@
 //!
 //! Its state is part of the value that uses it, so the same events give the same effects. Not for secrets.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
@@ -43,6 +45,13 @@ impl Random {
     )]
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A duration changed by up to ten percent either way, so that many who wait do not march in step.
+    pub fn jittered(&mut self, duration: Duration) -> Duration {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4);
+        let spread = millis / 10;
+        Duration::from_millis(millis - spread + self.below(2 * spread + 1))
     }
 
     /// A version 7 UUID (RFC 9562 §5.7) of the instant `at`.

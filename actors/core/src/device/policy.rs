@@ -95,15 +95,14 @@ impl Policy {
     /// Pause before the next attempt after `attempts` of them, with ±10 % so that devices do not march in step.
     pub fn backoff(&self, attempts: u8, random: &mut Random) -> Duration {
         let doublings = u32::from(attempts.saturating_sub(1)).min(16);
-        jittered(self.backoff.saturating_mul(1 << doublings), random)
+        random.jittered(self.backoff.saturating_mul(1 << doublings))
     }
 
     /// Pause after an error of the network server.
     pub fn server_error_backoff(&self, attempts: u8, random: &mut Random) -> Duration {
-        jittered(
+        random.jittered(
             self.server_error_backoff
                 .saturating_mul(u32::from(attempts.max(1))),
-            random,
         )
     }
 
@@ -127,13 +126,6 @@ impl Policy {
 
 fn fastest_command() -> Duration {
     Modulation::lora_125(7).time_on_air(COMMAND_LEN, Direction::Down)
-}
-
-/// A duration changed by up to ten percent either way.
-fn jittered(duration: Duration, random: &mut Random) -> Duration {
-    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4);
-    let spread = millis / 10;
-    Duration::from_millis(millis - spread + random.below(2 * spread + 1))
 }
 
 #[cfg(test)]
