@@ -255,6 +255,17 @@ fn log(event: &FeedEvent) {
             metrics::counter!("downbeat_device_changes_total").increment(1);
             tracing::debug!(device.dev_eui = %view.dev_eui, "device.changed");
         }
+        FeedBody::Sync(view) => {
+            let status = &view.status;
+            match &status.error {
+                Some(error) => {
+                    tracing::warn!(device.dev_eui = %view.dev_eui, state = status.state.name(), error, "device.sync");
+                }
+                None => {
+                    tracing::debug!(device.dev_eui = %view.dev_eui, state = status.state.name(), "device.sync");
+                }
+            }
+        }
         FeedBody::Gateway(status) => {
             metrics::counter!("downbeat_gateway_changes_total").increment(1);
             tracing::info!(gateway.id = %status.gateway_id, gateway.state = ?status.state, "gateway.changed");

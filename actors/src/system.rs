@@ -21,8 +21,8 @@ use crate::observe::Feed;
 use crate::order::{AskError, Cancellation, Order, Report, Submission};
 use crate::port::{By, DeviceStore, NetworkServer, NetworkServerError, StoreError};
 use crate::shard::{self, ShardMessage};
-use crate::synchronizer::SyncMessage;
 use crate::supervisor::{Root, RootArguments, RootMessage};
+use crate::synchronizer::SyncMessage;
 use crate::timer::Timers;
 use crate::writer::WriterMessage;
 

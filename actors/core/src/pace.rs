@@ -31,7 +31,9 @@ impl Pace {
         let earliest = now - self.interval * (self.saved_max - 1);
         // A clock that was set back would hold everybody up for as long.
         let latest = now + self.interval;
-        let next_at = self.next_at.map_or(earliest, |at| at.max(earliest).min(latest));
+        let next_at = self
+            .next_at
+            .map_or(earliest, |at| at.max(earliest).min(latest));
         if next_at > now {
             self.next_at = Some(next_at);
             return Err(next_at);

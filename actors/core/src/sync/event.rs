@@ -106,6 +106,33 @@ pub enum SyncCall {
 }
 
 impl SyncCall {
+    /// The event that tells of a failure.
+    pub fn failed(&self, call: u32, failure: SyncFailure) -> SyncEvent {
+        match self {
+            Self::Look => SyncEvent::Looked {
+                call,
+                result: Err(failure),
+            },
+            Self::Create(_) | Self::Update(_) | Self::Delete | Self::SetKey { .. } => {
+                self.answered(call, Err(failure))
+            }
+        }
+    }
+
+    /// The event that tells what became of a call that changes something. Of a Look it tells that there is nothing.
+    pub fn answered(&self, call: u32, result: Result<(), SyncFailure>) -> SyncEvent {
+        match self {
+            Self::Look => SyncEvent::Looked {
+                call,
+                result: result.map(|()| None),
+            },
+            Self::Create(_) => SyncEvent::Created { call, result },
+            Self::Update(_) => SyncEvent::Updated { call, result },
+            Self::Delete => SyncEvent::Deleted { call, result },
+            Self::SetKey { .. } => SyncEvent::KeySet { call, result },
+        }
+    }
+
     /// Whether it decides from what was just read: Update, Delete and `SetKey` must be begun soon after they were asked
     /// for (seconds), or else be answered with [`SyncFailure::Unavailable`], so that the device is looked at anew. Others may have
     /// changed it meanwhile, or even made it theirs.

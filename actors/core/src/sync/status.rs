@@ -2,16 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::DeviceId;
 use crate::time::Timestamp;
 
 use super::machine::Sync;
 use super::state::{Presence, Verdict};
 
 /// How far the newest wish is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncState {
     /// Being worked on, and nothing went wrong so far.
+    #[default]
     Pending,
     /// ChirpStack holds what the registry says.
     Synced,
@@ -23,8 +25,35 @@ pub enum SyncState {
     Rejected,
 }
 
+impl SyncState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Synced,
+        Self::Failing,
+        Self::Conflict,
+        Self::Rejected,
+    ];
+
+    /// The word in the API and in the store.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Synced => "synced",
+            Self::Failing => "failing",
+            Self::Conflict => "conflict",
+            Self::Rejected => "rejected",
+        }
+    }
+
+    /// The state of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
 /// What the API tells of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SyncStatus {
     /// How far it is.
     pub state: SyncState,
@@ -52,6 +81,17 @@ impl Sync {
             attempts: self.trouble.attempts,
             next_attempt_at: self.next_wake(),
         }
+    }
+
+    /// Whether the newest wish is for a device to be there.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted_device_id().is_some()
+    }
+
+    /// The registry's device that is wanted to be there.
+    pub fn wanted_device_id(&self) -> Option<DeviceId> {
+        let wanted = self.wish.as_ref()?.device.as_ref()?;
+        Some(wanted.device_id)
     }
 
     /// The newest wish that is known; 0 before the first one.

@@ -106,7 +106,7 @@ impl Shell {
             | Event::QueueReadFailed
             | Event::GatewaysChanged
             | Event::Awaited(_)
-        | Event::Silent
+            | Event::Silent
             | Event::Retired
             | Event::Elapsed => {}
         }
