@@ -5,6 +5,9 @@
 //! before its calls are made, many machines' notes in one transaction. Calls go out at a bounded rate, those first that
 //! decide from what was just read. If the store fails, everything here is forgotten and read anew, as after a crash.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
