@@ -20,8 +20,9 @@ use crate::chirpstack::{ChirpStackClient, ChirpStackConfig};
 use crate::config::Config;
 use crate::http::{AppState, RouterParts};
 use crate::retention;
+use crate::seal::EncryptionKeyError;
 use crate::secret_key;
-use crate::store::{OpenStoreError, PageRequest, Role, Scope, Store};
+use crate::store::{By, OpenStoreError, PageRequest, Role, Scope, Store};
 use crate::telemetry::{TelemetryError, start_metrics};
 
 /// The whole stop takes no longer than this in all (a supervisor's patience is 10 s).
@@ -39,6 +40,9 @@ pub enum StartServerError {
         #[source]
         source: std::io::Error,
     },
+    /// The key that secrets in the database are sealed with.
+    #[error(transparent)]
+    EncryptionKey(#[from] EncryptionKeyError),
     /// The database.
     #[error(transparent)]
     Open(#[from] OpenStoreError),
@@ -95,7 +99,7 @@ pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartSe
         .map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     let metrics = start_metrics()?;
-    let store = Store::open(&config.database_url).await?;
+    let store = Store::open(&config.database_url, config.sealer()?).await?;
     let clock = Clock::system();
     let new_admin_key = ensure_admin_key(&store, config.admin_key.as_ref(), &clock).await?;
     let system_config = SystemConfig {
@@ -228,6 +232,16 @@ async fn ensure_admin_key(
         }
         (secret_key::generate(), true)
     };
-    secret_key::store(store, &key, "administrator", Role::Admin, None, clock.now()).await?;
+    let (name, now) = ("administrator", clock.now());
+    secret_key::store(
+        store,
+        &key,
+        name,
+        Role::Admin,
+        None,
+        now,
+        &By::downbeat(),
+    )
+    .await?;
     Ok(is_new.then_some(key))
 }
