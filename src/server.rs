@@ -9,6 +9,7 @@ use std::time::Duration;
 use downbeat_actors::clock::Clock;
 use downbeat_actors::port::{NetworkServer, StoreError};
 use downbeat_actors::{StartError, System, SystemConfig};
+use downbeat_core::id::NetworkServerId;
 use downbeat_core::turn::TurnLimits;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
@@ -191,11 +192,13 @@ async fn serve(listener: TcpListener, router: axum::Router, mut stopping: watch:
     }
 }
 
-fn connect(config: &Config) -> Result<Option<Arc<dyn NetworkServer>>, StartServerError> {
+fn connect(
+    config: &Config,
+) -> Result<Vec<(NetworkServerId, Arc<dyn NetworkServer>)>, StartServerError> {
     let section = &config.chirpstack;
     let (Some(url), Some(api_key)) = (&section.url, &section.api_key) else {
         tracing::warn!("no network server is configured: commands are accepted and wait");
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let client = ChirpStackClient::connect_lazy(ChirpStackConfig {
         url: url.clone(),
@@ -205,7 +208,7 @@ fn connect(config: &Config) -> Result<Option<Arc<dyn NetworkServer>>, StartServe
         deadline: Duration::from_millis(section.deadline_ms),
     })
     .map_err(StartServerError::ChirpStack)?;
-    Ok(Some(Arc::new(client)))
+    Ok(vec![(NetworkServerId::Default, Arc::new(client))])
 }
 
 /// Sees to it that there is an administrator's key: the configured one, else one that exists, else a new one.
