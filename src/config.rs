@@ -16,6 +16,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::seal::{self, EncryptionKeyError, Sealer};
+
 /// Everything that can be set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -29,6 +31,10 @@ pub struct Config {
     /// The platform administrator's key; made and printed at the first start when absent.
     #[serde(serialize_with = "mask")]
     pub admin_key: Option<SecretString>,
+    /// What secrets in the database are sealed with: 32 bytes as 64 hex digits or base64. The file `encryption.key` in
+    /// the data directory, made when it is needed first, when absent.
+    #[serde(serialize_with = "mask")]
+    pub encryption_key: Option<SecretString>,
     /// What is logged: `error`, `warn`, `info`, `debug`, or a filter such as `info,downbeat=debug`.
     pub log: String,
     /// Log lines as JSON.
@@ -101,6 +107,7 @@ impl Default for Config {
                 .unwrap_or_else(|| PathBuf::from("."))
                 .join("downbeat"),
             admin_key: None,
+            encryption_key: None,
             log: "info,ractor=warn".to_owned(),
             log_json: false,
             chirpstack: ChirpstackSection::default(),
@@ -220,6 +227,7 @@ const KEYS: &[Key] = &[
     key("database_url", "DOWNBEAT_DATABASE_URL"),
     key("data_dir", "DOWNBEAT_DATA_DIR"),
     secret("admin_key", "DOWNBEAT_ADMIN_KEY"),
+    secret("encryption_key", "DOWNBEAT_ENCRYPTION_KEY"),
     key("log", "DOWNBEAT_LOG"),
     key("log_json", "DOWNBEAT_LOG_JSON"),
     key("chirpstack.url", "DOWNBEAT_CHIRPSTACK_URL"),
@@ -483,6 +491,15 @@ fn source_name(metadata: &Metadata) -> String {
 }
 
 impl Config {
+    /// What secrets in the database are sealed with.
+    pub fn sealer(&self) -> Result<Sealer, EncryptionKeyError> {
+        let configured = self.encryption_key.as_ref();
+        match configured.and_then(|key| seal::parse_key(key.expose_secret())) {
+            Some(key) => Ok(Sealer::from_key(key)),
+            None => seal::load_or_make(&self.data_dir),
+        }
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let range = |ok: bool, key: &'static str, problem: &'static str| {
             if ok {
@@ -558,7 +575,16 @@ impl Config {
             .admin_key
             .as_ref()
             .is_some_and(|key| key.expose_secret().len() < 16);
-        range(!short, "admin_key", "must have at least 16 characters")
+        range(!short, "admin_key", "must have at least 16 characters")?;
+        let no_key = self
+            .encryption_key
+            .as_ref()
+            .is_some_and(|key| seal::parse_key(key.expose_secret()).is_none());
+        range(
+            !no_key,
+            "encryption_key",
+            "must be 32 bytes as 64 hex digits or base64",
+        )
     }
 }
 
@@ -647,6 +673,7 @@ mod tests {
             ("limits.untransmitted", "101"),
             ("chirpstack.url", "localhost:8080"),
             ("admin_key", "short"),
+            ("encryption_key", "0123"),
         ] {
             let error = Loaded::new(None, nothing, &[(key, value.to_owned())]).unwrap_err();
             assert!(error.to_string().contains(key), "{error}");

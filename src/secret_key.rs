@@ -9,7 +9,7 @@ use downbeat_core::time::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use crate::store::{ApiKey, ApiKeyId, KeyHash, Role, Store};
+use crate::store::{ApiKey, ApiKeyId, By, KeyHash, Role, Store};
 use downbeat_actors::port::StoreError;
 
 /// What every key begins with, so that one that leaked is recognised for what it is.
@@ -34,6 +34,7 @@ pub fn hash(key: &str) -> KeyHash {
 }
 
 /// Stores a key's hash with what it may do.
+#[expect(clippy::too_many_arguments, reason = "who, what and when of a change")]
 pub async fn store(
     store: &Store,
     key: &SecretString,
@@ -41,6 +42,7 @@ pub async fn store(
     role: Role,
     tenant_id: Option<TenantId>,
     now: Timestamp,
+    by: &By,
 ) -> Result<ApiKey, StoreError> {
     let secret = key.expose_secret();
     let record = ApiKey {
@@ -52,8 +54,9 @@ pub async fn store(
         created_at: now,
         expires_at: None,
         revoked_at: None,
+        requests_per_minute: None,
         last_used_at: None,
     };
-    store.create_api_key(&record, &hash(secret)).await?;
+    store.create_api_key(&record, &hash(secret), by).await?;
     Ok(record)
 }

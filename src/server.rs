@@ -9,6 +9,7 @@ use std::time::Duration;
 use downbeat_actors::clock::Clock;
 use downbeat_actors::port::{NetworkServer, StoreError};
 use downbeat_actors::{StartError, System, SystemConfig};
+use downbeat_core::id::NetworkServerId;
 use downbeat_core::turn::TurnLimits;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
@@ -20,8 +21,9 @@ use crate::chirpstack::{ChirpStackClient, ChirpStackConfig};
 use crate::config::Config;
 use crate::http::{AppState, RouterParts};
 use crate::retention;
+use crate::seal::EncryptionKeyError;
 use crate::secret_key;
-use crate::store::{OpenStoreError, PageRequest, Role, Scope, Store};
+use crate::store::{By, OpenStoreError, PageRequest, Role, Scope, Store};
 use crate::telemetry::{TelemetryError, start_metrics};
 
 /// The whole stop takes no longer than this in all (a supervisor's patience is 10 s).
@@ -39,6 +41,9 @@ pub enum StartServerError {
         #[source]
         source: std::io::Error,
     },
+    /// The key that secrets in the database are sealed with.
+    #[error(transparent)]
+    EncryptionKey(#[from] EncryptionKeyError),
     /// The database.
     #[error(transparent)]
     Open(#[from] OpenStoreError),
@@ -95,7 +100,7 @@ pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartSe
         .map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     let metrics = start_metrics()?;
-    let store = Store::open(&config.database_url).await?;
+    let store = Store::open(&config.database_url, config.sealer()?).await?;
     let clock = Clock::system();
     let new_admin_key = ensure_admin_key(&store, config.admin_key.as_ref(), &clock).await?;
     let system_config = SystemConfig {
@@ -187,11 +192,13 @@ async fn serve(listener: TcpListener, router: axum::Router, mut stopping: watch:
     }
 }
 
-fn connect(config: &Config) -> Result<Option<Arc<dyn NetworkServer>>, StartServerError> {
+fn connect(
+    config: &Config,
+) -> Result<Vec<(NetworkServerId, Arc<dyn NetworkServer>)>, StartServerError> {
     let section = &config.chirpstack;
     let (Some(url), Some(api_key)) = (&section.url, &section.api_key) else {
         tracing::warn!("no network server is configured: commands are accepted and wait");
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let client = ChirpStackClient::connect_lazy(ChirpStackConfig {
         url: url.clone(),
@@ -201,7 +208,7 @@ fn connect(config: &Config) -> Result<Option<Arc<dyn NetworkServer>>, StartServe
         deadline: Duration::from_millis(section.deadline_ms),
     })
     .map_err(StartServerError::ChirpStack)?;
-    Ok(Some(Arc::new(client)))
+    Ok(vec![(NetworkServerId::Default, Arc::new(client))])
 }
 
 /// Sees to it that there is an administrator's key: the configured one, else one that exists, else a new one.
@@ -228,6 +235,16 @@ async fn ensure_admin_key(
         }
         (secret_key::generate(), true)
     };
-    secret_key::store(store, &key, "administrator", Role::Admin, None, clock.now()).await?;
+    let (name, now) = ("administrator", clock.now());
+    secret_key::store(
+        store,
+        &key,
+        name,
+        Role::Admin,
+        None,
+        now,
+        &By::downbeat(),
+    )
+    .await?;
     Ok(is_new.then_some(key))
 }

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::http::RouterParts;
 use crate::secret_key;
 use crate::server::{self, Server};
-use crate::store::{DEFAULT_TENANT, DeviceFields, NewDevice, Role, Scope};
+use crate::store::{By, DEFAULT_TENANT, DeviceFields, NewDevice, Role, Scope};
 
 /// Options of the demonstration.
 #[derive(Debug, Args)]
@@ -143,17 +143,19 @@ async fn register_lights(server: &Server, sim: &RunningSim) -> anyhow::Result<()
             tags: BTreeMap::from([("demo".to_owned(), "true".to_owned())]),
             codec: CodecKind::KuandoBusylight,
             dev_eui: Some(dev_eui),
-            chirpstack_app_id: Some(identity.application_id.to_string()),
-            device_profile_id: Some(identity.device_profile_id.to_string()),
+            chirpstack_app_id: Some(identity.application_id),
+            device_profile_id: Some(identity.device_profile_id),
             join_eui: None,
+            uplink_interval: None,
         };
         let device = NewDevice {
             id: DeviceId::from_uuid(uuid::Uuid::now_v7()),
             tenant_id: tenant.id,
             created_at: server.state.now(),
             fields,
+            app_key: None,
         };
-        server.store.create_device(Scope::Platform, &device).await?;
+        server.store.create_device(Scope::Platform, &device, &By::downbeat()).await?;
     }
     bar.finish_and_clear();
     Ok(())
@@ -169,6 +171,7 @@ async fn connect_webhooks(server: &Server, sim: &RunningSim) -> anyhow::Result<(
         Role::Webhook,
         None,
         server.state.now(),
+        &By::downbeat(),
     )
     .await?;
     let url = format!("http://{}/api/v1/webhooks/chirpstack", server.address);

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{ConfigArgs, open_store, print};
 use crate::secret_key;
-use crate::store::{ApiKeyId, PAGE_MAX, PageRequest, Role, Scope};
+use crate::store::{ApiKeyId, By, PAGE_MAX, PageRequest, Role, Scope};
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
@@ -69,7 +69,7 @@ pub(super) async fn run(command: KeyCommand) -> anyhow::Result<()> {
                 None => None,
             };
             let key = secret_key::generate();
-            secret_key::store(&store, &key, &name, role, tenant_id, now).await?;
+            secret_key::store(&store, &key, &name, role, tenant_id, now, &By::command_line()).await?;
             store.close().await;
             print(key.expose_secret())
         }
@@ -108,7 +108,10 @@ pub(super) async fn run(command: KeyCommand) -> anyhow::Result<()> {
         }
         KeyCommand::Revoke { id, config } => {
             let store = open_store(&config.load()?.config).await?;
-            if !store.revoke_api_key(Scope::Platform, id, now).await? {
+            if !store
+                .revoke_api_key(Scope::Platform, id, now, &By::command_line())
+                .await?
+            {
                 bail!("there is no valid key {id}");
             }
             store.close().await;

@@ -153,7 +153,7 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
             config.data_dir.display()
         )
     })?;
-    Ok(Store::open(&config.database_url).await?)
+    Ok(Store::open(&config.database_url, config.sealer()?).await?)
 }
 
 /// Prints to standard output; a closed pipe is no error.

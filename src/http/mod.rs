@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use downbeat_actors::System;
 use downbeat_actors::clock::Clock;
+use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId, Scope};
 use downbeat_core::time::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
@@ -149,6 +150,14 @@ impl AppState {
 
     fn clock(&self) -> &Clock {
         self.shared.system.clock()
+    }
+
+    /// A device on the air by what callers name it: the one they may see; else the configuration's network server is
+    /// asked, which knows it no better.
+    async fn device_key(&self, scope: Scope, dev_eui: DevEui) -> Result<DeviceKey, ApiError> {
+        let device = self.store().device_by_dev_eui(scope, dev_eui).await?;
+        let server = device.map_or(NetworkServerId::Default, |device| device.server);
+        Ok(DeviceKey { server, dev_eui })
     }
 
     /// A device is online if it was heard within this.

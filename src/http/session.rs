@@ -129,7 +129,7 @@ pub(super) async fn show(
         role: caller.role.name(),
         tenant: TenantBody {
             id: tenant.id.to_string(),
-            name: tenant.name,
+            name: tenant.fields.name,
         },
         simulator: has_simulator && may_switch,
     }))

@@ -20,6 +20,29 @@ pub enum DriftKind {
     Differs,
 }
 
+impl DriftKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [
+        Self::MissingInChirpstack,
+        Self::MissingInRegistry,
+        Self::Differs,
+    ];
+
+    /// The word in the API and in the store.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MissingInChirpstack => "missing_in_chirpstack",
+            Self::MissingInRegistry => "missing_in_registry",
+            Self::Differs => "differs",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
 /// A field in which they differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {

@@ -51,9 +51,12 @@ pub use drift::{Difference, Drift, DriftKind};
 pub use idempotency::{IdempotencyKey, IdempotentAnswer, NewReservation, Reservation};
 pub use network_server::{NetworkServerFields, TenantNetworkServer, WriteNetworkServerError};
 pub use page::{Cursor, PAGE_MAX, Page, PageRequest, ParseCursorError};
-pub use telemetry::{TelemetryField, TelemetryPoint, TelemetryQuery, TelemetryValue};
+pub use telemetry::{
+    TELEMETRY_FIELD_MAX, TELEMETRY_FIELDS_MAX, TELEMETRY_POINTS_MAX, TELEMETRY_TEXT_MAX,
+    TelemetryField, TelemetryPoint, TelemetryQuery, TelemetryValue,
+};
 pub use tenant::{DEFAULT_TENANT, Scope, Tenant, TenantFields, WriteTenantError};
-pub use unclaimed::{UnclaimedDevice, UnclaimedSighting};
+pub use unclaimed::{UNCLAIMED_MAX, UnclaimedDevice, UnclaimedSighting};
 
 use sqlite::Sqlite;
 
@@ -108,7 +111,7 @@ enum Backend {
 macro_rules! on_backend {
     ($store:ident.$method:ident($($argument:expr),* $(,)?)) => {
         match &$store.backend {
-            Backend::Sqlite(backend) => backend.$method($($argument),*).await,
+            $crate::store::Backend::Sqlite(backend) => backend.$method($($argument),*).await,
         }
     };
 }

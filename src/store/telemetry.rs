@@ -10,6 +10,18 @@ use super::{Scope, Store, on_backend};
 
 pub use downbeat_actors::port::TelemetryValue;
 
+/// Characters of a text that are kept.
+pub const TELEMETRY_TEXT_MAX: usize = 512;
+
+/// Characters of a field's path; values of longer ones are not kept.
+pub const TELEMETRY_FIELD_MAX: usize = 255;
+
+/// Points of one query at the most, whatever is asked.
+pub const TELEMETRY_POINTS_MAX: u32 = 10_000;
+
+/// Fields of a device that are listed at the most.
+pub const TELEMETRY_FIELDS_MAX: u32 = 1_000;
+
 /// Which values, and how dense.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TelemetryQuery {

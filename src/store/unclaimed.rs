@@ -7,6 +7,9 @@ use uuid::Uuid;
 
 use super::{Page, PageRequest, Scope, Store, on_backend};
 
+/// How many a tenant has at the most, and as many again whose tenant is not known.
+pub const UNCLAIMED_MAX: u32 = 10_000;
+
 /// What was seen of a device that nobody has registered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UnclaimedSighting {

@@ -168,6 +168,6 @@ fn word(event: &NetworkEvent) -> Word<'_> {
             battery_percent: status.battery_percent,
         },
         NetworkEvent::Located(location) => Word::Located(*location),
-        NetworkEvent::Integrated => Word::Integrated {},
+        NetworkEvent::Integrated | NetworkEvent::PresenceTold(_) => Word::Integrated {},
     }
 }

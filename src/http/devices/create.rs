@@ -17,7 +17,7 @@ use crate::http::extract::{Fields, JsonBody};
 use crate::http::idempotency::{Made, Making, Target};
 use crate::http::problem::{ApiError, Conflict, Problem};
 use crate::http::{AppState, tenants};
-use crate::store::{DeviceFields, NewDevice, WriteDeviceError};
+use crate::store::{By, DeviceFields, NewDevice, WriteDeviceError};
 
 use super::DeviceBody;
 
@@ -117,14 +117,15 @@ async fn register(
         tenant_id,
         created_at: now,
         fields,
+        app_key: None,
     };
-    match state.store().create_device(caller.scope, &device).await {
+    match state.store().create_device(caller.scope, &device, &By::downbeat()).await {
         Ok(device) => Made::new(StatusCode::CREATED, &DeviceBody::new(&device, now, within)),
         Err(WriteDeviceError::DevEuiTaken) => Err(ApiError::Conflict(Conflict::DevEuiTaken)),
         Err(WriteDeviceError::UnknownTenant) => Err(ApiError::NotFound("tenant")),
         Err(WriteDeviceError::Store(error)) => Err(error.into()),
         Err(
-            error @ (WriteDeviceError::UnknownDevice | WriteDeviceError::VersionMismatch { .. }),
+            error @ (WriteDeviceError::TenantFull | WriteDeviceError::UnknownDevice | WriteDeviceError::VersionMismatch { .. }),
         ) => Err(ApiError::Internal(Box::new(error))),
     }
 }
@@ -178,9 +179,8 @@ fn checked(body: CreateDevice) -> Result<DeviceFields, ApiError> {
         "codec",
         "must be kuando_busylight or generic",
     );
-    let uuid_of = |fields: &mut Fields, field: &str, text: Option<&str>| {
-        let uuid: Option<Uuid> = fields.parsed(field, text);
-        uuid.map(|uuid| uuid.to_string())
+    let uuid_of = |fields: &mut Fields, field: &str, text: Option<&str>| -> Option<Uuid> {
+        fields.parsed(field, text)
     };
     let checked = DeviceFields {
         name: name.to_owned(),
@@ -200,6 +200,7 @@ fn checked(body: CreateDevice) -> Result<DeviceFields, ApiError> {
             body.device_profile_id.as_deref(),
         ),
         join_eui: fields.parsed("join_eui", body.join_eui.as_deref()),
+        uplink_interval: None,
     };
     fields.done(checked)
 }
@@ -237,7 +238,7 @@ mod tests {
         .unwrap();
         assert_eq!(device.dev_eui.unwrap().to_string(), "202020410a3f0012");
         assert_eq!(
-            device.chirpstack_app_id.unwrap(),
+            device.chirpstack_app_id.unwrap().to_string(),
             "da9605e6-da81-49e0-b789-29bd8a051bc6"
         );
         assert_eq!(device.codec, CodecKind::Generic);

@@ -63,6 +63,7 @@ pub(in crate::http) async fn list(
     let filter = DeviceFilter {
         dev_eui: fields.parsed("lorawan_dev_eui", query.lorawan_dev_eui.as_deref()),
         name: query.name,
+        ..DeviceFilter::default()
     };
     let limit = fields.number("limit", query.limit.as_deref(), 1..=PAGE_MAX);
     let page = PageRequest {

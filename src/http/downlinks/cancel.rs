@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use downbeat_actors::Cancellation;
+use downbeat_actors::port::By;
 use downbeat_core::id::DownlinkId;
 
 use crate::http::AppState;
@@ -34,9 +35,8 @@ pub(in crate::http) async fn cancel(
     let id: DownlinkId = path_field("id", &id)?;
     let found = state.store().downlink(caller.scope, id).await?;
     let found = found.ok_or(ApiError::NotFound("downlink"))?;
-    let asked = state
-        .system()
-        .cancel(caller.scope, found.stored.dev_eui, id);
+    let key = state.device_key(caller.scope, found.stored.dev_eui).await?;
+    let asked = state.system().cancel(caller.scope, key, id, By::downbeat());
     match asked.await? {
         Cancellation::Cancelled(downlink) => {
             let whole = state.store().downlink(caller.scope, id).await;

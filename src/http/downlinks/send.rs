@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use downbeat_actors::port::By;
 use downbeat_actors::{Order, Submission};
 use downbeat_core::codec::{Command, Frame, MAX_PAYLOAD};
 use downbeat_core::device::{Downlink, DownlinkState, TimelineEntry};
@@ -147,7 +148,8 @@ async fn submit(
         ..order
     };
     let verify = order.verify;
-    let submission = state.system().submit(caller.scope, dev_eui, order).await?;
+    let key = state.device_key(caller.scope, dev_eui).await?;
+    let submission = state.system().submit(caller.scope, key, order).await?;
     place.give_back().await;
     // Whoever finds no place to wait is told where to look instead.
     let permit = state.admission().wait();
@@ -258,6 +260,7 @@ fn order(body: &SendCommand) -> Result<Order, ApiError> {
         verify: body.wait_for_verification.unwrap_or(true),
         transient: body.transient.unwrap_or(false),
         attempts_max: body.attempts,
+        by: By::downbeat(),
         ttl: body
             .ttl_s
             .map(|seconds| Duration::from_secs(seconds.into())),

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use downbeat_core::id::NetworkServerId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -35,7 +36,7 @@ pub(in crate::http) async fn health(
     State(state): State<AppState>,
     _: Viewer,
 ) -> Json<GatewayHealth> {
-    let snapshot = state.system().gateways();
+    let snapshot = state.system().gateways(NetworkServerId::Default);
     Json(GatewayHealth {
         total: snapshot.gateways.len(),
         online_count: snapshot.online_count,

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use downbeat_core::id::NetworkServerId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -24,7 +25,7 @@ pub(in crate::http) struct GatewayList {
     responses((status = 200, description = "All that are known", body = GatewayList)),
 )]
 pub(in crate::http) async fn list(State(state): State<AppState>, _: Viewer) -> Json<GatewayList> {
-    let snapshot = state.system().gateways();
+    let snapshot = state.system().gateways(NetworkServerId::Default);
     let gateways = snapshot.gateways.values().map(GatewayBody::new).collect();
     Json(GatewayList { gateways })
 }

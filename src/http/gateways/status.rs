@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use downbeat_core::id::GatewayId;
+use downbeat_core::id::{GatewayId, NetworkServerId};
 
 use crate::http::AppState;
 use crate::http::auth::Viewer;
@@ -28,7 +28,7 @@ pub(in crate::http) async fn status(
     Path(id): Path<String>,
 ) -> Result<Json<GatewayStatusBody>, ApiError> {
     let id: GatewayId = path_field("id", &id)?;
-    let snapshot = state.system().gateways();
+    let snapshot = state.system().gateways(NetworkServerId::Default);
     let gateway = snapshot.gateways.get(&id);
     let gateway = gateway.ok_or(ApiError::NotFound("gateway"))?;
     Ok(Json(GatewayStatusBody::new(gateway)))

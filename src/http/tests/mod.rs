@@ -19,7 +19,8 @@ use tower::ServiceExt as _;
 
 use crate::config::Config;
 use crate::secret_key;
-use crate::store::{Role, Store, Tenant};
+use crate::seal::Sealer;
+use crate::store::{By, Role, Store, Tenant, TenantFields};
 
 use super::{AppState, RouterParts, router};
 
@@ -67,7 +68,7 @@ impl Service {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join(DATABASE).display());
-        let store = Store::open(&url).await.unwrap();
+        let store = Store::open(&url, Sealer::for_tests()).await.unwrap();
         let clock = Clock::system();
         let system = System::start(
             SystemConfig::default(),
@@ -102,7 +103,7 @@ impl Service {
 
     async fn key(&self, role: Role, tenant_id: Option<TenantId>) -> String {
         let (key, now) = (secret_key::generate(), self.state.now());
-        secret_key::store(&self.store, &key, role.name(), role, tenant_id, now)
+        secret_key::store(&self.store, &key, role.name(), role, tenant_id, now, &By::downbeat())
             .await
             .unwrap();
         key.expose_secret().to_owned()
@@ -111,14 +112,18 @@ impl Service {
     /// Another tenant, with a key of its own.
     async fn other_tenant(&self) -> (TenantId, String) {
         let id = TenantId::from_uuid(uuid::Uuid::now_v7());
-        let name = "other".to_owned();
-        let created_at = self.state.now();
+        let now = self.state.now();
         let tenant = Tenant {
             id,
-            name,
-            created_at,
+            fields: TenantFields::named("other"),
+            created_at: now,
+            updated_at: now,
+            version: 1,
         };
-        self.store.create_tenant(&tenant).await.unwrap();
+        self.store
+            .create_tenant(&tenant, &By::downbeat())
+            .await
+            .unwrap();
         (id, self.key(Role::Admin, Some(id)).await)
     }
 

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use downbeat_actors::port::HistoryEntry;
-use downbeat_actors::{AskError, System};
-use downbeat_core::id::{DevEui, Scope};
+use downbeat_actors::{AskError, Report, System};
+use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId, Scope};
 use downbeat_core::network::NetworkEvent;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -179,7 +179,16 @@ impl Shared {
             event,
             history,
         } = held.telling.clone();
-        let told = self.system.report(scope, dev_eui, event, history);
+        let key = DeviceKey {
+            server: NetworkServerId::Default,
+            dev_eui,
+        };
+        let report = Report {
+            event,
+            history: vec![history],
+            telemetry: Vec::new(),
+        };
+        let told = self.system.report(scope, key, report);
         let told = match tokio::time::timeout(TRY_MAX, told).await {
             Ok(Ok(())) => Told::Committed,
             Ok(Err(AskError::UnknownDevice)) => Told::UnknownDevice,

@@ -1,8 +1,9 @@
 //! Many devices' changes, as rows.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
-use downbeat_actors::port::{DeviceChange, StoreError, StoredDevice};
+use downbeat_actors::port::{AuditEntry, DeviceChange, StoreError, StoredDevice};
 use downbeat_core::codec::CodecKind;
 use downbeat_core::device::Record;
 use downbeat_core::id::{DeviceId, TenantId};
@@ -11,13 +12,14 @@ use downbeat_core::time::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{corrupt, event_id, millis};
+use super::{TelemetryRow, corrupt, count, event_id, millis, telemetry_row};
 
 #[derive(FromRow)]
 pub(crate) struct StoredDeviceRow {
     pub(crate) id: Uuid,
     pub(crate) tenant_id: Uuid,
     pub(crate) codec: String,
+    pub(crate) uplink_interval_ms: Option<i64>,
     pub(crate) state: Option<String>,
 }
 
@@ -31,6 +33,9 @@ impl TryFrom<StoredDeviceRow> for StoredDevice {
             device_id: DeviceId::from_uuid(row.id),
             tenant_id: TenantId::from_uuid(row.tenant_id),
             codec,
+            uplink_interval: row
+                .uplink_interval_ms
+                .map(|ms| Duration::from_millis(count(ms))),
             state: row.state,
         })
     }
@@ -42,6 +47,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) downlinks: Vec<DownlinkRow<'a>>,
     pub(crate) steps: Vec<StepRow>,
     pub(crate) events: Vec<EventRow<'a>>,
+    pub(crate) telemetry: Vec<TelemetryRow<'a>>,
+    pub(crate) audit: Vec<&'a AuditEntry>,
 }
 
 pub(crate) struct DeviceRow<'a> {
@@ -80,6 +87,8 @@ impl<'a> Batch<'a> {
         let mut downlinks = BTreeMap::new();
         let mut steps = Vec::new();
         let mut events = BTreeMap::new();
+        let mut telemetry = BTreeMap::new();
+        let mut audit = BTreeMap::new();
         for change in changes {
             devices
                 .entry(change.device_id)
@@ -90,7 +99,7 @@ impl<'a> Batch<'a> {
                 // The last one stands.
                 downlinks.insert(record.downlink.id, (change, record));
             }
-            if let Some(entry) = &change.history {
+            for entry in &change.history {
                 let id = event_id(change.device_id, entry.at, entry.kind, &entry.body);
                 let at = millis(entry.at);
                 events.insert(
@@ -103,6 +112,16 @@ impl<'a> Batch<'a> {
                         body: &entry.body,
                     },
                 );
+            }
+            for (field, value) in &change.telemetry {
+                let (device_id, tenant_id) = (change.device_id, change.tenant_id);
+                if let Some(row) = telemetry_row(device_id, tenant_id, change.at, field, value) {
+                    // Two of one instant are one: the last one stands.
+                    telemetry.insert((row.device_id, row.field, row.at), row);
+                }
+            }
+            if let Some(entry) = &change.audit {
+                audit.insert(entry.id, entry);
             }
         }
         let downlinks = downlinks
@@ -120,6 +139,8 @@ impl<'a> Batch<'a> {
             downlinks,
             steps,
             events: events.into_values().collect(),
+            telemetry: telemetry.into_values().collect(),
+            audit: audit.into_values().collect(),
         })
     }
 }

@@ -1,16 +1,19 @@
 //! The registry.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use downbeat_actors::port::StoreError;
 use downbeat_core::codec::CodecKind;
-use downbeat_core::id::{DeviceId, JoinEui, TenantId};
+use downbeat_core::device::Presence;
+use downbeat_core::id::{DeviceId, JoinEui, NetworkServerId, TenantId};
 use downbeat_core::light::LightState;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{corrupt, instant, parse_dev_eui};
-use crate::store::{Device, DeviceFields};
+use super::sync::DeviceSyncColumns;
+use super::{corrupt, count, instant, parse_dev_eui, span, uuid};
+use crate::store::{AppKeyState, Device, DeviceFields};
 
 const TABLE: &str = "device";
 
@@ -27,9 +30,16 @@ pub(crate) struct DeviceRow {
     pub(crate) chirpstack_app_id: Option<String>,
     pub(crate) device_profile_id: Option<String>,
     pub(crate) join_eui: Option<String>,
+    pub(crate) uplink_interval_ms: Option<i64>,
+    pub(crate) network_server_id: Uuid,
+    pub(crate) has_app_key: bool,
+    pub(crate) app_key_default: bool,
     pub(crate) created_at: i64,
     pub(crate) updated_at: i64,
     pub(crate) version: i64,
+    pub(crate) presence: String,
+    pub(crate) uplinks_heard: i64,
+    pub(crate) uplinks_missed: i64,
     pub(crate) last_seen: Option<i64>,
     pub(crate) rssi_dbm: Option<i32>,
     pub(crate) snr_db: Option<f32>,
@@ -41,6 +51,8 @@ pub(crate) struct DeviceRow {
     pub(crate) reported_on_time: Option<i64>,
     pub(crate) reported_off_time: Option<i64>,
     pub(crate) reported_at: Option<i64>,
+    #[sqlx(flatten)]
+    pub(crate) sync: DeviceSyncColumns,
 }
 
 impl TryFrom<DeviceRow> for Device {
@@ -60,6 +72,14 @@ impl TryFrom<DeviceRow> for Device {
         let join_eui = join_eui.map_err(|error| corrupt(TABLE, "join_eui", &id, error))?;
         let version =
             u32::try_from(row.version).map_err(|error| corrupt(TABLE, "version", &id, error))?;
+        let presence = Presence::by_name(&row.presence)
+            .ok_or_else(|| corrupt(TABLE, "presence", &id, "unknown presence"))?;
+        let app_key = match (row.has_app_key, row.app_key_default) {
+            (false, _) => AppKeyState::None,
+            (true, false) => AppKeyState::Set,
+            (true, true) => AppKeyState::Default,
+        };
+        let sync = row.sync.read(id)?;
         let desired = light(
             id,
             "desired_color",
@@ -84,13 +104,22 @@ impl TryFrom<DeviceRow> for Device {
                 tags,
                 codec,
                 dev_eui,
-                chirpstack_app_id: row.chirpstack_app_id,
-                device_profile_id: row.device_profile_id,
+                chirpstack_app_id: uuid(TABLE, "chirpstack_app_id", id, row.chirpstack_app_id)?,
+                device_profile_id: uuid(TABLE, "device_profile_id", id, row.device_profile_id)?,
                 join_eui,
+                uplink_interval: row
+                    .uplink_interval_ms
+                    .map(|ms| Duration::from_millis(count(ms))),
             },
             created_at: instant(row.created_at),
             updated_at: instant(row.updated_at),
             version,
+            server: NetworkServerId::from_uuid(row.network_server_id),
+            app_key,
+            sync,
+            presence,
+            uplinks_heard: count(row.uplinks_heard),
+            uplinks_missed: count(row.uplinks_missed),
             last_seen: row.last_seen.map(instant),
             rssi_dbm: row.rssi_dbm,
             snr_db: row.snr_db,
@@ -129,7 +158,10 @@ fn light(
 pub(crate) struct FieldValues {
     pub(crate) tags: String,
     pub(crate) dev_eui: Option<String>,
+    pub(crate) chirpstack_app_id: Option<String>,
+    pub(crate) device_profile_id: Option<String>,
     pub(crate) join_eui: Option<String>,
+    pub(crate) uplink_interval_ms: Option<i64>,
 }
 
 impl FieldValues {
@@ -137,7 +169,10 @@ impl FieldValues {
         Self {
             tags: serde_json::json!(fields.tags).to_string(),
             dev_eui: fields.dev_eui.map(|eui| eui.to_string()),
+            chirpstack_app_id: fields.chirpstack_app_id.map(|id| id.to_string()),
+            device_profile_id: fields.device_profile_id.map(|id| id.to_string()),
             join_eui: fields.join_eui.map(|eui| eui.to_string()),
+            uplink_interval_ms: fields.uplink_interval.map(span),
         }
     }
 }

@@ -1,12 +1,20 @@
 //! What the databases have in common: rows, and the domain's types that they hold.
 
 mod api_key;
+mod audit;
 pub(crate) mod batch;
 mod device;
 mod downlink;
+mod drift;
 mod event;
 mod idempotency;
+mod network_server;
+mod sync;
+mod telemetry;
 mod tenant;
+mod unclaimed;
+
+use std::time::Duration;
 
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::{DevEui, TenantId};
@@ -16,11 +24,19 @@ use uuid::Uuid;
 use super::Scope;
 
 pub(crate) use api_key::ApiKeyRow;
+pub(crate) use audit::{AuditRow, AuditValues};
 pub(crate) use device::{DeviceRow, FieldValues};
 pub(crate) use downlink::{DownlinkRow, GroupRow, nearest_rank, tally, timeline};
+pub(crate) use drift::{DriftRow, DriftValues, carried_over};
 pub(crate) use event::{EventRow, event_id, first_id_of};
 pub(crate) use idempotency::{ReservationRow, scope_of};
+pub(crate) use network_server::NetworkServerRow;
+pub(crate) use sync::{StoredSyncRow, of_generation, to_generation};
+pub(crate) use telemetry::{
+    TelemetryFieldRow, TelemetryPointRow, TelemetryRow, TelemetryWindow, telemetry_row,
+};
 pub(crate) use tenant::TenantRow;
+pub(crate) use unclaimed::UnclaimedRow;
 
 /// A column that breaks our rules.
 pub(crate) fn corrupt(
@@ -57,6 +73,23 @@ pub(crate) fn millis(at: Timestamp) -> i64 {
 
 pub(crate) fn instant(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
+}
+
+/// A span of time; what no 292 million years hold is as good as for ever.
+pub(crate) fn span(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// An id of `ChirpStack`, kept as text.
+pub(crate) fn uuid(
+    table: &'static str,
+    column: &'static str,
+    key: Uuid,
+    text: Option<String>,
+) -> Result<Option<Uuid>, StoreError> {
+    text.map(|text| text.parse())
+        .transpose()
+        .map_err(|error: uuid::Error| corrupt(table, column, &key, error))
 }
 
 /// A count, which is never negative.

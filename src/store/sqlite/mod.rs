@@ -1,14 +1,8 @@
 //! The store on `SQLite`: a file, its write-ahead log, one connection that writes and a few that read.
 
-mod api_key;
-mod commit;
-mod device;
 mod downlink;
-mod event;
 mod idempotency;
-mod tenant;
-#[cfg(test)]
-mod tests;
+mod pending;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -16,6 +10,7 @@ use std::time::Duration;
 
 use super::row::tenant_of;
 use super::{OpenStoreError, Scope};
+use crate::seal::Sealer;
 use downbeat_actors::port::StoreError;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
@@ -43,7 +38,7 @@ pub(super) struct Sqlite {
 
 impl Sqlite {
     /// Opens or makes the file, and migrates it before anything reads it.
-    pub(super) async fn open(url: &str) -> Result<Self, OpenStoreError> {
+    pub(super) async fn open(url: &str, _sealer: Sealer) -> Result<Self, OpenStoreError> {
         let path = url
             .strip_prefix("sqlite://")
             .filter(|path| !path.is_empty());
@@ -66,7 +61,6 @@ impl Sqlite {
             writer,
             readers: readers.map_err(store_error)?,
         };
-        store.ensure_default_tenant().await?;
         Ok(store)
     }
 
