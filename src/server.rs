@@ -236,15 +236,6 @@ async fn ensure_admin_key(
         (secret_key::generate(), true)
     };
     let (name, now) = ("administrator", clock.now());
-    secret_key::store(
-        store,
-        &key,
-        name,
-        Role::Admin,
-        None,
-        now,
-        &By::downbeat(),
-    )
-    .await?;
+    secret_key::store(store, &key, name, Role::Admin, None, now, &By::downbeat()).await?;
     Ok(is_new.then_some(key))
 }

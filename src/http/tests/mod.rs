@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 use crate::config::Config;
-use crate::secret_key;
 use crate::seal::Sealer;
+use crate::secret_key;
 use crate::store::{By, Role, Store, Tenant, TenantFields};
 
 use super::{AppState, RouterParts, router};
@@ -103,9 +103,17 @@ impl Service {
 
     async fn key(&self, role: Role, tenant_id: Option<TenantId>) -> String {
         let (key, now) = (secret_key::generate(), self.state.now());
-        secret_key::store(&self.store, &key, role.name(), role, tenant_id, now, &By::downbeat())
-            .await
-            .unwrap();
+        secret_key::store(
+            &self.store,
+            &key,
+            role.name(),
+            role,
+            tenant_id,
+            now,
+            &By::downbeat(),
+        )
+        .await
+        .unwrap();
         key.expose_secret().to_owned()
     }
 
