@@ -85,8 +85,13 @@ pub(super) fn with_own_fields(
     event: &NetworkEvent,
     mut telemetry: Vec<(String, TelemetryValue)>,
 ) -> Vec<(String, TelemetryValue)> {
-    let mut add =
+    let add =
         |name: &str, value: f64| telemetry.push((name.to_owned(), TelemetryValue::Number(value)));
+    own_fields(event, add);
+    telemetry
+}
+
+fn own_fields(event: &NetworkEvent, mut add: impl FnMut(&str, f64)) {
     match event {
         NetworkEvent::Heard(uplink) => radio_fields(uplink, add),
         NetworkEvent::StatusReported(StatusReported {
@@ -96,7 +101,7 @@ pub(super) fn with_own_fields(
         }) => {
             add("margin", f64::from(*margin_db));
             if let Some(percent) = battery_percent {
-                add("battery_level", f64::from(*percent));
+                add("battery_level", decimal(*percent));
             }
         }
         NetworkEvent::Joined(_)
@@ -109,14 +114,13 @@ pub(super) fn with_own_fields(
         | NetworkEvent::Located(_)
         | NetworkEvent::Integrated => {}
     }
-    telemetry
 }
 
 fn radio_fields(uplink: &Uplink, mut add: impl FnMut(&str, f64)) {
     let [rssi, snr, f_cnt, spreading_factor] = OWN_FIELDS;
     if let Some(best) = uplink.best() {
         add(rssi, f64::from(best.rssi_dbm));
-        add(snr, f64::from(best.snr_db));
+        add(snr, decimal(best.snr_db));
     }
     add(f_cnt, f64::from(uplink.f_cnt));
     if let Some(Modulation::Lora {
@@ -126,6 +130,11 @@ fn radio_fields(uplink: &Uplink, mut add: impl FnMut(&str, f64)) {
     {
         add(spreading_factor, f64::from(factor));
     }
+}
+
+/// The number that was meant: 7.2 of the single precision, and not the 7.199999809 that it is.
+fn decimal(value: f32) -> f64 {
+    (f64::from(value) * 1_000.0).round() / 1_000.0
 }
 
 /// The fields of a decoded object. One that is broken in the middle gives those before that place.
@@ -154,7 +163,10 @@ fn battery_percent(telemetry: &[(String, TelemetryValue)]) -> Option<f32> {
         ((0.0..=100.0).contains(number) && !is_voltage).then_some((rank, *number))
     });
     let (_, percent) = told.min_by_key(|(rank, _)| *rank)?;
-    #[expect(clippy::cast_possible_truncation, reason = "0 to 100, of which a battery knows no decimals")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "0 to 100, of which a battery knows no decimals"
+    )]
     Some(percent as f32)
 }
 
@@ -197,10 +209,11 @@ impl Collector {
             return;
         }
         // JSON may name a field twice: the last one counts, as everywhere.
+        let is_full = self.found.len() >= FIELDS_MAX;
         match self.found.iter_mut().find(|(found, _)| *found == path) {
             Some((_, found)) => *found = value,
-            None if self.found.len() < FIELDS_MAX => self.found.push((path, value)),
-            None => {}
+            None if is_full => {}
+            None => self.found.push((path, value)),
         }
     }
 
@@ -295,7 +308,10 @@ impl<'de> Visitor<'de> for Level<'_> {
         if self.goes_on() {
             for index in 0..FIELDS_MAX {
                 let index = index.to_string();
-                if self.below(&index, |level| seq.next_element_seed(level))?.is_none() {
+                if self
+                    .below(&index, |level| seq.next_element_seed(level))?
+                    .is_none()
+                {
                     return Ok(());
                 }
             }
@@ -318,7 +334,7 @@ impl<'de> Visitor<'de> for Level<'_> {
 }
 
 /// The raw form of an object that is there: null and an empty text say that there is none.
-pub(super) fn raw<'a>(object: Option<&'a RawValue>) -> Option<Cow<'a, RawValue>> {
+pub(super) fn raw(object: Option<&RawValue>) -> Option<Cow<'_, RawValue>> {
     let object = object?;
     let is_absent = matches!(object.get(), "null" | "\"\"");
     (!is_absent).then_some(Cow::Borrowed(object))
@@ -326,7 +342,8 @@ pub(super) fn raw<'a>(object: Option<&'a RawValue>) -> Option<Cow<'a, RawValue>>
 
 /// The object that a text holds (`objectJSON`); `None` where it holds none.
 pub(super) fn raw_of_text(text: &str) -> Option<Box<RawValue>> {
-    let object = Box::<RawValue>::deserialize(&mut serde_json::Deserializer::from_str(text)).ok()?;
+    let object =
+        Box::<RawValue>::deserialize(&mut serde_json::Deserializer::from_str(text)).ok()?;
     (raw(Some(&object)).is_some()).then_some(object)
 }
 
@@ -356,13 +373,14 @@ mod tests {
     #[test]
     fn an_object_becomes_paths() {
         let object = json!({"a": {"b": [1, {"c": "x"}, null]}, "t": 21.5, "on": true, "rssi": -85, "": 1, "e": {}});
-        insta::assert_snapshot!(said(&content(&object)), @r#"a.b.0=1 a.b.1.c="x" object.rssi=-85 on=1 t=21.5"#);
+        insta::assert_snapshot!(said(&content(&object)), @r#"a.b.0=1 a.b.1.c="x" on=1 object.rssi=-85 t=21.5"#);
         assert_eq!(said(&content(&json!(5))), "value=5");
     }
 
     #[test]
     fn what_is_too_much_is_left_out() {
-        let many: serde_json::Map<_, _> = (0..200).map(|n| (format!("f{n:03}"), json!(n))).collect();
+        let many: serde_json::Map<_, _> =
+            (0..200).map(|n| (format!("f{n:03}"), json!(n))).collect();
         let many = content(&many.into());
         assert_eq!((many.len(), &*many[63].0), (FIELDS_MAX, "f063"));
         assert_eq!(content(&json!({"many": vec![0; 1000]})).len(), FIELDS_MAX);
@@ -415,7 +433,10 @@ mod tests {
             (json!({"batteryLevel": 0}), Some(0.0)),
             (json!({"data": {"Battery-Percent": 7}}), Some(7.0)),
             (json!({"battery": {"level": 9}}), Some(9.0)),
-            (json!({"bat": 3, "battery_percentage": 90, "batteryLevel": 80}), Some(90.0)),
+            (
+                json!({"bat": 3, "battery_percentage": 90, "batteryLevel": 80}),
+                Some(90.0),
+            ),
             (json!({"battery": 3.6}), None),
             (json!({"battery": 3600, "batteryLevel": -1}), None),
             (json!({"battery": "full"}), None),

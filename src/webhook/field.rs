@@ -78,7 +78,10 @@ pub(super) fn dev_addr(text: &str) -> Result<Option<DevAddr>, ParseWebhookError>
     dev_addr
         .or_else(|| base64_bytes(text).map(|bytes| DevAddr::from_u32(u32::from_be_bytes(bytes))))
         .map(Some)
-        .ok_or(wrong("devAddr", "must be 8 hex digits, or 4 bytes in base64"))
+        .ok_or(wrong(
+            "devAddr",
+            "must be 8 hex digits, or 4 bytes in base64",
+        ))
 }
 
 pub(super) fn f_port(port: u32) -> Result<FPort, ParseWebhookError> {

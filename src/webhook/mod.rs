@@ -7,7 +7,7 @@
 //! identifier that is none. Then the body is refused whole, and nothing of it takes effect.
 //!
 //! A body of ChirpStack v4 has a `deviceInfo`, one of v3 a device's EUI at its top; neither has both. So a body is read as
-//! v4 first, and only what names no device there is read again as v3, which costs v4 nothing.
+//! v4 first, and only what is none is looked at again and, if it has the shape of v3, read as that: v4 pays nothing for it.
 //!
 //! One file per version and encoding ([`v4_json`], [`v4_protobuf`], [`v3_json`], [`v3_protobuf`]); [`field`] checks what
 //! they have in common, [`content`] tells what a payload means and [`history`] writes what is kept. Who may post, and what
@@ -139,16 +139,6 @@ pub enum ParseWebhookError {
     },
 }
 
-impl ParseWebhookError {
-    /// Whether a body that was read as v4 in vain may be one of v3: it names no device where v4 does.
-    fn may_be_v3(&self) -> bool {
-        match self {
-            Self::Json(_) | Self::Protobuf(_) => true,
-            Self::Field { field, .. } => matches!(*field, "deviceInfo" | "deviceInfo.devEui"),
-        }
-    }
-}
-
 /// Reads one body of ChirpStack v4 or v3. Never panics, whatever the bytes.
 pub fn parse(
     kind: EventKind,
@@ -160,14 +150,13 @@ pub fn parse(
         Encoding::Json => v4_json::parse(kind, body, received_at),
         Encoding::Protobuf => v4_protobuf::parse(kind, body, received_at),
     };
-    match read {
-        Err(error) if error.may_be_v3() => match encoding {
+    read.or_else(|error| {
+        let read = match encoding {
             Encoding::Json => v3_json::parse(kind, body, received_at),
             Encoding::Protobuf => v3_protobuf::parse(kind, body, received_at),
-        }
-        .unwrap_or(Err(error)),
-        read => read,
-    }
+        };
+        read.unwrap_or(Err(error))
+    })
 }
 
 #[cfg(test)]

@@ -76,7 +76,9 @@ fn incoming(
 
 fn heard(up: Object<'_>) -> Result<(NetworkEvent, Extra<'static>), ParseWebhookError> {
     let (rx_info, tx_info) = (up.list("rxInfo")?, up.object("txInfo")?);
-    let copies = rx_info.iter().map(|copy| reception(Object(copy.as_object())));
+    let copies = rx_info
+        .iter()
+        .map(|copy| reception(Object(copy.as_object())));
     let copies: Result<Vec<_>, _> = copies.collect();
     let times = rx_info.iter().filter_map(|copy| {
         let time = Object(copy.as_object()).text("time").ok()?;
@@ -90,7 +92,10 @@ fn heard(up: Object<'_>) -> Result<(NetworkEvent, Extra<'static>), ParseWebhookE
         dev_addr: field::dev_addr(&up.text("devAddr")?)?,
         f_cnt: up.whole("fCnt")?.unwrap_or_default(),
         f_port: field::f_port(up.whole("fPort")?.unwrap_or_default())?,
-        confirmed: up.truth("confirmedUplink")?.or(up.truth("confirmed")?).unwrap_or_default(),
+        confirmed: up
+            .truth("confirmedUplink")?
+            .or(up.truth("confirmed")?)
+            .unwrap_or_default(),
         payload,
         data_rate: {
             let data_rate = up.whole("dr")?.or(tx_info.whole("dr")?);
@@ -113,7 +118,10 @@ fn reception(copy: Object<'_>) -> Result<Reception, ParseWebhookError> {
     };
     let rssi = copy.number("rssi")?.unwrap_or_default().round();
     let snr = copy.number("loRaSNR")?.or(copy.number("snr")?);
-    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates; both are a few hundred")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the cast saturates; both are a few hundred"
+    )]
     let (rssi_dbm, snr_db) = (rssi as i32, snr.unwrap_or_default() as f32);
     Ok(Reception {
         gateway_id,
@@ -125,13 +133,17 @@ fn reception(copy: Object<'_>) -> Result<Reception, ParseWebhookError> {
 /// The modulation in the form of v3 or, from a relay, of v4.
 fn modulation(tx_info: Object<'_>) -> Result<Option<Modulation>, ParseWebhookError> {
     let inner = tx_info.get("modulation").and_then(Value::as_object);
-    let lora = tx_info.object("loRaModulationInfo")?.or(Object(inner).object("lora")?);
+    let lora = tx_info
+        .object("loRaModulationInfo")?
+        .or(Object(inner).object("lora")?);
     if lora.0.is_some() {
         let factor = lora.whole("spreadingFactor")?.unwrap_or_default();
         let bandwidth = lora.whole("bandwidth")?.unwrap_or_default();
         return field::lora(factor, field::bandwidth_hz(bandwidth));
     }
-    let fsk = tx_info.object("fskModulationInfo")?.or(Object(inner).object("fsk")?);
+    let fsk = tx_info
+        .object("fskModulationInfo")?
+        .or(Object(inner).object("fsk")?);
     Ok(field::fsk(fsk.whole("datarate")?.unwrap_or_default()))
 }
 
@@ -146,7 +158,10 @@ fn acknowledged(ack: Object<'_>) -> Result<NetworkEvent, ParseWebhookError> {
     Ok(NetworkEvent::Acknowledged(Acknowledged {
         queue_item_id: field::queue_item_id(&ack.text("queueItemId")?)?,
         acknowledged: ack.truth("acknowledged")?.unwrap_or_default(),
-        f_cnt_down: ack.whole("fCntDown")?.or(ack.whole("fCnt")?).unwrap_or_default(),
+        f_cnt_down: ack
+            .whole("fCntDown")?
+            .or(ack.whole("fCnt")?)
+            .unwrap_or_default(),
     }))
 }
 
@@ -158,7 +173,10 @@ fn transmitted(ack: Object<'_>) -> Result<NetworkEvent, ParseWebhookError> {
     };
     Ok(NetworkEvent::Transmitted(Transmitted {
         queue_item_id: field::queue_item_id(&ack.text("queueItemId")?)?,
-        f_cnt_down: ack.whole("fCntDown")?.or(ack.whole("fCnt")?).unwrap_or_default(),
+        f_cnt_down: ack
+            .whole("fCntDown")?
+            .or(ack.whole("fCnt")?)
+            .unwrap_or_default(),
         gateway_id: match &*gateway_id {
             "" => None,
             text => Some(field::gateway_id("gatewayID", text)?),
@@ -180,7 +198,10 @@ fn error(error: Object<'_>) -> Result<NetworkEvent, ParseWebhookError> {
         Ok(Cow::Borrowed(""))
     };
     let code = first(["type", "code", "errorType"])?;
-    Ok(field::error(&code, &first(["error", "description", "message"])?))
+    Ok(field::error(
+        &code,
+        &first(["error", "description", "message"])?,
+    ))
 }
 
 fn log(log: Object<'_>) -> Result<NetworkEvent, ParseWebhookError> {
@@ -215,7 +236,10 @@ fn status(status: Object<'_>) -> Result<NetworkEvent, ParseWebhookError> {
     if !(-128.0..=127.0).contains(&margin) {
         return Err(field::wrong("margin", "must be -128 to 127"));
     }
-    #[expect(clippy::cast_possible_truncation, reason = "its range was just checked")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "its range was just checked"
+    )]
     let margin_db = margin.round() as i32;
     Ok(NetworkEvent::StatusReported(StatusReported {
         margin_db,
@@ -227,7 +251,10 @@ fn status(status: Object<'_>) -> Result<NetworkEvent, ParseWebhookError> {
 /// The battery's level as a field of the body.
 fn percent(body: Object<'_>) -> Result<Option<f32>, ParseWebhookError> {
     let level = body.number("batteryLevel")?;
-    #[expect(clippy::cast_possible_truncation, reason = "a percentage; what is too large stays so")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a percentage; what is too large stays so"
+    )]
     Ok(level.map(|level| level as f32))
 }
 
@@ -244,9 +271,9 @@ fn located(it: Object<'_>) -> Result<NetworkEvent, ParseWebhookError> {
 
 /// What the codec made of the payload: an object, or a text that holds one.
 fn object(body: Object<'_>) -> Option<Cow<'static, serde_json::value::RawValue>> {
-    let of = |value: &Value| match value {
-        Value::String(text) => content::raw_of_text(text),
-        value => to_raw_value(value).ok(),
+    let of = |value: &Value| match value.as_str() {
+        Some(text) => content::raw_of_text(text),
+        None => to_raw_value(value).ok(),
     };
     let names = ["object", "objectJSON"];
     { names }
@@ -313,7 +340,9 @@ impl<'a> Object<'a> {
             Some(_) => None,
         };
         let number = number.filter(|number| number.is_finite());
-        number.map(Some).ok_or(field::wrong(name, "must be a number"))
+        number
+            .map(Some)
+            .ok_or(field::wrong(name, "must be a number"))
     }
 
     fn whole(self, name: &'static str) -> Result<Option<u32>, ParseWebhookError> {
@@ -321,7 +350,10 @@ impl<'a> Object<'a> {
             return Ok(None);
         };
         if number.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&number) {
-            return Err(field::wrong(name, "must be a whole number, 0 to 4294967295"));
+            return Err(field::wrong(
+                name,
+                "must be a whole number, 0 to 4294967295",
+            ));
         }
         #[expect(
             clippy::cast_possible_truncation,

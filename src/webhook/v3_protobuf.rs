@@ -24,13 +24,15 @@ pub(super) fn parse(
     body: &[u8],
     received_at: Timestamp,
 ) -> Option<Result<Incoming, ParseWebhookError>> {
-    let device = Device::decode(body).ok()?;
-    let dev_eui = <[u8; 8]>::try_from(&*device.dev_eui).ok()?;
+    let origin = Origin::decode(body)
+        .ok()
+        .filter(|it| it.application_id > 0)?;
+    let dev_eui = <[u8; 8]>::try_from(&*origin.dev_eui).ok()?;
     let dev_eui = DevEui::from_u64(u64::from_be_bytes(dev_eui));
-    Some(device.incoming(dev_eui, kind, body, received_at))
+    Some(origin.incoming(dev_eui, kind, body, received_at))
 }
 
-impl Device {
+impl Origin {
     fn incoming(
         self,
         dev_eui: DevEui,
@@ -204,9 +206,10 @@ fn dev_addr(bytes: &[u8]) -> Result<Option<DevAddr>, ParseWebhookError> {
     Ok(Some(DevAddr::from_u32(u32::from_be_bytes(bytes))))
 }
 
-/// What all events have in common. The number is read to tell a body of v3 from one of v4, which has a text there.
+/// What all events have in common. The number, from 1 on, tells a body of v3 from one of v4, which has a text there or
+/// else (`txack`) no text of 8 bytes in the place of the `DevEUI`.
 #[derive(Clone, PartialEq, Message)]
-struct Device {
+struct Origin {
     #[prost(uint64, tag = "1")]
     application_id: u64,
     #[prost(string, tag = "3")]
@@ -345,7 +348,10 @@ struct UplinkRxInfo {
 
 impl UplinkRxInfo {
     fn reception(&self) -> Result<Reception, ParseWebhookError> {
-        #[expect(clippy::cast_possible_truncation, reason = "gateways report quarters of a dB")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "gateways report quarters of a dB"
+        )]
         let snr_db = self.lora_snr as f32;
         Ok(Reception {
             gateway_id: gateway_id(&self.gateway_id)?,

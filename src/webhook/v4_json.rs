@@ -13,8 +13,8 @@ use downbeat_core::time::Timestamp;
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
-use super::history::{Extra, entry};
 use super::content::{self, Content};
+use super::history::{Extra, entry};
 use super::text::Text;
 use super::{EventKind, Incoming, ParseWebhookError, field};
 
@@ -353,15 +353,15 @@ struct Status<'a> {
     battery_level_unavailable: Option<bool>,
     battery_level: Option<f32>,
     /// Not ChirpStack's: somebody tells whether the device is there.
-    #[serde(default)]
-    status: Text<'a>,
+    #[serde(default, rename = "status")]
+    word: Text<'a>,
     /// The same.
     online: Option<bool>,
 }
 
 impl Status<'_> {
     fn into_incoming(self, received_at: Timestamp) -> Result<Incoming, ParseWebhookError> {
-        let event = match field::presence(self.online, &self.status)? {
+        let event = match field::presence(self.online, &self.word)? {
             Some(online) => NetworkEvent::PresenceTold(online),
             None => self.reported()?,
         };

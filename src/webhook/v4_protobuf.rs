@@ -91,7 +91,13 @@ pub(super) fn parse(
                     status.external_power_source,
                 )?,
             });
-            incoming(status.device_info, kind, event, Extra::default(), received_at)
+            incoming(
+                status.device_info,
+                kind,
+                event,
+                Extra::default(),
+                received_at,
+            )
         }
         EventKind::Location => {
             let it = read::<LocationEvent>(body)?;
