@@ -19,6 +19,8 @@ pub(crate) struct Theirs {
     pub(crate) device: Option<(DeviceFields, Option<DeviceKeys>)>,
     /// What they keep on whatever device there is.
     pub(crate) tags: BTreeMap<String, String>,
+    /// Tags that both wrote: nobody can say whose they are, once the registry does not want them.
+    pub(crate) contested: BTreeMap<String, String>,
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) is_disabled: bool,
     pub(crate) skip_fcnt_check: bool,
@@ -32,6 +34,7 @@ impl Theirs {
         tags.remove(OWNER_TAG);
         Self {
             tags,
+            contested: BTreeMap::new(),
             variables: fields.variables.clone(),
             is_disabled: fields.is_disabled,
             skip_fcnt_check: fields.skip_fcnt_check,
@@ -172,16 +175,19 @@ fn drift(fields: &mut DeviceFields, theirs: &mut Theirs, random: &mut Random) {
         2 => fields.application_id = APPLICATIONS[pick(random, 2)],
         3 => fields.device_profile_id = PROFILES[pick(random, 2)],
         4 => {
-            // Our tag, unless somebody disowned the device with it on.
-            for tags in [&mut fields.tags, &mut theirs.tags] {
-                if let Some(value) = tags.get_mut("r0") {
-                    "drifted".clone_into(value);
+            if let Some(value) = fields.tags.get_mut("r0") {
+                "drifted".clone_into(value);
+                if let Some(theirs) = theirs.tags.get_mut("r0") {
+                    theirs.clone_from(value);
+                } else {
+                    theirs.contested.insert("r0".to_owned(), value.clone());
                 }
             }
         }
         _ => {
-            fields.tags.remove("r1");
-            theirs.tags.remove("r1");
+            for tags in [&mut fields.tags, &mut theirs.tags, &mut theirs.contested] {
+                tags.remove("r1");
+            }
         }
     }
 }

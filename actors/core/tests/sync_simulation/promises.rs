@@ -1,6 +1,6 @@
 //! What is promised, checked against what ChirpStack really holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use downbeat_core::id::DeviceId;
 use downbeat_core::sync::{OWNER_TAG, RemoteDevice, Sync, SyncCall, SyncState, WantedDevice, Wish};
@@ -70,6 +70,7 @@ impl Shell {
         match &call.what {
             SyncCall::Look => {}
             SyncCall::Create(device) => {
+                slot.is_key_unknown = false;
                 slot.theirs = Theirs {
                     join_eui: device.join_eui.as_u64(),
                     ..Theirs::default()
@@ -81,13 +82,22 @@ impl Shell {
                 self.tally.updated += 1;
                 self.tally.adopted += u64::from(slot.theirs.device.is_some());
                 if is_raced {
+                    // Perhaps the device is another one now, with a key that no look shows.
+                    slot.is_key_unknown |= slot.theirs.device.is_some();
                     slot.theirs = overwritten(device);
                 }
                 slot.theirs.device = None;
                 slot.theirs.join_eui = device.join_eui.as_u64();
-                for name in wanted.tags.keys() {
-                    slot.theirs.tags.remove(name);
+                for (name, value) in &wanted.tags {
+                    let theirs = slot.theirs.tags.remove(name);
+                    slot.theirs.contested.remove(name);
+                    if theirs.as_ref() == Some(value) {
+                        slot.theirs.contested.insert(name.clone(), value.clone());
+                    }
                 }
+                slot.theirs
+                    .contested
+                    .retain(|name, _| device.tags.contains_key(name));
                 is_as_wanted(device, wanted, &slot.theirs)?;
             }
             SyncCall::Delete => {
@@ -99,6 +109,7 @@ impl Shell {
             }
             SyncCall::SetKey { .. } => {
                 self.tally.keys_set += 1;
+                slot.is_key_unknown = false;
                 if slot.theirs.device.is_some() {
                     if !is_raced {
                         return Err("set the key of others' device".to_owned());
@@ -217,6 +228,7 @@ fn overwritten(device: &RemoteDevice) -> Theirs {
     Theirs {
         device: None,
         tags,
+        contested: BTreeMap::new(),
         variables: device.variables.clone(),
         is_disabled: device.is_disabled,
         skip_fcnt_check: device.skip_fcnt_check,
@@ -239,7 +251,7 @@ fn check_presence(
         return Ok(());
     };
     let key = key(wanted.device_id, revision);
-    if record.keys.is_some_and(|keys| keys.nwk_key == key) {
+    if slot.is_key_unknown || record.keys.is_some_and(|keys| keys.nwk_key == key) {
         Ok(())
     } else {
         Err(format!("its key is {:?}", record.keys))
@@ -274,6 +286,11 @@ fn is_as_wanted(
     theirs: &Theirs,
 ) -> Result<(), String> {
     let mut tags = theirs.tags.clone();
+    for (name, value) in &theirs.contested {
+        if device.tags.contains_key(name) {
+            tags.insert(name.clone(), value.clone());
+        }
+    }
     tags.extend(wanted.tags.clone());
     tags.insert(OWNER_TAG.to_owned(), wanted.device_id.to_string());
     let expected = RemoteDevice {

@@ -64,6 +64,8 @@ pub(crate) struct Slot {
     pub(crate) theirs: Theirs,
     /// What others did here, counted.
     pub(crate) deeds: u64,
+    /// Others replaced the device in the moment between a look and the Update that made it ours.
+    pub(crate) is_key_unknown: bool,
 }
 
 #[derive(Debug)]
@@ -641,6 +643,7 @@ impl Slot {
             device_ids: BTreeSet::new(),
             theirs: Theirs::default(),
             deeds: 0,
+            is_key_unknown: false,
         }
     }
 }
