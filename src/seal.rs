@@ -215,7 +215,13 @@ mod tests {
         ] {
             assert_eq!(parse_key(&text), Some(key), "{text}");
         }
-        for text in ["", "fb", &"fb".repeat(31), &"fb".repeat(33), &"g".repeat(64)] {
+        for text in [
+            "",
+            "fb",
+            &"fb".repeat(31),
+            &"fb".repeat(33),
+            &"g".repeat(64),
+        ] {
             assert_eq!(parse_key(text), None, "{text}");
         }
     }
@@ -229,7 +235,10 @@ mod tests {
                 std::thread::spawn(move || load_or_make(&path).unwrap())
             })
             .collect();
-        let sealers: Vec<_> = makers.into_iter().map(|maker| maker.join().unwrap()).collect();
+        let sealers: Vec<_> = makers
+            .into_iter()
+            .map(|maker| maker.join().unwrap())
+            .collect();
         let sealed = sealers[0].seal("c", b"secret");
         for sealer in &sealers {
             assert_eq!(sealer.open("c", &sealed), Ok(b"secret".to_vec()));

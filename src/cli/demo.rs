@@ -155,7 +155,10 @@ async fn register_lights(server: &Server, sim: &RunningSim) -> anyhow::Result<()
             fields,
             app_key: None,
         };
-        server.store.create_device(Scope::Platform, &device, &By::downbeat()).await?;
+        server
+            .store
+            .create_device(Scope::Platform, &device, &By::downbeat())
+            .await?;
     }
     bar.finish_and_clear();
     Ok(())

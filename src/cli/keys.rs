@@ -69,7 +69,16 @@ pub(super) async fn run(command: KeyCommand) -> anyhow::Result<()> {
                 None => None,
             };
             let key = secret_key::generate();
-            secret_key::store(&store, &key, &name, role, tenant_id, now, &By::command_line()).await?;
+            secret_key::store(
+                &store,
+                &key,
+                &name,
+                role,
+                tenant_id,
+                now,
+                &By::command_line(),
+            )
+            .await?;
             store.close().await;
             print(key.expose_secret())
         }

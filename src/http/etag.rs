@@ -110,7 +110,11 @@ mod tests {
             (&["\"03\", \"+3\", \"\""], vec![]),
             (&["\"4294967296\""], vec![]),
         ] {
-            assert_eq!(read(values).unwrap(), IfMatch::Versions(versions), "{values:?}");
+            assert_eq!(
+                read(values).unwrap(),
+                IfMatch::Versions(versions),
+                "{values:?}"
+            );
         }
         for value in ["", "3", "\"3", "\"3\" \"4\",", "\"3\",", "w/\"3\"", "\""] {
             assert!(read(&[value]).is_err(), "{value}");

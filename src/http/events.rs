@@ -14,7 +14,7 @@ use downbeat_actors::observe::{FeedBody, FeedEvent, FeedItem, FeedPosition, Subs
 use downbeat_core::id::TenantId;
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use utoipa::{IntoParams, ToSchema};
 
@@ -85,7 +85,9 @@ pub(super) async fn events(
     let mut checks = tokio::time::interval(HOLDS_CHECKED_EVERY);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     checks.reset();
+    let revocations = state.revocations();
     let reader = Reader {
+        revocations,
         subscription: state.system().feed().subscribe(after),
         tenant_id: tenant.id,
         caller,
@@ -118,6 +120,7 @@ struct Reader {
     tenant_id: TenantId,
     caller: Caller,
     checks: Interval,
+    revocations: watch::Receiver<()>,
     opened: bool,
     state: AppState,
     _place: OwnedSemaphorePermit,
@@ -142,6 +145,11 @@ impl Reader {
                 item = self.subscription.next() => {
                     if let Some(event) = self.event(item) {
                         return Some(event);
+                    }
+                }
+                Ok(()) = self.revocations.changed() => {
+                    if !self.caller.still_holds(&self.state).await {
+                        return None;
                     }
                 }
                 _ = self.checks.tick() => {

@@ -264,9 +264,7 @@ impl Fields {
         range: std::ops::RangeInclusive<u32>,
     ) -> Option<u32> {
         let number = number?;
-        let number = u32::try_from(number)
-            .ok()
-            .filter(|it| range.contains(it));
+        let number = u32::try_from(number).ok().filter(|it| range.contains(it));
         if number.is_none() {
             self.wrong(
                 field,

@@ -383,10 +383,9 @@ impl Conflict {
             Self::TenantNotEmpty => ("tenant-not-empty", "The tenant has devices"),
             Self::TenantFull => ("tenant-full", "The tenant has as many devices as it may"),
             Self::LastAdminKey => ("last-admin-key", "The last administrator's key"),
-            Self::NetworkServerInUse => (
-                "network-server-in-use",
-                "Devices are on the network server",
-            ),
+            Self::NetworkServerInUse => {
+                ("network-server-in-use", "Devices are on the network server")
+            }
         };
         (StatusCode::CONFLICT, name, title)
     }

@@ -119,13 +119,19 @@ async fn register(
         fields,
         app_key: None,
     };
-    match state.store().create_device(caller.scope, &device, &By::downbeat()).await {
+    match state
+        .store()
+        .create_device(caller.scope, &device, &By::downbeat())
+        .await
+    {
         Ok(device) => Made::new(StatusCode::CREATED, &DeviceBody::new(&device, now, within)),
         Err(WriteDeviceError::DevEuiTaken) => Err(ApiError::Conflict(Conflict::DevEuiTaken)),
         Err(WriteDeviceError::UnknownTenant) => Err(ApiError::NotFound("tenant")),
         Err(WriteDeviceError::Store(error)) => Err(error.into()),
         Err(
-            error @ (WriteDeviceError::TenantFull | WriteDeviceError::UnknownDevice | WriteDeviceError::VersionMismatch { .. }),
+            error @ (WriteDeviceError::TenantFull
+            | WriteDeviceError::UnknownDevice
+            | WriteDeviceError::VersionMismatch { .. }),
         ) => Err(ApiError::Internal(Box::new(error))),
     }
 }

@@ -30,9 +30,11 @@ impl TryFrom<DriftRow> for Drift {
 
     fn try_from(row: DriftRow) -> Result<Self, StoreError> {
         let key = row.dev_eui;
-        let dev_eui: DevEui = key.parse().map_err(|error: downbeat_core::id::ParseEuiError| {
-            corrupt(TABLE, "dev_eui", &key, error)
-        })?;
+        let dev_eui: DevEui = key
+            .parse()
+            .map_err(|error: downbeat_core::id::ParseEuiError| {
+                corrupt(TABLE, "dev_eui", &key, error)
+            })?;
         let kind = DriftKind::by_name(&row.kind)
             .ok_or_else(|| corrupt(TABLE, "kind", &key, "unknown kind"))?;
         let differences: Vec<Difference> = serde_json::from_str(&row.differences)

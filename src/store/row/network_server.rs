@@ -25,9 +25,8 @@ pub(crate) struct NetworkServerRow {
 impl NetworkServerRow {
     pub(crate) fn open(self, sealer: &Sealer) -> Result<TenantNetworkServer, StoreError> {
         let id = self.tenant_id;
-        let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
-            corrupt(TABLE, "api_key", &id, error)
-        };
+        let wrong =
+            |error: Box<dyn std::error::Error + Send + Sync>| corrupt(TABLE, "api_key", &id, error);
         let api_key = sealer
             .open(&seal_context(TenantId::from_uuid(id)), &self.api_key)
             .map_err(|error| wrong(error.into()))?;

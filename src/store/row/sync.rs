@@ -95,9 +95,18 @@ impl StoredSyncRow {
         let Some(id) = self.device_id else {
             return Ok(None);
         };
-        let application_id = uuid(DEVICE, "chirpstack_app_id", id, self.chirpstack_app_id.clone())?;
-        let device_profile_id =
-            uuid(DEVICE, "device_profile_id", id, self.device_profile_id.clone())?;
+        let application_id = uuid(
+            DEVICE,
+            "chirpstack_app_id",
+            id,
+            self.chirpstack_app_id.clone(),
+        )?;
+        let device_profile_id = uuid(
+            DEVICE,
+            "device_profile_id",
+            id,
+            self.device_profile_id.clone(),
+        )?;
         let (Some(application_id), Some(device_profile_id)) = (application_id, device_profile_id)
         else {
             return Ok(None);
@@ -110,8 +119,8 @@ impl StoredSyncRow {
             .transpose()
             .map_err(|error| corrupt(DEVICE, "join_eui", &id, error))?;
         let app_key_revision = self.app_key_revision.map(u32::try_from).transpose();
-        let app_key_revision = app_key_revision
-            .map_err(|error| corrupt(DEVICE, "app_key_revision", &id, error))?;
+        let app_key_revision =
+            app_key_revision.map_err(|error| corrupt(DEVICE, "app_key_revision", &id, error))?;
         Ok(Some(WantedDevice {
             device_id: DeviceId::from_uuid(id),
             name: self.name.clone().unwrap_or_default(),

@@ -125,11 +125,7 @@ impl TryFrom<TelemetryFieldRow> for TelemetryField {
     }
 }
 
-fn value(
-    at: i64,
-    number: Option<f64>,
-    text: Option<String>,
-) -> Result<TelemetryValue, StoreError> {
+fn value(at: i64, number: Option<f64>, text: Option<String>) -> Result<TelemetryValue, StoreError> {
     let number = number.map(TelemetryValue::Number);
     number
         .or_else(|| text.map(TelemetryValue::Text))
