@@ -53,9 +53,27 @@ pub(super) struct DownlinkEventBody {
     step: TimelineEntryBody,
 }
 
+/// A `sync` event: how far ChirpStack is in step with a device.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SyncEventBody {
+    /// The device's id.
+    id: String,
+    lorawan_dev_eui: String,
+    /// Whether ChirpStack holds what the registry says.
+    chirpstack_synced: bool,
+    /// `pending`, `synced`, `failing`, `conflict` or `rejected`.
+    state: &'static str,
+    /// What is in the way.
+    error: Option<String>,
+    /// Attempts that failed.
+    attempts: u32,
+    /// RFC 3339.
+    next_attempt_at: Option<String>,
+}
+
 /// What happens, as Server-Sent Events
 ///
-/// `device`: what is known of a device after a change. `downlink`: a command and its newest step. `gateway`: a gateway
+/// `device`: what is known of a device after a change. `sync`: how far ChirpStack is in step with a device. `downlink`: a command and its newest step. `gateway`: a gateway
 /// after a change. `reset`: events are missing, load everything anew.
 #[utoipa::path(
     get,
@@ -197,6 +215,15 @@ impl Reader {
                 let change = DeviceChangeBody::new(view, now, within);
                 Event::default().event("device").json_data(change)
             }
+            FeedBody::Sync(view) => Event::default().event("sync").json_data(SyncEventBody {
+                id: view.device_id.to_string(),
+                lorawan_dev_eui: view.dev_eui.to_string(),
+                chirpstack_synced: view.is_synced,
+                state: view.status.state.name(),
+                error: view.status.error.clone(),
+                attempts: view.status.attempts,
+                next_attempt_at: view.status.next_attempt_at.map(|at| at.to_string()),
+            }),
             FeedBody::Gateway(gateway) => Event::default()
                 .event("gateway")
                 .json_data(GatewayBody::new(gateway)),

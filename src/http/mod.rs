@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use downbeat_actors::System;
 use downbeat_actors::clock::Clock;
-use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId, Scope};
+use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId, Scope, TenantId};
 use downbeat_core::time::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;

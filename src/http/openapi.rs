@@ -2,7 +2,7 @@
 
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::auth::SESSION_COOKIE;
@@ -74,6 +74,13 @@ pub(super) fn tell_common_answers(document: &mut Document) {
 
 fn common_answers(operation: &Operation) -> Vec<(&'static str, &'static str)> {
     let parameters = operation.parameters.as_deref().unwrap_or_default();
+    let parameters: Vec<_> = parameters
+        .iter()
+        .filter_map(|it| match it {
+            RefOr::T(parameter) => Some(parameter),
+            RefOr::Ref(_) => None,
+        })
+        .collect();
     let has = |place: &ParameterIn| parameters.iter().any(|it| it.parameter_in == *place);
     let has_header = |name: &str| {
         let mut headers = parameters

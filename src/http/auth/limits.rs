@@ -59,7 +59,7 @@ impl Default for Limits {
     }
 }
 
-impl<C: Clock> Limits<C> {
+impl<C: Clock + Clone> Limits<C> {
     fn new(clock: C) -> Self {
         Self {
             buckets: DashMap::new(),

@@ -98,7 +98,7 @@ impl Service {
         let system = System::start(
             SystemConfig::default(),
             Arc::new(store.clone()),
-            None,
+            Vec::new(),
             clock,
             1,
         );
