@@ -96,6 +96,11 @@ pub struct LimitsSection {
     pub history_days: u32,
     /// Devices that may have an untransmitted item in ChirpStack's queue at once: its scheduler takes up 100 a run.
     pub untransmitted: usize,
+    /// Requests that a key may make within a minute, unless it has a limit of its own; further ones get 429.
+    pub key_requests_per_minute: u32,
+    /// Whether a tenant's own administrators may set its network server. Downbeat connects to any address that they
+    /// name, those of its own network too: leave it to the platform's administrators unless all tenants are trusted.
+    pub tenants_may_set_network_server: bool,
 }
 
 impl Default for Config {
@@ -151,6 +156,8 @@ impl Default for LimitsSection {
             held_events: 10_000,
             history_days: 7,
             untransmitted: 80,
+            key_requests_per_minute: 600_000,
+            tenants_may_set_network_server: false,
         }
     }
 }
@@ -249,6 +256,14 @@ const KEYS: &[Key] = &[
     key("limits.held_events", "DOWNBEAT_LIMITS_HELD_EVENTS"),
     key("limits.history_days", "DOWNBEAT_LIMITS_HISTORY_DAYS"),
     key("limits.untransmitted", "DOWNBEAT_LIMITS_UNTRANSMITTED"),
+    key(
+        "limits.key_requests_per_minute",
+        "DOWNBEAT_LIMITS_KEY_REQUESTS_PER_MINUTE",
+    ),
+    key(
+        "limits.tenants_may_set_network_server",
+        "DOWNBEAT_LIMITS_TENANTS_MAY_SET_NETWORK_SERVER",
+    ),
 ];
 
 /// Keys whose text is a number or a truth value; all others are taken as the text they are.
@@ -267,6 +282,8 @@ const SCALARS: &[&str] = &[
     "limits.held_events",
     "limits.history_days",
     "limits.untransmitted",
+    "limits.key_requests_per_minute",
+    "limits.tenants_may_set_network_server",
 ];
 
 /// A configuration with the source of each of its values.
@@ -541,6 +558,11 @@ impl Config {
             "must be 1 to 100",
         )?;
         range(
+            (1..=100_000_000).contains(&self.limits.key_requests_per_minute),
+            "limits.key_requests_per_minute",
+            "must be 1 to 100000000",
+        )?;
+        range(
             (1..=1_000_000).contains(&self.limits.requests),
             "limits.requests",
             "must be 1 to 1000000",
@@ -671,6 +693,7 @@ mod tests {
         for (key, value) in [
             ("downlink.attempts", "0"),
             ("limits.untransmitted", "101"),
+            ("limits.key_requests_per_minute", "0"),
             ("chirpstack.url", "localhost:8080"),
             ("admin_key", "short"),
             ("encryption_key", "0123"),

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::chirpstack::{ChirpStackClient, ChirpStackConfig};
 use crate::config::Config;
-use crate::http::{AppState, RouterParts};
+use crate::http::{AppState, Connect, ConnectError, RouterParts};
 use crate::retention;
 use crate::seal::EncryptionKeyError;
 use crate::secret_key;
@@ -111,17 +111,27 @@ pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartSe
         },
         ..SystemConfig::default()
     };
-    let network_server = connect(&config)?;
+    let connector = Connector {
+        deadline: Duration::from_millis(config.chirpstack.deadline_ms),
+        channels: config.chirpstack.channels,
+    };
+    let servers = network_servers(&config, &connector, &store).await?;
     let run = u64::try_from(clock.now().as_millis()).unwrap_or(0);
     let system = System::start(
         system_config,
         Arc::new(store.clone()),
-        network_server,
+        servers,
         clock.clone(),
         run,
     )
     .await?;
-    let state = AppState::new(system.clone(), store.clone(), &config, metrics);
+    let state = AppState::new(
+        system.clone(),
+        store.clone(),
+        &config,
+        metrics,
+        Arc::new(connector),
+    );
     let (stop, stopping) = watch::channel(false);
     let router = crate::http::router(state.clone(), parts).merge(crate::dashboard::router());
     let tasks = vec![
@@ -192,23 +202,82 @@ async fn serve(listener: TcpListener, router: axum::Router, mut stopping: watch:
     }
 }
 
-fn connect(
+/// Connects to ChirpStack, as the configuration says how.
+struct Connector {
+    deadline: Duration,
+    channels: usize,
+}
+
+impl Connector {
+    fn client(
+        &self,
+        url: &str,
+        api_key: &SecretString,
+        tenant_id: Option<uuid::Uuid>,
+    ) -> Result<Arc<dyn NetworkServer>, crate::chirpstack::ConfigError> {
+        let client = ChirpStackClient::connect_lazy(ChirpStackConfig {
+            url: url.to_owned(),
+            api_key: api_key.clone(),
+            tenant_id,
+            channels: self.channels,
+            deadline: self.deadline,
+        })?;
+        Ok(Arc::new(client))
+    }
+}
+
+impl Connect for Connector {
+    fn connect(
+        &self,
+        url: &str,
+        api_key: &SecretString,
+    ) -> Result<Arc<dyn NetworkServer>, ConnectError> {
+        use crate::chirpstack::ConfigError;
+        let client = self.client(url, api_key, None);
+        client.map_err(|error| match error {
+            ConfigError::Url => ConnectError {
+                field: "url",
+                message: "must be http://host:port or https://host:port",
+            },
+            ConfigError::Tls(_) => ConnectError {
+                field: "url",
+                message: "cannot be reached by TLS",
+            },
+            ConfigError::ApiKey => ConnectError {
+                field: "api_key",
+                message: "must be visible ASCII characters",
+            },
+        })
+    }
+}
+
+/// The configuration's network server and every tenant's own. One of a tenant that cannot be used keeps nobody else
+/// waiting.
+async fn network_servers(
     config: &Config,
+    connector: &Connector,
+    store: &Store,
 ) -> Result<Vec<(NetworkServerId, Arc<dyn NetworkServer>)>, StartServerError> {
+    let mut servers = Vec::new();
     let section = &config.chirpstack;
-    let (Some(url), Some(api_key)) = (&section.url, &section.api_key) else {
+    if let (Some(url), Some(api_key)) = (&section.url, &section.api_key) {
+        let client = connector.client(url, api_key, section.tenant_id);
+        let client = client.map_err(StartServerError::ChirpStack)?;
+        servers.push((NetworkServerId::Default, client));
+    } else {
         tracing::warn!("no network server is configured: commands are accepted and wait");
-        return Ok(Vec::new());
-    };
-    let client = ChirpStackClient::connect_lazy(ChirpStackConfig {
-        url: url.clone(),
-        api_key: api_key.clone(),
-        tenant_id: section.tenant_id,
-        channels: section.channels,
-        deadline: Duration::from_millis(section.deadline_ms),
-    })
-    .map_err(StartServerError::ChirpStack)?;
-    Ok(vec![(NetworkServerId::Default, Arc::new(client))])
+    }
+    for own in store.list_network_servers().await? {
+        match connector.connect(&own.url, &own.api_key) {
+            Ok(client) => servers.push((NetworkServerId::Tenant(own.tenant_id), client)),
+            Err(error) => tracing::error!(
+                tenant.id = %own.tenant_id,
+                %error,
+                "a tenant's network server cannot be used: its commands wait"
+            ),
+        }
+    }
+    Ok(servers)
 }
 
 /// Sees to it that there is an administrator's key: the configured one, else one that exists, else a new one.

@@ -16,7 +16,7 @@ use downbeat_actors::observe::{
 use downbeat_core::id::TenantId;
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use utoipa::{IntoParams, ToSchema};
 
@@ -58,18 +58,30 @@ pub(super) struct DownlinkEventBody {
 /// A `sync` event: how far ChirpStack is in step with a device.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SyncEventBody {
+<<<<<<< HEAD
     id: String,
     lorawan_dev_eui: String,
+=======
+    /// The device's id.
+    id: String,
+    lorawan_dev_eui: String,
+    /// Whether ChirpStack holds what the registry says.
+>>>>>>> http1
     chirpstack_synced: bool,
     /// `pending`, `synced`, `failing`, `conflict` or `rejected`.
     state: &'static str,
     /// What is in the way.
     error: Option<String>,
+<<<<<<< HEAD
+=======
+    /// Attempts that failed.
+>>>>>>> http1
     attempts: u32,
     /// RFC 3339.
     next_attempt_at: Option<String>,
 }
 
+<<<<<<< HEAD
 impl SyncEventBody {
     fn new(view: &SyncView) -> Self {
         let status = &view.status;
@@ -88,6 +100,11 @@ impl SyncEventBody {
 /// What happens, as Server-Sent Events
 ///
 /// `device`: what is known of a device after a change. `sync`: how far ChirpStack is in step with it. `downlink`: a command and its newest step. `gateway`: a gateway
+=======
+/// What happens, as Server-Sent Events
+///
+/// `device`: what is known of a device after a change. `sync`: how far ChirpStack is in step with a device. `downlink`: a command and its newest step. `gateway`: a gateway
+>>>>>>> http1
 /// after a change. `reset`: events are missing, load everything anew.
 #[utoipa::path(
     get,
@@ -117,7 +134,9 @@ pub(super) async fn events(
     let mut checks = tokio::time::interval(HOLDS_CHECKED_EVERY);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     checks.reset();
+    let revocations = state.revocations();
     let reader = Reader {
+        revocations,
         subscription: state.system().feed().subscribe(after),
         tenant_id: tenant.id,
         caller,
@@ -150,6 +169,7 @@ struct Reader {
     tenant_id: TenantId,
     caller: Caller,
     checks: Interval,
+    revocations: watch::Receiver<()>,
     opened: bool,
     state: AppState,
     _place: OwnedSemaphorePermit,
@@ -174,6 +194,11 @@ impl Reader {
                 item = self.subscription.next() => {
                     if let Some(event) = self.event(item) {
                         return Some(event);
+                    }
+                }
+                Ok(()) = self.revocations.changed() => {
+                    if !self.caller.still_holds(&self.state).await {
+                        return None;
                     }
                 }
                 _ = self.checks.tick() => {
@@ -221,9 +246,21 @@ impl Reader {
                 let change = DeviceChangeBody::new(view, now, within);
                 Event::default().event("device").json_data(change)
             }
+<<<<<<< HEAD
             FeedBody::Sync(view) => Event::default()
                 .event("sync")
                 .json_data(SyncEventBody::new(view)),
+=======
+            FeedBody::Sync(view) => Event::default().event("sync").json_data(SyncEventBody {
+                id: view.device_id.to_string(),
+                lorawan_dev_eui: view.dev_eui.to_string(),
+                chirpstack_synced: view.is_synced,
+                state: view.status.state.name(),
+                error: view.status.error.clone(),
+                attempts: view.status.attempts,
+                next_attempt_at: view.status.next_attempt_at.map(|at| at.to_string()),
+            }),
+>>>>>>> http1
             FeedBody::Gateway(gateway) => Event::default()
                 .event("gateway")
                 .json_data(GatewayBody::new(gateway)),

@@ -60,6 +60,56 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     }
 }
 
+/// A JSON body that changes what it names, and nothing else (JSON merge patch, RFC 7396): null clears a field.
+pub(super) struct PatchBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for PatchBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        match media_type(request.headers()).as_deref() {
+            Some("application/merge-patch+json" | "application/json") => {}
+            Some(_) | None => {
+                return Err(ApiError::UnsupportedMediaType {
+                    expected: "application/merge-patch+json or application/json",
+                });
+            }
+        }
+        let Body(bytes) = Body::from_request(request, state).await?;
+        Ok(Self(parse_json(&bytes)?))
+    }
+}
+
+/// What becomes of a field in a merge patch. The field needs `#[serde(default)]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Patch<T> {
+    /// It is not named: it stays.
+    #[default]
+    Keep,
+    /// It is null: it is cleared.
+    Clear,
+    /// It becomes this.
+    Set(T),
+}
+
+impl<T> Patch<T> {
+    /// What the field holds afterwards.
+    pub(super) fn over(self, current: Option<T>) -> Option<T> {
+        match self {
+            Self::Keep => current,
+            Self::Clear => None,
+            Self::Set(value) => Some(value),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Option::deserialize(deserializer)?;
+        Ok(value.map_or(Self::Clear, Self::Set))
+    }
+}
+
 /// The content type without its parameters, in lower case.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
@@ -158,6 +208,9 @@ fn error_words(error: &impl std::fmt::Display) -> String {
     }
 }
 
+/// Characters of a name at the most.
+pub(super) const NAME_MAX: usize = 100;
+
 /// Collects what is wrong with the fields of a request, to name all of it at once.
 #[derive(Debug, Default)]
 pub(super) struct Fields(Vec<FieldError>);
@@ -189,6 +242,36 @@ impl Fields {
                 None
             }
         }
+    }
+
+    /// A name for people, without spaces around it.
+    pub(super) fn name(&mut self, field: &str, text: &str) -> String {
+        let name = text.trim();
+        let is_plain = !name.chars().any(char::is_control);
+        self.check(
+            is_plain && (1..=NAME_MAX).contains(&name.chars().count()),
+            field,
+            "must have 1 to 100 characters, none of them a control character",
+        );
+        name.to_owned()
+    }
+
+    /// A number of a body that may be absent, within bounds. Any integer is taken, so that it is named by its field.
+    pub(super) fn within(
+        &mut self,
+        field: &str,
+        number: Option<i64>,
+        range: std::ops::RangeInclusive<u32>,
+    ) -> Option<u32> {
+        let number = number?;
+        let number = u32::try_from(number).ok().filter(|it| range.contains(it));
+        if number.is_none() {
+            self.wrong(
+                field,
+                format!("must be {} to {}", range.start(), range.end()),
+            );
+        }
+        number
     }
 
     /// A number that may be absent, within bounds.
@@ -267,6 +350,20 @@ mod tests {
     struct Sample {
         red: Level,
         deep: Option<Vec<Level>>,
+    }
+
+    #[test]
+    fn a_patch_tells_absent_from_null() {
+        #[derive(Deserialize)]
+        struct Sample {
+            #[serde(default)]
+            limit: Patch<u8>,
+        }
+        let read = |body: &str| serde_json::from_str::<Sample>(body).unwrap().limit;
+        assert_eq!(read("{}").over(Some(1)), Some(1));
+        assert_eq!(read(r#"{"limit":null}"#).over(Some(1)), None);
+        assert_eq!(read(r#"{"limit":2}"#).over(Some(1)), Some(2));
+        assert_eq!(read("{}"), Patch::Keep);
     }
 
     #[test]

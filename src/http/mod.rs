@@ -14,24 +14,29 @@ use std::time::Duration;
 
 use downbeat_actors::System;
 use downbeat_actors::clock::Clock;
-use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId, Scope};
+use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId, Scope, TenantId};
 use downbeat_core::time::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::store::Store;
+use crate::store::{ApiKeyId, Store};
 
 mod admission;
+mod api_keys;
+mod audit;
 mod auth;
 mod devices;
 mod downlinks;
+mod etag;
 mod events;
 mod extract;
 mod gateways;
 mod health;
 mod idempotency;
 mod metrics;
+mod network_server;
 mod openapi;
 mod problem;
 mod request;
@@ -42,6 +47,7 @@ mod tenants;
 mod tests;
 mod webhooks;
 
+pub use network_server::{Connect, ConnectError};
 pub use openapi::openapi_json;
 pub use problem::{ApiError, Problem};
 pub use router::{RouterParts, router};
@@ -49,8 +55,10 @@ pub use router::{RouterParts, router};
 use admission::Admission;
 use auth::attempts::Attempts;
 use auth::keys::Keys;
+use auth::limits::Limits;
 use auth::session::Sessions;
 use idempotency::InProgress;
+use tenants::commands::TenantCommands;
 use webhooks::held::Holding;
 
 /// Commands whose callers wait for the device at once; further ones are answered with 202.
@@ -78,6 +86,15 @@ struct Shared {
     device_online_within: Duration,
     sessions: Sessions,
     keys: Keys,
+    key_limits: Limits,
+    key_requests_per_minute: u32,
+    tenant_commands: TenantCommands,
+    /// Held while a key is taken back, so that two callers do not take the last two back at once.
+    revoking: tokio::sync::Mutex<()>,
+    /// Tells open streams that keys were taken back.
+    revoked: watch::Sender<()>,
+    connector: Arc<dyn Connect>,
+    tenants_may_set_network_server: bool,
     attempts: Attempts,
     admission: Admission,
     in_progress: InProgress,
@@ -87,7 +104,8 @@ struct Shared {
 }
 
 impl AppState {
-    /// The edge of these actors and this store. `prometheus` renders what `GET /metrics` answers.
+    /// The edge of these actors and this store. `prometheus` renders what `GET /metrics` answers, `connector` makes
+    /// clients of tenants' own network servers.
     ///
     /// # Panics
     /// Outside a tokio runtime: it starts the tasks that tell held webhooks again and note which keys were used.
@@ -96,6 +114,7 @@ impl AppState {
         store: Store,
         config: &Config,
         prometheus: PrometheusHandle,
+        connector: Arc<dyn Connect>,
     ) -> Self {
         let limits = &config.limits;
         let shared = Arc::new(Shared {
@@ -107,6 +126,13 @@ impl AppState {
             device_online_within: Duration::from_secs(config.downlink.uplink_interval_s) * 2,
             sessions: Sessions::default(),
             keys: Keys::default(),
+            key_limits: Limits::default(),
+            key_requests_per_minute: limits.key_requests_per_minute,
+            tenant_commands: TenantCommands::default(),
+            revoking: tokio::sync::Mutex::new(()),
+            revoked: watch::Sender::new(()),
+            connector,
+            tenants_may_set_network_server: limits.tenants_may_set_network_server,
             attempts: Attempts::default(),
             admission: Admission::new(limits.requests, WAITS_MAX, STREAMS_MAX),
             in_progress: InProgress::default(),
@@ -171,6 +197,59 @@ impl AppState {
 
     fn keys(&self) -> &Keys {
         &self.shared.keys
+    }
+
+    fn key_limits(&self) -> &Limits {
+        &self.shared.key_limits
+    }
+
+    /// What a key may ask within a minute that has no limit of its own.
+    fn key_requests_per_minute(&self) -> u32 {
+        self.shared.key_requests_per_minute
+    }
+
+    fn tenant_commands(&self) -> &TenantCommands {
+        &self.shared.tenant_commands
+    }
+
+    /// Counts a command of a tenant, and refuses it if there were too many: to be asked right before one is given.
+    async fn count_command(&self, tenant_id: TenantId) -> Result<(), ApiError> {
+        let now = self.clock().now();
+        self.tenant_commands()
+            .check(self.store(), tenant_id, now)
+            .await
+    }
+
+    /// Held while a key is taken back: one at a time.
+    async fn revoking(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.shared.revoking.lock().await
+    }
+
+    /// Told whenever keys were taken back.
+    fn revocations(&self) -> watch::Receiver<()> {
+        self.shared.revoked.subscribe()
+    }
+
+    /// A key was taken back: it stops working now, its sessions with it, and open streams end.
+    fn key_revoked(&self, key: ApiKeyId) {
+        self.keys().forget(key);
+        self.shared.revoked.send_replace(());
+    }
+
+    /// A tenant is gone, and its keys with it.
+    fn tenant_deleted(&self, tenant_id: TenantId) {
+        self.keys().forget_tenant(tenant_id);
+        self.tenant_commands().forget(tenant_id);
+        self.shared.revoked.send_replace(());
+    }
+
+    fn connector(&self) -> &dyn Connect {
+        &*self.shared.connector
+    }
+
+    /// Whether a tenant's own administrators may set its network server.
+    fn tenants_may_set_network_server(&self) -> bool {
+        self.shared.tenants_may_set_network_server
     }
 
     fn attempts(&self) -> &Attempts {

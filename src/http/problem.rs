@@ -71,6 +71,24 @@ pub enum ApiError {
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used with another body")]
     IdempotencyKeyReused,
+    /// The thing was changed since the caller read it.
+    #[error("the version is {current} by now")]
+    VersionMismatch {
+        /// The version that it has.
+        current: u32,
+    },
+    /// The key made as many requests as it may.
+    #[error("the key made as many requests as it may")]
+    RateLimited {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The tenant gave as many commands as it may.
+    #[error("the tenant gave as many commands as it may")]
+    TenantCommandsLimit {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// As many commands of this device wait as may.
     #[error("too many commands of the device are waiting")]
     DeviceBusy,
@@ -106,6 +124,18 @@ pub enum Conflict {
     DownlinkOver,
     /// A request with the same idempotency key is being carried out.
     InProgress,
+    /// Another tenant has the name.
+    TenantNameTaken,
+    /// Another tenant is that tenant of ChirpStack.
+    ChirpstackTenantTaken,
+    /// The tenant has devices, or deletions in ChirpStack are still to be confirmed.
+    TenantNotEmpty,
+    /// The tenant has as many devices as it may.
+    TenantFull,
+    /// Nobody could administer the platform without this key.
+    LastAdminKey,
+    /// Devices of the tenant are on the network server that it uses so far.
+    NetworkServerInUse,
 }
 
 /// A field that does not hold what it has to.
@@ -193,6 +223,21 @@ impl ApiError {
                 "idempotency-key-reused",
                 "Idempotency key used before",
             ),
+            Self::VersionMismatch { .. } => (
+                StatusCode::PRECONDITION_FAILED,
+                "version-mismatch",
+                "Changed meanwhile",
+            ),
+            Self::RateLimited { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate-limited",
+                "Too many requests of this key",
+            ),
+            Self::TenantCommandsLimit { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "tenant-commands-limit",
+                "Too many commands of this tenant",
+            ),
             Self::DeviceBusy => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "device-busy",
@@ -253,6 +298,15 @@ impl ApiError {
             Self::IdempotencyKeyReused => {
                 "This Idempotency-Key was used with another body; choose a new one.".into()
             }
+            Self::VersionMismatch { current } => {
+                format!("It was changed meanwhile and has version {current}; read it again.").into()
+            }
+            Self::RateLimited { .. } => {
+                "This key made as many requests as it may within a minute.".into()
+            }
+            Self::TenantCommandsLimit { .. } => {
+                "The tenant gave as many commands as it may within a minute.".into()
+            }
             Self::DeviceBusy => "Wait until some of its commands have ended, or cancel them.".into(),
             Self::Overloaded => "As many requests are being served as can be; try again.".into(),
             Self::StoreUnavailable => "Nothing was done, because it could not be stored; try again.".into(),
@@ -268,7 +322,9 @@ impl ApiError {
     /// When it is worth trying again.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManySignIns { retry_after } => Some(*retry_after),
+            Self::TooManySignIns { retry_after }
+            | Self::RateLimited { retry_after }
+            | Self::TenantCommandsLimit { retry_after } => Some(*retry_after),
             Self::Overloaded
             | Self::Stopping
             | Self::TimedOut
@@ -288,6 +344,7 @@ impl ApiError {
             | Self::NotUnderstood(_)
             | Self::Conflict(_)
             | Self::IdempotencyKeyReused
+            | Self::VersionMismatch { .. }
             | Self::Internal(_)
             | Self::Panicked => None,
         }
@@ -314,23 +371,23 @@ impl ApiError {
 
 impl Conflict {
     fn kind(self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::DevEuiTaken => (
-                StatusCode::CONFLICT,
-                "dev-eui-taken",
-                "The DevEUI is registered already",
+        let (name, title) = match self {
+            Self::DevEuiTaken => ("dev-eui-taken", "The DevEUI is registered already"),
+            Self::DownlinkOver => ("downlink-over", "The downlink is over"),
+            Self::InProgress => ("in-progress", "The same request is in progress"),
+            Self::TenantNameTaken => ("tenant-name-taken", "The name is taken"),
+            Self::ChirpstackTenantTaken => (
+                "chirpstack-tenant-taken",
+                "The tenant of ChirpStack is taken",
             ),
-            Self::DownlinkOver => (
-                StatusCode::CONFLICT,
-                "downlink-over",
-                "The downlink is over",
-            ),
-            Self::InProgress => (
-                StatusCode::CONFLICT,
-                "in-progress",
-                "The same request is in progress",
-            ),
-        }
+            Self::TenantNotEmpty => ("tenant-not-empty", "The tenant has devices"),
+            Self::TenantFull => ("tenant-full", "The tenant has as many devices as it may"),
+            Self::LastAdminKey => ("last-admin-key", "The last administrator's key"),
+            Self::NetworkServerInUse => {
+                ("network-server-in-use", "Devices are on the network server")
+            }
+        };
+        (StatusCode::CONFLICT, name, title)
     }
 
     const fn detail(self) -> &'static str {
@@ -339,6 +396,19 @@ impl Conflict {
             Self::DownlinkOver => "It has ended; there is nothing to cancel.",
             Self::InProgress => {
                 "A request with this Idempotency-Key is being carried out; repeat it for its answer."
+            }
+            Self::TenantNameTaken => "Another tenant has this name.",
+            Self::ChirpstackTenantTaken => "Another tenant is this tenant of ChirpStack.",
+            Self::TenantNotEmpty => {
+                "It has devices, or ChirpStack has not confirmed yet that they are deleted."
+            }
+            Self::TenantFull => "Delete devices of the tenant, or raise its devices_max.",
+            Self::LastAdminKey => {
+                "Nobody could administer the platform without it; make another platform admin key first."
+            }
+            Self::NetworkServerInUse => {
+                "Devices do not move from one network server to another: delete the tenant's devices with a DevEUI \
+                 first, and wait until ChirpStack has confirmed it."
             }
         }
     }

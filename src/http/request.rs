@@ -1,6 +1,7 @@
 //! What every request goes through: an id, a span, a time limit for what has one, and an end even if it panics.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -23,10 +24,22 @@ const REQUEST_ID_MAX: usize = 64;
 /// Everything but waiting for a device and live streams is answered within this.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// A request's id, in its extensions.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(Arc<str>);
+
+impl RequestId {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Gives the request an id and a span, ends it even if it panics, and writes the body of a refusal.
-pub(super) async fn trace(request: Request, next: Next) -> Response {
+pub(super) async fn trace(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = request_id(request.headers());
+    let shared = RequestId(Arc::from(request_id.as_str()));
+    request.extensions_mut().insert(shared);
     let (method, route) = (request.method().clone(), route(&request));
     let span = tracing::info_span!(
         "http.request",

@@ -14,9 +14,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::auth::{Caller, Operator};
+use super::auth::{Caller, Operator, metered};
 use super::extract::BODY_MAX;
-use super::openapi::ApiDoc;
+use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
     AppState, admission, devices, downlinks, events, gateways, health, metrics, request, session,
@@ -66,6 +66,7 @@ pub fn router(state: AppState, parts: RouterParts) -> Router {
     let admitted = admitted
         .layer(Extension(has_simulator))
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(from_fn(metered::meter))
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(
             state.admission().clone(),
@@ -117,6 +118,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(health::ready));
     let ((api, mut document), (open, more)) = (api.split_for_parts(), open.split_for_parts());
     document.merge(more);
+    openapi::tell_common_answers(&mut document);
     Routes {
         api,
         open,

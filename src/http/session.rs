@@ -36,14 +36,14 @@ pub(super) struct SignIn {
 pub(super) struct SessionBody {
     /// `admin`, `operator` or `viewer`.
     role: &'static str,
-    tenant: TenantBody,
+    tenant: SessionTenant,
     /// Whether lights and gateways are simulated, and may be switched by this session.
     simulator: bool,
 }
 
-/// A tenant.
+/// The tenant that is looked at.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TenantBody {
+pub(super) struct SessionTenant {
     id: String,
     name: String,
 }
@@ -127,7 +127,7 @@ pub(super) async fn show(
     let may_switch = matches!(caller.role, Role::Admin | Role::Operator);
     Ok(Json(SessionBody {
         role: caller.role.name(),
-        tenant: TenantBody {
+        tenant: SessionTenant {
             id: tenant.id.to_string(),
             name: tenant.fields.name,
         },

@@ -4,10 +4,11 @@
 //! cannot be asked.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use downbeat_actors::port::StoreError;
+use downbeat_core::id::TenantId;
 use downbeat_core::time::Timestamp;
 
 use crate::http::problem::ApiError;
@@ -26,12 +27,19 @@ const REMEMBERED_MAX: usize = 10_000;
 /// The keys that were used lately.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Keys {
-    remembered: Mutex<HashMap<KeyHash, Remembered>>,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    remembered: HashMap<KeyHash, Remembered>,
+    /// Grows when keys are taken back: what was read before that is not remembered any more.
+    revocations: u64,
 }
 
 #[derive(Debug, Clone)]
 struct Remembered {
-    key: ApiKey,
+    key: Arc<ApiKey>,
     asked_at: Timestamp,
     used_at: Option<Timestamp>,
 }
@@ -43,20 +51,24 @@ impl Keys {
         store: &Store,
         hash: KeyHash,
         now: Timestamp,
-    ) -> Result<Option<ApiKey>, ApiError> {
-        let known = self.remembered().get(&hash).cloned();
+    ) -> Result<Option<Arc<ApiKey>>, ApiError> {
+        let (known, revocations) = {
+            let memory = self.memory();
+            (memory.remembered.get(&hash).cloned(), memory.revocations)
+        };
         if let Some(known) = &known
             && now.since(known.asked_at) < FRESH
         {
-            return Ok(self.used(hash, known.key.clone(), now));
+            return Ok(self.used(hash, Arc::clone(&known.key), now));
         }
         match store.api_key_by_hash(&hash).await {
             Ok(Some(key)) => {
-                self.remember(hash, key.clone(), now);
+                let key = Arc::new(key);
+                self.remember(hash, Arc::clone(&key), now, revocations);
                 Ok(self.used(hash, key, now))
             }
             Ok(None) => {
-                self.remembered().remove(&hash);
+                self.memory().remembered.remove(&hash);
                 Ok(None)
             }
             Err(StoreError::Unavailable(source)) => match known {
@@ -71,26 +83,47 @@ impl Keys {
 
     /// The keys used since this was last asked, and when.
     pub(in crate::http) fn take_used(&self) -> Vec<(ApiKeyId, Timestamp)> {
-        let mut remembered = self.remembered();
-        let used = remembered
+        let mut memory = self.memory();
+        let used = memory
+            .remembered
             .values_mut()
             .filter_map(|it| Some((it.key.id, it.used_at.take()?)));
         used.collect()
     }
 
+    /// A key was taken back: the database is asked before it is used again.
+    pub(in crate::http) fn forget(&self, id: ApiKeyId) {
+        self.forget_those(|key| key.id == id);
+    }
+
+    /// A tenant's keys are gone with it.
+    pub(in crate::http) fn forget_tenant(&self, tenant_id: TenantId) {
+        self.forget_those(|key| key.tenant_id == Some(tenant_id));
+    }
+
+    fn forget_those(&self, is_gone: impl Fn(&ApiKey) -> bool) {
+        let mut memory = self.memory();
+        memory.revocations += 1;
+        memory.remembered.retain(|_, it| !is_gone(&it.key));
+    }
+
     /// The key, if it works now.
-    fn used(&self, hash: KeyHash, key: ApiKey, now: Timestamp) -> Option<ApiKey> {
+    fn used(&self, hash: KeyHash, key: Arc<ApiKey>, now: Timestamp) -> Option<Arc<ApiKey>> {
         if !key.is_valid_at(now) {
             return None;
         }
-        if let Some(remembered) = self.remembered().get_mut(&hash) {
+        if let Some(remembered) = self.memory().remembered.get_mut(&hash) {
             remembered.used_at = Some(now);
         }
         Some(key)
     }
 
-    fn remember(&self, hash: KeyHash, key: ApiKey, now: Timestamp) {
-        let mut remembered = self.remembered();
+    fn remember(&self, hash: KeyHash, key: Arc<ApiKey>, now: Timestamp, revocations: u64) {
+        let mut memory = self.memory();
+        if memory.revocations != revocations {
+            return;
+        }
+        let remembered = &mut memory.remembered;
         if remembered.len() >= REMEMBERED_MAX && !remembered.contains_key(&hash) {
             // Whoever was not asked of for longest goes; what is lost is one look-up.
             let oldest = remembered.iter().min_by_key(|(_, it)| it.asked_at);
@@ -107,9 +140,7 @@ impl Keys {
         remembered.insert(hash, entry);
     }
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<KeyHash, Remembered>> {
-        self.remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

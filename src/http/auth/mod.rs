@@ -6,23 +6,29 @@
 //! by forgetting a line.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
+use axum::extract::{ConnectInfo, FromRef, FromRequestParts, OptionalFromRequestParts};
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use downbeat_core::id::Scope;
 
 use crate::secret_key;
-use crate::store::{KeyHash, Role};
+use crate::store::{ApiKey, By, KeyHash, Role};
 
 use super::AppState;
 use super::problem::ApiError;
+use super::request::RequestId;
 
 pub(super) mod attempts;
 pub(super) mod keys;
+pub(super) mod limits;
+pub(super) mod metered;
 pub(super) mod session;
 
+use metered::Meter;
 use session::SessionId;
 
 /// The cookie of a session.
@@ -32,19 +38,24 @@ pub(super) const SESSION_COOKIE: &str = "downbeat_session";
 const PAGE_HEADER: &str = "x-downbeat-request";
 
 /// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Caller {
     /// What they may see.
     pub(super) scope: Scope,
     /// What they may do.
     pub(super) role: Role,
     /// How they showed who they are.
-    pub(super) credential: Credential,
+    credential: Credential,
+    /// Their key, or that of their session; `None` for who signed in with a ticket.
+    key: Option<Arc<ApiKey>>,
+    /// Where the request came from.
+    address: Option<IpAddr>,
+    request_id: Option<RequestId>,
 }
 
 /// How somebody showed who they are; asked again while a stream is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Credential {
+enum Credential {
     /// A key, by its hash.
     Key(KeyHash),
     /// A session.
@@ -52,6 +63,45 @@ pub(super) enum Credential {
 }
 
 impl Caller {
+    /// Who makes a change, for the audit log.
+    pub(super) fn by(&self) -> By {
+        let key = self.key.as_ref();
+        By {
+            key_id: key.map(|key| key.id.as_uuid()),
+            name: key.map_or_else(|| "local ticket".to_owned(), |key| key.name.clone()),
+            address: self.address,
+            request_id: self.request_id.as_ref().map(|id| id.as_str().to_owned()),
+        }
+    }
+
+    /// Refuses whoever belongs to a tenant.
+    pub(super) fn require_platform(&self) -> Result<(), ApiError> {
+        match self.scope {
+            Scope::Platform => Ok(()),
+            Scope::Tenant(_) => Err(ApiError::Forbidden(
+                "This needs a key of the platform with the role admin.",
+            )),
+        }
+    }
+
+    /// Counts the request, once, however often the caller is asked for; refuses it if there were too many.
+    fn metered(self, state: &AppState, meter: Option<&Meter>) -> Result<Self, ApiError> {
+        let Some(Meter(standing)) = meter else {
+            return Ok(self);
+        };
+        let standing = standing.get_or_init(|| {
+            let key = self.key.as_ref();
+            let limit = key.and_then(|key| key.requests_per_minute);
+            let limit = limit.unwrap_or(state.key_requests_per_minute());
+            let id = key.map_or_else(uuid::Uuid::nil, |key| key.id.as_uuid());
+            state.key_limits().take(id, limit)
+        });
+        match standing.retry_after {
+            None => Ok(self),
+            Some(retry_after) => Err(ApiError::RateLimited { retry_after }),
+        }
+    }
+
     /// Whether the key or the session still holds. A database that cannot be asked is no reason to end a stream.
     pub(super) async fn still_holds(&self, state: &AppState) -> bool {
         let now = match self.credential {
@@ -75,17 +125,25 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let state = AppState::from_ref(state);
-        if let Some(header) = parts.headers.get(AUTHORIZATION) {
+        let caller = if let Some(header) = parts.headers.get(AUTHORIZATION) {
             let key = header.to_str().ok().and_then(bearer);
             let key = key.ok_or(ApiError::Unauthenticated)?;
-            return by_key(&state, secret_key::hash(key)).await;
-        }
-        let id = session_cookie(&parts.headers).ok_or(ApiError::Unauthenticated)?;
-        let caller = by_session(&state, id).await?;
-        if !is_safe(&parts.method) {
-            require_own_page(&parts.headers)?;
-        }
-        Ok(caller)
+            by_key(&state, secret_key::hash(key)).await?
+        } else {
+            let id = session_cookie(&parts.headers).ok_or(ApiError::Unauthenticated)?;
+            let caller = by_session(&state, id).await?;
+            if !is_safe(&parts.method) {
+                require_own_page(&parts.headers)?;
+            }
+            caller
+        };
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let caller = Self {
+            address: peer.map(|ConnectInfo(peer)| peer.ip()),
+            request_id: parts.extensions.get::<RequestId>().cloned(),
+            ..caller
+        };
+        caller.metered(&state, parts.extensions.get::<Meter>())
     }
 }
 
@@ -105,7 +163,7 @@ where
 macro_rules! role {
     ($(#[$doc:meta])* $name:ident: $($role:ident)|+, $words:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy)]
+        #[derive(Debug, Clone)]
         pub(super) struct $name(pub(super) Caller);
 
         impl<S> FromRequestParts<S> for $name
@@ -144,6 +202,25 @@ role! {
     Deliverer: Admin | Webhook, "Webhooks need a key with the role webhook."
 }
 
+/// Somebody who may administer the platform: tenants, and keys that are nobody's.
+#[derive(Debug, Clone)]
+pub(super) struct PlatformAdmin(pub(super) Caller);
+
+impl<S> FromRequestParts<S> for PlatformAdmin
+where
+    AppState: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Admin(caller) =
+            <Admin as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        caller.require_platform()?;
+        Ok(Self(caller))
+    }
+}
+
 /// The key of an `Authorization: Bearer` header. The scheme's case does not matter (RFC 9110 §11.1).
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, key) = header.split_once(' ')?;
@@ -170,6 +247,9 @@ async fn by_key(state: &AppState, hash: KeyHash) -> Result<Caller, ApiError> {
         scope: key.tenant_id.map_or(Scope::Platform, Scope::Tenant),
         role: key.role,
         credential: Credential::Key(hash),
+        key: Some(key),
+        address: None,
+        request_id: None,
     })
 }
 
@@ -189,6 +269,9 @@ async fn by_session(state: &AppState, id: SessionId) -> Result<Caller, ApiError>
             scope: Scope::Platform,
             role: Role::Admin,
             credential,
+            key: None,
+            address: None,
+            request_id: None,
         }),
     }
 }

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use downbeat_actors::Cancellation;
-use downbeat_actors::port::By;
 use downbeat_core::id::DownlinkId;
 
 use crate::http::AppState;
@@ -36,7 +35,7 @@ pub(in crate::http) async fn cancel(
     let found = state.store().downlink(caller.scope, id).await?;
     let found = found.ok_or(ApiError::NotFound("downlink"))?;
     let key = state.device_key(caller.scope, found.stored.dev_eui).await?;
-    let asked = state.system().cancel(caller.scope, key, id, By::downbeat());
+    let asked = state.system().cancel(caller.scope, key, id, caller.by());
     match asked.await? {
         Cancellation::Cancelled(downlink) => {
             let whole = state.store().downlink(caller.scope, id).await;

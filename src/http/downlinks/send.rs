@@ -10,7 +10,7 @@ use downbeat_actors::port::By;
 use downbeat_actors::{Order, Submission};
 use downbeat_core::codec::{Command, Frame, MAX_PAYLOAD};
 use downbeat_core::device::{Downlink, DownlinkState, TimelineEntry};
-use downbeat_core::id::{DevEui, DownlinkId, FPort};
+use downbeat_core::id::{DevEui, DeviceKey, DownlinkId, FPort};
 use downbeat_core::light::{Color, LightState};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -101,7 +101,7 @@ pub(in crate::http) struct SendQuery {
         (status = 404, description = "No such device", body = Problem),
         (status = 409, description = "The same request is in progress", body = Problem),
         (status = 422, description = "The device does not understand it, or the key was used with another body", body = Problem),
-        (status = 429, description = "Too many commands of this device are waiting", body = Problem),
+        (status = 429, description = "Too many commands of this device are waiting, or the key or its tenant asks too often", body = Problem),
         (status = 503, description = "Nothing was accepted; try again", body = Problem),
     ),
 )]
@@ -116,7 +116,7 @@ pub(in crate::http) async fn send(
 ) -> Result<Response, ApiError> {
     let dev_eui: DevEui = path_field("dev_eui", &dev_eui)?;
     let wait = wait(&query, &headers)?;
-    let order = order(&body.value)?;
+    let order = order(&body.value, caller.by())?;
     let making = Making {
         scope: caller.scope,
         headers: &headers,
@@ -148,7 +148,16 @@ async fn submit(
         ..order
     };
     let verify = order.verify;
-    let key = state.device_key(caller.scope, dev_eui).await?;
+    let found = state
+        .store()
+        .device_by_dev_eui(caller.scope, dev_eui)
+        .await?;
+    let device = found.ok_or(ApiError::NotFound("device"))?;
+    state.count_command(device.tenant_id).await?;
+    let key = DeviceKey {
+        server: device.server,
+        dev_eui,
+    };
     let submission = state.system().submit(caller.scope, key, order).await?;
     place.give_back().await;
     // Whoever finds no place to wait is told where to look instead.
@@ -242,7 +251,7 @@ fn wait(query: &SendQuery, headers: &HeaderMap) -> Result<Duration, ApiError> {
     Ok(seconds.map_or(WAIT_DEFAULT, |seconds| Duration::from_secs(seconds.into())))
 }
 
-fn order(body: &SendCommand) -> Result<Order, ApiError> {
+fn order(body: &SendCommand, by: By) -> Result<Order, ApiError> {
     let mut fields = Fields::default();
     let command = command(body, &mut fields);
     if let Some(ttl_s) = body.ttl_s {
@@ -260,7 +269,7 @@ fn order(body: &SendCommand) -> Result<Order, ApiError> {
         verify: body.wait_for_verification.unwrap_or(true),
         transient: body.transient.unwrap_or(false),
         attempts_max: body.attempts,
-        by: By::downbeat(),
+        by,
         ttl: body
             .ttl_s
             .map(|seconds| Duration::from_secs(seconds.into())),
@@ -357,7 +366,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn read(body: Value) -> Result<Order, ApiError> {
-        order(&serde_json::from_value(body).unwrap())
+        order(&serde_json::from_value(body).unwrap(), By::downbeat())
     }
 
     #[test]

@@ -9,20 +9,22 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use downbeat_actors::clock::Clock;
+use downbeat_actors::port::NetworkServer;
 use downbeat_actors::{System, SystemConfig};
 use downbeat_core::id::TenantId;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
+use crate::chirpstack::{ChirpStackClient, ChirpStackConfig};
 use crate::config::Config;
 use crate::seal::Sealer;
 use crate::secret_key;
 use crate::store::{By, Role, Store, Tenant, TenantFields};
 
-use super::{AppState, RouterParts, router};
+use super::{AppState, Connect, ConnectError, RouterParts, router};
 
 mod access;
 mod bad_input;
@@ -34,6 +36,25 @@ mod live;
 const LAMP: &str = "202020ff50330000";
 
 const DATABASE: &str = "test.db";
+
+/// Connects to nothing: what was set is checked, and that is all.
+struct NoNetworkServer;
+
+impl Connect for NoNetworkServer {
+    fn connect(
+        &self,
+        url: &str,
+        api_key: &SecretString,
+    ) -> Result<Arc<dyn NetworkServer>, ConnectError> {
+        let config = ChirpStackConfig::new(url, api_key.clone());
+        let client = ChirpStackClient::connect_lazy(config);
+        let client = client.map_err(|_| ConnectError {
+            field: "url",
+            message: "must be one",
+        })?;
+        Ok(Arc::new(client))
+    }
+}
 
 /// A service with a key of each role, in a folder of its own.
 struct Service {
@@ -66,6 +87,10 @@ impl Answer {
 
 impl Service {
     async fn start() -> Self {
+        Self::with(&Config::default()).await
+    }
+
+    async fn with(config: &Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join(DATABASE).display());
         let store = Store::open(&url, Sealer::for_tests()).await.unwrap();
@@ -73,13 +98,19 @@ impl Service {
         let system = System::start(
             SystemConfig::default(),
             Arc::new(store.clone()),
-            None,
+            Vec::new(),
             clock,
             1,
         );
         let system = system.await.unwrap();
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let state = AppState::new(system, store.clone(), &Config::default(), metrics);
+        let state = AppState::new(
+            system,
+            store.clone(),
+            config,
+            metrics,
+            Arc::new(NoNetworkServer),
+        );
         let mut service = Self {
             app: router(state.clone(), RouterParts::default()),
             state,

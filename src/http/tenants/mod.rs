@@ -1,4 +1,6 @@
-//! The tenant of a path.
+//! Tenants: the one of a path, and how they are administered.
+
+pub(super) mod commands;
 
 use crate::store::{DEFAULT_TENANT, Tenant};
 
