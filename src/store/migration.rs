@@ -18,11 +18,13 @@ pub(super) fn migrate_error(
     store_error: impl Fn(sqlx::Error) -> StoreError,
 ) -> OpenStoreError {
     let known = newest(migrations);
-    match error {
-        MigrateError::VersionMissing(found) if found > known => {
-            OpenStoreError::SchemaNewer { found, known }
-        }
-        MigrateError::Execute(error) => OpenStoreError::Store(store_error(error)),
-        error => OpenStoreError::Migrate(Box::new(error)),
+    if let MigrateError::VersionMissing(found) = error
+        && found > known
+    {
+        return OpenStoreError::SchemaNewer { found, known };
     }
+    if let MigrateError::Execute(error) = error {
+        return OpenStoreError::Store(store_error(error));
+    }
+    OpenStoreError::Migrate(Box::new(error))
 }

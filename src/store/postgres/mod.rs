@@ -61,10 +61,10 @@ impl Postgres {
         Ok(store)
     }
 
-    /// Takes a lock that only writing takes, and gives it back: a database that may only be read shows here.
+    /// Asks for a lock that only a writer gets: a database that may only be read shows here.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         let mut transaction = self.sessions.begin(Scope::Platform).await?;
-        sqlx::query("LOCK TABLE tenant IN ROW EXCLUSIVE MODE")
+        sqlx::query("SELECT id FROM api_key WHERE false FOR UPDATE")
             .execute(&mut *transaction)
             .await
             .map_err(store_error)?;

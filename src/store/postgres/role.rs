@@ -70,6 +70,8 @@ struct Login {
     version_text: String,
     name: String,
     superuser: bool,
+    /// Where the tables are or will be, quoted; none when there is no schema to make them in.
+    schema: Option<String>,
     /// The owner of the schema's tables, quoted; none in a database that was never migrated.
     owner: Option<String>,
     may_migrate: bool,
@@ -82,6 +84,7 @@ pub(super) async fn prepare(connection: &mut PgConnection) -> Result<Session, Op
                 current_setting('server_version') AS version_text,
                 quote_ident(session_user) AS name,
                 role.rolsuper AS superuser,
+                coalesce(history.relnamespace::regnamespace::text, quote_ident(current_schema())) AS schema,
                 quote_ident(pg_get_userbyid(history.relowner)) AS owner,
                 CASE WHEN history.oid IS NULL
                      THEN coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)
@@ -168,6 +171,10 @@ async fn make_service_role(
 
 /// As the tables' owner, whoever logged in: all tables then have one owner.
 async fn migrate(connection: &mut PgConnection, login: &Login) -> Result<(), OpenStoreError> {
+    // The path may begin with the schema of whoever is asking.
+    if let Some(schema) = &login.schema {
+        execute(connection, &format!("SET search_path = {schema}")).await?;
+    }
     if let Some(owner) = &login.owner {
         execute(connection, &format!("SET ROLE {owner}")).await?;
     }
@@ -176,22 +183,12 @@ async fn migrate(connection: &mut PgConnection, login: &Login) -> Result<(), Ope
         .await
         .map_err(|error| migrate_error(error, &MIGRATIONS, store_error))?;
     let usable = sqlx::query_scalar("SELECT has_schema_privilege($1, current_schema(), 'USAGE')")
-        .bind(SERVICE_ROLE);
-    let usable: bool = usable
+        .bind(SERVICE_ROLE)
         .fetch_one(&mut *connection)
-        .await
-        .map_err(store_error)?;
-    if !usable {
-        let schema = sqlx::query_scalar("SELECT quote_ident(current_schema())");
-        let schema: String = schema
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(store_error)?;
-        execute(
-            connection,
-            &format!("GRANT USAGE ON SCHEMA {schema} TO {SERVICE_ROLE}"),
-        )
-        .await?;
+        .await;
+    if let (false, Some(schema)) = (usable.map_err(store_error)?, &login.schema) {
+        let grant = format!("GRANT USAGE ON SCHEMA {schema} TO {SERVICE_ROLE}");
+        execute(connection, &grant).await?;
     }
     execute(connection, "RESET ROLE").await?;
     Ok(())

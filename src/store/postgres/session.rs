@@ -157,7 +157,7 @@ impl Sessions {
         for _ in 0..CONNECTIONS_MAX {
             match self.try_begin(sql.clone()).await {
                 Err(error) if is_lost_connection(&error) => {}
-                begun => return begun.map_err(store_error),
+                result => return result.map_err(store_error),
             }
         }
         self.try_begin(sql).await.map_err(store_error)

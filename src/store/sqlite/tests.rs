@@ -298,7 +298,7 @@ async fn lists_and_batches_use_their_indexes() {
 async fn limit_pages(store: &Store, pages: u32) {
     let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
     sqlx::query(pragma)
-        .execute(&sqlite(&store).writer)
+        .execute(&sqlite(store).writer)
         .await
         .unwrap();
 }

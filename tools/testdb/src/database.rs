@@ -23,6 +23,7 @@ enum Host {
 #[derive(Debug)]
 pub struct Database {
     name: String,
+    roles: Vec<String>,
 }
 
 impl Database {
@@ -34,7 +35,10 @@ impl Database {
     pub fn empty() -> Self {
         let name = new_name();
         execute("postgres", &format!("CREATE DATABASE {name}"));
-        Self { name }
+        Self {
+            name,
+            roles: Vec::new(),
+        }
     }
 
     /// A copy of a template that `fill` makes once a run, given the URL of its superuser. `template` names its content:
@@ -50,12 +54,27 @@ impl Database {
             "postgres",
             &format!("CREATE DATABASE {name} TEMPLATE {template}"),
         );
-        Self { name }
+        Self {
+            name,
+            roles: Vec::new(),
+        }
     }
 
     /// The URL of a superuser. A database of this name is nobody else's.
     pub fn url(&self) -> String {
         host().url(&self.name)
+    }
+
+    /// Makes a role with these attributes and gives its name. It is dropped with the database.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses.
+    pub fn new_role(&mut self, attributes: &str) -> String {
+        let role = format!("{}_role{}", self.name, self.roles.len());
+        execute("postgres", &format!("CREATE ROLE {role} {attributes}"));
+        self.roles.push(role.clone());
+        role
     }
 
     /// The same as another role of the server.
@@ -70,6 +89,9 @@ impl Drop for Database {
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         // The server is deleted anyway; a failing test has already said more.
         let _ = host().execute("postgres", &sql);
+        for role in &self.roles {
+            let _ = host().execute("postgres", &format!("DROP ROLE {role}"));
+        }
     }
 }
 

@@ -25,7 +25,9 @@ conformance!(fresh);
 pub(crate) async fn database() -> Database {
     let digest = MIGRATIONS
         .iter()
-        .fold(Sha256::new(), |digest, migration| digest.chain_update(&migration.checksum))
+        .fold(Sha256::new(), |digest, migration| {
+            digest.chain_update(&migration.checksum)
+        })
         .finalize();
     // Other migrations are another template.
     let template = format!("downbeat_template_{}", hex::encode(&digest[..8]));
