@@ -24,7 +24,8 @@ use crate::seal::{self, EncryptionKeyError, Sealer};
 pub struct Config {
     /// Address of HTTP: API, webhooks, page.
     pub listen: SocketAddr,
-    /// `sqlite://FILE`; a file in the data directory when empty.
+    /// `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE` of PostgreSQL 13 or later; a file in the data
+    /// directory when empty.
     pub database_url: String,
     /// Where files are kept.
     pub data_dir: PathBuf,
@@ -231,7 +232,7 @@ const fn secret(path: &'static str, variable: &'static str) -> Key {
 
 const KEYS: &[Key] = &[
     key("listen", "DOWNBEAT_LISTEN"),
-    key("database_url", "DOWNBEAT_DATABASE_URL"),
+    secret("database_url", "DOWNBEAT_DATABASE_URL"),
     key("data_dir", "DOWNBEAT_DATA_DIR"),
     secret("admin_key", "DOWNBEAT_ADMIN_KEY"),
     secret("encryption_key", "DOWNBEAT_ENCRYPTION_KEY"),
@@ -383,7 +384,7 @@ impl Loaded {
                 Err(_) => "(none)".to_owned(),
             };
             let value = if *path == "database_url" {
-                shown(&Value::from(self.config.database_url.clone()))
+                shown(&Value::from(without_password(&self.config.database_url)))
             } else {
                 value
             };
@@ -496,6 +497,19 @@ fn shown(value: &Value) -> String {
         Value::Char(_, character) => format!("{:?}", character.to_string()),
         Value::Empty(..) => "(none)".to_owned(),
         Value::Dict(..) | Value::Array(..) => "…".to_owned(),
+    }
+}
+
+/// A URL as it may be shown.
+fn without_password(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    // A password may hold any of these, unescaped by mistake.
+    let Some(end) = url[start..].rfind('@').map(|at| start + at) else {
+        return url.to_owned();
+    };
+    match url[start..end].find(':') {
+        Some(colon) => format!("{}:***{}", &url[..start + colon], &url[end..]),
+        None => url.to_owned(),
     }
 }
 
@@ -668,6 +682,25 @@ mod tests {
             error.source().unwrap().to_string().contains("uri")
                 || error.source().unwrap().to_string().contains("urI")
         );
+    }
+
+    #[test]
+    fn a_database_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("sqlite:///var/lib/x.db", "sqlite:///var/lib/x.db"),
+            ("postgres://me@host/x", "postgres://me@host/x"),
+            (
+                "postgres://me:secret@host:5433/x?a=b",
+                "postgres://me:***@host:5433/x?a=b",
+            ),
+            ("postgres://me:s@e:c/ret@host/x", "postgres://me:***@host/x"),
+        ] {
+            let options = [("database_url", url.to_owned())];
+            let loaded = Loaded::new(None, nothing, &options).unwrap();
+            assert_eq!(loaded.config.database_url, url);
+            let line = format!("database_url = \"{shown}\"");
+            assert!(loaded.describe().contains(&line), "{}", loaded.describe());
+        }
     }
 
     #[test]
