@@ -104,6 +104,10 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(metrics::prometheus::prometheus))
         .routes(routes!(webhooks::receive::chirpstack))
         .routes(routes!(webhooks::receive::uplink))
+        .routes(routes!(webhooks::of_tenant::any))
+        .routes(routes!(webhooks::of_tenant::uplink))
+        .routes(routes!(webhooks::of_tenant::status))
+        .routes(routes!(webhooks::of_tenant::error))
         .routes(routes!(session::sign_in, session::show, session::sign_out))
         .route_layer(from_fn(request::limit));
     // These take as long as they take, and are bounded by their own means.
