@@ -45,6 +45,7 @@ mod session;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod unclaimed;
 mod webhooks;
 
 pub use network_server::{Connect, ConnectError};

@@ -146,11 +146,6 @@ impl Holding {
         addresses.tenant_of_path(scope, text, now).await
     }
 
-    /// A device was registered: it is no stranger any more.
-    pub(in crate::http) fn forget_sightings(&self, key: DeviceKey) {
-        self.shared.sightings.forget(key);
-    }
-
     /// Tells an event; the receiver hears when it is over. `size` is that of its body in bytes.
     pub(in crate::http) fn tell(
         &self,

@@ -75,11 +75,6 @@ impl Sightings {
         }
     }
 
-    /// A device was registered: what was gathered of it is of no use.
-    pub(super) fn forget(&self, key: DeviceKey) {
-        self.gathered().retain(|(gathered, _), _| *gathered != key);
-    }
-
     /// Notes what was gathered. What could not be noted is kept for the next time.
     pub(super) async fn note(&self, store: &Store) {
         let gathered: Vec<_> = std::mem::take(&mut *self.gathered())
@@ -132,8 +127,6 @@ mod tests {
         let gathered = sightings.gathered().values().next().cloned().unwrap();
         assert_eq!((gathered.events, &*gathered.name), (3, "3"));
         assert_eq!(gathered.rssi_dbm, Some(-80));
-        sightings.forget(gathered.key);
-        assert!(sightings.gathered().is_empty());
     }
 
     #[test]
