@@ -38,7 +38,7 @@ pub(in crate::store) async fn what_an_actor_stores_is_loaded_and_listed(store: &
         (seen.desired, seen.reported),
         (Some(RED), Some((BLINKING, at(5))))
     );
-    let loaded = store.load(eui(1)).await.unwrap().unwrap();
+    let loaded = store.load(on_default(1)).await.unwrap().unwrap();
     assert_eq!(loaded.state.as_deref(), Some("{\"a\":\"\\u0000'\"}"));
 
     // A change that does not tell of these leaves them; the desired light is always told.
@@ -71,7 +71,13 @@ pub(in crate::store) async fn only_the_last_state_of_a_batch_stands(store: &Stor
     };
     store.commit(&[first, second]).await.unwrap();
     assert_eq!(
-        store.load(eui(1)).await.unwrap().unwrap().state.as_deref(),
+        store
+            .load(on_default(1))
+            .await
+            .unwrap()
+            .unwrap()
+            .state
+            .as_deref(),
         Some("second")
     );
     let seen = store
@@ -101,11 +107,11 @@ pub(in crate::store) async fn a_repeated_batch_changes_nothing(store: &Store) {
     let mut command = downlink(at(1));
     let batch = [DeviceChange {
         records: vec![record(&mut command, DownlinkState::Accepted, at(1))],
-        history: Some(HistoryEntry {
+        history: vec![HistoryEntry {
             at: at(1),
             kind: "up",
             body: "{\"f_cnt\":1}".to_owned(),
-        }),
+        }],
         ..change(&device, "state", at(1))
     }];
     for _ in 0..3 {
@@ -118,7 +124,14 @@ pub(in crate::store) async fn a_repeated_batch_changes_nothing(store: &Store) {
         .unwrap();
     assert_eq!((found.stored.downlink, found.timeline.len()), (command, 1));
     let events = store
-        .list_device_events(Scope::Platform, device.id, PageRequest::default())
+        .list_device_events(
+            Scope::Platform,
+            device.id,
+            None,
+            None,
+            None,
+            PageRequest::default(),
+        )
         .await
         .unwrap();
     assert_eq!(events.items.len(), 1);
@@ -152,7 +165,7 @@ pub(in crate::store) async fn a_deleted_device_does_not_spoil_the_batch_of_other
     let deleted = register(store, tenant, 1).await;
     let kept = register(store, tenant, 2).await;
     store
-        .delete_device(Scope::Platform, deleted.id, None)
+        .delete_device(Scope::Platform, deleted.id, None, at(99), &by())
         .await
         .unwrap();
     let mut command = downlink(at(1));
@@ -165,7 +178,13 @@ pub(in crate::store) async fn a_deleted_device_does_not_spoil_the_batch_of_other
         .await
         .unwrap();
     assert_eq!(
-        store.load(eui(2)).await.unwrap().unwrap().state.as_deref(),
+        store
+            .load(on_default(2))
+            .await
+            .unwrap()
+            .unwrap()
+            .state
+            .as_deref(),
         Some("kept")
     );
     let found = store
@@ -194,7 +213,10 @@ pub(in crate::store) async fn unfinished_devices_are_those_of_the_last_change(st
         .commit(&[change(&devices[1], "idle", at(2))])
         .await
         .unwrap();
-    assert_eq!(store.unfinished().await.unwrap(), [eui(1), eui(3)]);
+    assert_eq!(
+        store.unfinished().await.unwrap(),
+        [on_default(1), on_default(3)]
+    );
 }
 
 pub(in crate::store) async fn a_batch_of_thousands_is_stored_whole(store: &Store) {
@@ -206,18 +228,21 @@ pub(in crate::store) async fn a_batch_of_thousands_is_stored_whole(store: &Store
         let device = lamp(tenant, number);
         // Registered or not makes no difference to downlinks; one in a hundred is.
         let device = if number % 100 == 1 {
-            store.create_device(Scope::Platform, &device).await.unwrap()
+            store
+                .create_device(Scope::Platform, &device, &by())
+                .await
+                .unwrap()
         } else {
             register_nowhere(&device)
         };
         changes.push(DeviceChange {
             unfinished: true,
             records: vec![record(&mut command, DownlinkState::Accepted, at(1))],
-            history: Some(HistoryEntry {
+            history: vec![HistoryEntry {
                 at: at(1),
                 kind: "up",
                 body: format!("{{\"n\":{number}}}"),
-            }),
+            }],
             ..change(&device, "state", at(1))
         });
         ids.push(command.id);
@@ -273,7 +298,7 @@ pub(in crate::store) async fn fifty_tasks_write_at_once_and_nothing_is_lost(stor
     for number in 1..=50 {
         assert_eq!(
             store
-                .load(eui(number))
+                .load(on_default(number))
                 .await
                 .unwrap()
                 .unwrap()
@@ -306,6 +331,12 @@ fn register_nowhere(new: &NewDevice) -> Device {
         created_at: new.created_at,
         updated_at: new.created_at,
         version: 1,
+        server: NetworkServerId::Default,
+        app_key: AppKeyState::None,
+        sync: None,
+        presence: Presence::NeverSeen,
+        uplinks_heard: 0,
+        uplinks_missed: 0,
         last_seen: None,
         rssi_dbm: None,
         snr_db: None,

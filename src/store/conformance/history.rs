@@ -31,7 +31,7 @@ pub(in crate::store) async fn events_are_listed_newest_first_and_stored_once(sto
     let mut page = PageRequest::first(3);
     loop {
         let events = store
-            .list_device_events(Scope::Tenant(tenant), device.id, page)
+            .list_device_events(Scope::Tenant(tenant), device.id, None, None, None, page)
             .await
             .unwrap();
         seen.extend(
@@ -49,12 +49,26 @@ pub(in crate::store) async fn events_are_listed_newest_first_and_stored_once(sto
         kinds.map(|(second, kind)| (at(second), kind.to_owned()))
     );
     let events = store
-        .list_device_events(stranger, device.id, PageRequest::default())
+        .list_device_events(
+            stranger,
+            device.id,
+            None,
+            None,
+            None,
+            PageRequest::default(),
+        )
         .await
         .unwrap();
     assert!(events.items.is_empty());
     let first = store
-        .list_device_events(Scope::Platform, device.id, PageRequest::first(1))
+        .list_device_events(
+            Scope::Platform,
+            device.id,
+            None,
+            None,
+            None,
+            PageRequest::first(1),
+        )
         .await
         .unwrap();
     assert_eq!(first.items[0].body.get(), "{\"n\":3}");
@@ -78,7 +92,7 @@ pub(in crate::store) async fn old_events_are_deleted_in_batches(store: &Store) {
     assert_eq!(store.delete_device_events_before(at(600)).await.unwrap(), 0);
     let page = PageRequest::first(PAGE_MAX);
     let left = store
-        .list_device_events(Scope::Platform, device.id, page)
+        .list_device_events(Scope::Platform, device.id, None, None, None, page)
         .await
         .unwrap();
     assert_eq!((left.items.len(), left.items[99].at), (100, at(600)));
@@ -86,11 +100,11 @@ pub(in crate::store) async fn old_events_are_deleted_in_batches(store: &Store) {
 
 fn event(device: &Device, second: i64, kind: &'static str, body: &str) -> DeviceChange {
     DeviceChange {
-        history: Some(HistoryEntry {
+        history: vec![HistoryEntry {
             at: at(second),
             kind,
             body: body.to_owned(),
-        }),
+        }],
         ..change(device, "{}", at(second))
     }
 }

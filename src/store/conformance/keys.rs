@@ -9,7 +9,7 @@ pub(in crate::store) async fn a_key_is_found_by_its_hash_and_can_be_taken_back(s
         expires_at: Some(at(100)),
         ..key(None, Role::Admin, 1)
     };
-    store.create_api_key(&key, &[1; 32]).await.unwrap();
+    store.create_api_key(&key, &[1; 32], &by()).await.unwrap();
     assert_eq!(
         store.api_key_by_hash(&[1; 32]).await.unwrap(),
         Some(key.clone())
@@ -19,13 +19,13 @@ pub(in crate::store) async fn a_key_is_found_by_its_hash_and_can_be_taken_back(s
 
     assert!(
         store
-            .revoke_api_key(Scope::Platform, key.id, at(50))
+            .revoke_api_key(Scope::Platform, key.id, at(50), &by())
             .await
             .unwrap()
     );
     assert!(
         store
-            .revoke_api_key(Scope::Platform, key.id, at(60))
+            .revoke_api_key(Scope::Platform, key.id, at(60), &by())
             .await
             .unwrap()
     );
@@ -35,7 +35,7 @@ pub(in crate::store) async fn a_key_is_found_by_its_hash_and_can_be_taken_back(s
     let unknown = ApiKeyId::from_uuid(Uuid::now_v7());
     assert!(
         !store
-            .revoke_api_key(Scope::Platform, unknown, at(50))
+            .revoke_api_key(Scope::Platform, unknown, at(50), &by())
             .await
             .unwrap()
     );
@@ -51,7 +51,10 @@ pub(in crate::store) async fn a_tenant_sees_its_own_keys(store: &Store) {
         key(Some(acme), Role::Viewer, 4),
     ];
     for (number, key) in (0_u8..).zip(&keys) {
-        store.create_api_key(key, &[number; 32]).await.unwrap();
+        store
+            .create_api_key(key, &[number; 32], &by())
+            .await
+            .unwrap();
     }
     let own = store
         .list_api_keys(Scope::Tenant(tenant), PageRequest::default())
@@ -81,7 +84,7 @@ pub(in crate::store) async fn a_tenant_sees_its_own_keys(store: &Store) {
     ] {
         assert!(
             !store
-                .revoke_api_key(scope, foreign.id, at(9))
+                .revoke_api_key(scope, foreign.id, at(9), &by())
                 .await
                 .unwrap()
         );
@@ -90,7 +93,7 @@ pub(in crate::store) async fn a_tenant_sees_its_own_keys(store: &Store) {
 
 pub(in crate::store) async fn the_last_use_is_noted_and_never_goes_back(store: &Store) {
     let key = key(None, Role::Viewer, 1);
-    store.create_api_key(&key, &[1; 32]).await.unwrap();
+    store.create_api_key(&key, &[1; 32], &by()).await.unwrap();
     let unknown = ApiKeyId::from_uuid(Uuid::now_v7());
     for used in [
         &[(key.id, at(20)), (unknown, at(1))][..],
@@ -113,7 +116,7 @@ pub(in crate::store) async fn the_last_use_is_noted_and_never_goes_back(store: &
 pub(in crate::store) async fn a_key_of_no_tenant_is_refused(store: &Store) {
     let nobody = Some(TenantId::from_uuid(Uuid::now_v7()));
     let refused = store
-        .create_api_key(&key(nobody, Role::Admin, 1), &[1; 32])
+        .create_api_key(&key(nobody, Role::Admin, 1), &[1; 32], &by())
         .await;
     assert!(
         matches!(refused, Err(StoreError::Rejected(_))),
@@ -131,6 +134,7 @@ fn key(tenant_id: Option<TenantId>, role: Role, second: i64) -> ApiKey {
         created_at: at(second),
         expires_at: None,
         revoked_at: None,
+        requests_per_minute: None,
         last_used_at: None,
     }
 }

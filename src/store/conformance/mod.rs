@@ -14,8 +14,12 @@ use std::collections::BTreeMap;
 
 use downbeat_actors::port::DeviceChange;
 use downbeat_core::codec::{CodecKind, Frame, Proof};
-use downbeat_core::device::{Downlink, DownlinkState, Origin, Record, Step, TimelineEntry};
-use downbeat_core::id::{DevEui, DeviceId, DownlinkId, FPort, TenantId};
+use downbeat_core::device::{
+    Downlink, DownlinkState, Origin, Presence, Record, Step, TimelineEntry,
+};
+use downbeat_core::id::{
+    DevEui, DeviceId, DeviceKey, DownlinkId, FPort, NetworkServerId, TenantId,
+};
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
 
@@ -93,13 +97,31 @@ pub(super) async fn default_tenant(store: &Store) -> TenantId {
         .id
 }
 
-pub(super) async fn new_tenant(store: &Store, name: &str) -> TenantId {
-    let tenant = Tenant {
+/// Who makes the changes of these tests.
+pub(super) fn by() -> By {
+    By::command_line()
+}
+
+pub(super) fn on_default(number: u64) -> DeviceKey {
+    DeviceKey {
+        server: NetworkServerId::Default,
+        dev_eui: eui(number),
+    }
+}
+
+fn tenant_named(name: &str) -> Tenant {
+    Tenant {
         id: TenantId::from_uuid(Uuid::now_v7()),
-        name: name.to_owned(),
+        fields: TenantFields::named(name),
         created_at: at(0),
-    };
-    store.create_tenant(&tenant).await.unwrap();
+        updated_at: at(0),
+        version: 1,
+    }
+}
+
+pub(super) async fn new_tenant(store: &Store, name: &str) -> TenantId {
+    let tenant = tenant_named(name);
+    store.create_tenant(&tenant, &by()).await.unwrap();
     tenant.id
 }
 
@@ -118,13 +140,15 @@ fn lamp(tenant_id: TenantId, number: u64) -> NewDevice {
             chirpstack_app_id: None,
             device_profile_id: None,
             join_eui: None,
+            uplink_interval: None,
         },
+        app_key: None,
     }
 }
 
 pub(super) async fn register(store: &Store, tenant_id: TenantId, number: u64) -> Device {
     store
-        .create_device(Scope::Platform, &lamp(tenant_id, number))
+        .create_device(Scope::Platform, &lamp(tenant_id, number), &by())
         .await
         .unwrap()
 }
@@ -145,7 +169,12 @@ pub(super) fn change(device: &Device, state: &str, when: Timestamp) -> DeviceCha
         desired: None,
         reported: None,
         records: Vec::new(),
-        history: None,
+        presence: Presence::Online,
+        uplinks_heard: 0,
+        uplinks_missed: 0,
+        history: Vec::new(),
+        telemetry: Vec::new(),
+        audit: None,
     }
 }
 

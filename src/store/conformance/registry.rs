@@ -11,26 +11,28 @@ pub(in crate::store) async fn a_first_start_makes_the_default_tenant(store: &Sto
         .await
         .unwrap();
     assert_eq!(tenants.items.len(), 1);
-    assert_eq!(tenants.items[0].name, "default");
+    assert_eq!(tenants.items[0].fields.name, "default");
     store.ping().await.unwrap();
 }
 
 pub(in crate::store) async fn tenants_have_unique_names_and_see_only_themselves(store: &Store) {
     let acme = new_tenant(store, "acme").await;
-    let again = Tenant {
-        id: TenantId::from_uuid(Uuid::now_v7()),
-        name: "acme".to_owned(),
-        created_at: at(1),
-    };
+    let again = tenant_named("acme");
     assert!(matches!(
-        store.create_tenant(&again).await,
-        Err(CreateTenantError::NameTaken)
+        store.create_tenant(&again, &by()).await,
+        Err(WriteTenantError::NameTaken)
     ));
 
     let other = default_tenant(store).await;
     let scope = Scope::Tenant(acme);
     assert_eq!(
-        store.tenant(scope, acme).await.unwrap().unwrap().name,
+        store
+            .tenant(scope, acme)
+            .await
+            .unwrap()
+            .unwrap()
+            .fields
+            .name,
         "acme"
     );
     assert_eq!(store.tenant(scope, other).await.unwrap(), None);
@@ -67,11 +69,11 @@ pub(in crate::store) async fn a_device_is_kept_as_registered(store: &Store) {
     new.fields.description = "by the window, \"left\" – 'ö' \u{1F4A1}".to_owned();
     new.fields.tags = BTreeMap::from([("floor".to_owned(), "3".to_owned())]);
     new.fields.codec = CodecKind::Generic;
-    new.fields.chirpstack_app_id = Some("5aab1bd1-d2c2-4d38-8b53-e4e4fbbcb1f9".to_owned());
-    new.fields.device_profile_id = Some("abc-123".to_owned());
+    new.fields.chirpstack_app_id = Some(Uuid::from_u128(1));
+    new.fields.device_profile_id = Some(Uuid::from_u128(2));
     new.fields.join_eui = Some(JoinEui::from_u64(u64::MAX));
     let created = store
-        .create_device(Scope::Tenant(tenant), &new)
+        .create_device(Scope::Tenant(tenant), &new, &by())
         .await
         .unwrap();
     assert_eq!(created.fields, new.fields);
@@ -103,13 +105,13 @@ pub(in crate::store) async fn a_device_is_kept_as_registered(store: &Store) {
         None
     );
 
-    let loaded = store.load(eui(1)).await.unwrap().unwrap();
+    let loaded = store.load(on_default(1)).await.unwrap().unwrap();
     assert_eq!(
         (loaded.device_id, loaded.tenant_id, loaded.codec),
         (new.id, tenant, CodecKind::Generic)
     );
     assert_eq!(loaded.state, None);
-    assert_eq!(store.load(eui(2)).await.unwrap(), None);
+    assert_eq!(store.load(on_default(2)).await.unwrap(), None);
 }
 
 pub(in crate::store) async fn a_dev_eui_is_registered_once_over_all_tenants(store: &Store) {
@@ -117,7 +119,7 @@ pub(in crate::store) async fn a_dev_eui_is_registered_once_over_all_tenants(stor
     let acme = new_tenant(store, "acme").await;
     register(store, tenant, 1).await;
     let twice = store
-        .create_device(Scope::Tenant(acme), &lamp(acme, 1))
+        .create_device(Scope::Tenant(acme), &lamp(acme, 1), &by())
         .await;
     assert!(
         matches!(twice, Err(WriteDeviceError::DevEuiTaken)),
@@ -129,7 +131,15 @@ pub(in crate::store) async fn a_dev_eui_is_registered_once_over_all_tenants(stor
         ..other.fields
     };
     let moved = store
-        .update_device(Scope::Platform, other.id, &fields, None, at(9))
+        .update_device(
+            Scope::Platform,
+            other.id,
+            &fields,
+            AppKeyChange::Keep,
+            None,
+            at(9),
+            &by(),
+        )
         .await;
     assert!(
         matches!(moved, Err(WriteDeviceError::DevEuiTaken)),
@@ -139,11 +149,14 @@ pub(in crate::store) async fn a_dev_eui_is_registered_once_over_all_tenants(stor
     for number in 3..5 {
         let mut new = lamp(tenant, number);
         new.fields.dev_eui = None;
-        store.create_device(Scope::Platform, &new).await.unwrap();
+        store
+            .create_device(Scope::Platform, &new, &by())
+            .await
+            .unwrap();
     }
     let nowhere = TenantId::from_uuid(Uuid::now_v7());
     let lost = store
-        .create_device(Scope::Platform, &lamp(nowhere, 6))
+        .create_device(Scope::Platform, &lamp(nowhere, 6), &by())
         .await;
     assert!(
         matches!(lost, Err(WriteDeviceError::UnknownTenant)),
@@ -160,19 +173,29 @@ pub(in crate::store) async fn another_tenants_device_does_not_exist(store: &Stor
         store.device_by_dev_eui(stranger, eui(1)).await.unwrap(),
         None
     );
-    let created = store.create_device(stranger, &lamp(tenant, 2)).await;
+    let created = store.create_device(stranger, &lamp(tenant, 2), &by()).await;
     assert!(
         matches!(created, Err(WriteDeviceError::UnknownTenant)),
         "{created:?}"
     );
     let updated = store
-        .update_device(stranger, device.id, &device.fields, None, at(9))
+        .update_device(
+            stranger,
+            device.id,
+            &device.fields,
+            AppKeyChange::Keep,
+            None,
+            at(9),
+            &by(),
+        )
         .await;
     assert!(
         matches!(updated, Err(WriteDeviceError::UnknownDevice)),
         "{updated:?}"
     );
-    let deleted = store.delete_device(stranger, device.id, None).await;
+    let deleted = store
+        .delete_device(stranger, device.id, None, at(99), &by())
+        .await;
     assert!(
         matches!(deleted, Err(WriteDeviceError::UnknownDevice)),
         "{deleted:?}"
@@ -198,7 +221,15 @@ pub(in crate::store) async fn a_change_needs_the_current_version(store: &Store) 
     "Desk 7".clone_into(&mut fields.name);
     let scope = Scope::Tenant(tenant);
     let changed = store
-        .update_device(scope, device.id, &fields, Some(1), at(9))
+        .update_device(
+            scope,
+            device.id,
+            &fields,
+            AppKeyChange::Keep,
+            Some(1),
+            at(9),
+            &by(),
+        )
         .await
         .unwrap();
     assert_eq!(
@@ -207,13 +238,23 @@ pub(in crate::store) async fn a_change_needs_the_current_version(store: &Store) 
     );
     assert_eq!(changed.fields, fields);
     let stale = store
-        .update_device(scope, device.id, &device.fields, Some(1), at(10))
+        .update_device(
+            scope,
+            device.id,
+            &device.fields,
+            AppKeyChange::Keep,
+            Some(1),
+            at(10),
+            &by(),
+        )
         .await;
     assert!(
         matches!(stale, Err(WriteDeviceError::VersionMismatch { current: 2 })),
         "{stale:?}"
     );
-    let stale = store.delete_device(scope, device.id, Some(1)).await;
+    let stale = store
+        .delete_device(scope, device.id, Some(1), at(99), &by())
+        .await;
     assert!(
         matches!(stale, Err(WriteDeviceError::VersionMismatch { current: 2 })),
         "{stale:?}"
@@ -234,7 +275,15 @@ pub(in crate::store) async fn a_change_needs_the_current_version(store: &Store) 
     );
     assert_eq!(
         store
-            .update_device(scope, device.id, &fields, None, at(12))
+            .update_device(
+                scope,
+                device.id,
+                &fields,
+                AppKeyChange::Keep,
+                None,
+                at(12),
+                &by()
+            )
             .await
             .unwrap()
             .version,
@@ -258,7 +307,15 @@ pub(in crate::store) async fn another_dev_eui_forgets_what_the_old_one_said(stor
         ..device.fields.clone()
     };
     let moved = store
-        .update_device(Scope::Platform, device.id, &fields, None, at(9))
+        .update_device(
+            Scope::Platform,
+            device.id,
+            &fields,
+            AppKeyChange::Keep,
+            None,
+            at(9),
+            &by(),
+        )
         .await
         .unwrap();
     assert_eq!(
@@ -267,9 +324,9 @@ pub(in crate::store) async fn another_dev_eui_forgets_what_the_old_one_said(stor
     );
     // The old one's actor writes once more.
     store.commit(&[spoke]).await.unwrap();
-    let loaded = store.load(eui(2)).await.unwrap().unwrap();
+    let loaded = store.load(on_default(2)).await.unwrap().unwrap();
     assert_eq!((loaded.device_id, loaded.state), (device.id, None));
-    assert_eq!(store.load(eui(1)).await.unwrap(), None);
+    assert_eq!(store.load(on_default(1)).await.unwrap(), None);
     assert_eq!(store.unfinished().await.unwrap(), []);
 }
 
@@ -281,7 +338,7 @@ pub(in crate::store) async fn a_deleted_device_is_gone_and_its_dev_eui_free(stor
         .await
         .unwrap();
     let deleted = store
-        .delete_device(Scope::Tenant(tenant), device.id, Some(1))
+        .delete_device(Scope::Tenant(tenant), device.id, Some(1), at(99), &by())
         .await
         .unwrap();
     assert_eq!(deleted.id, device.id);
@@ -289,8 +346,10 @@ pub(in crate::store) async fn a_deleted_device_is_gone_and_its_dev_eui_free(stor
         store.device(Scope::Platform, device.id).await.unwrap(),
         None
     );
-    assert_eq!(store.load(eui(1)).await.unwrap(), None);
-    let again = store.delete_device(Scope::Platform, device.id, None).await;
+    assert_eq!(store.load(on_default(1)).await.unwrap(), None);
+    let again = store
+        .delete_device(Scope::Platform, device.id, None, at(99), &by())
+        .await;
     assert!(
         matches!(again, Err(WriteDeviceError::UnknownDevice)),
         "{again:?}"
@@ -302,7 +361,7 @@ pub(in crate::store) async fn a_deleted_device_is_gone_and_its_dev_eui_free(stor
         .commit(&[change(&device, "{\"old\":2}", at(6))])
         .await
         .unwrap();
-    let loaded = store.load(eui(1)).await.unwrap().unwrap();
+    let loaded = store.load(on_default(1)).await.unwrap().unwrap();
     assert_eq!((loaded.device_id, loaded.state), (next.id, None));
 }
 
@@ -333,6 +392,7 @@ pub(in crate::store) async fn devices_are_listed_in_pages_and_filtered(store: &S
         let filter = DeviceFilter {
             name: name.map(str::to_owned),
             dev_eui,
+            ..DeviceFilter::default()
         };
         let listed = store
             .list_devices(scope, &filter, PageRequest::default())

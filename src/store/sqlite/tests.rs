@@ -5,12 +5,13 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::Sqlite;
-use crate::store::conformance::{at, change, conformance, default_tenant, eui, register};
+use crate::seal::Sealer;
+use crate::store::conformance::{at, change, conformance, default_tenant, on_default, register};
 use crate::store::{Backend, OpenStoreError, Scope, Store};
 
 async fn fresh() -> (Store, TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&url(&dir)).await.unwrap();
+    let store = Store::open(&url(&dir), Sealer::for_tests()).await.unwrap();
     (store, dir)
 }
 
@@ -48,10 +49,12 @@ async fn what_is_committed_survives_a_process_that_never_closed() {
     for file in ["downbeat.db", "downbeat.db-wal"] {
         std::fs::copy(dir.path().join(file), crashed.path().join(file)).unwrap();
     }
-    let reopened = Store::open(&url(&crashed)).await.unwrap();
+    let reopened = Store::open(&url(&crashed), Sealer::for_tests())
+        .await
+        .unwrap();
     assert_eq!(
         reopened
-            .load(eui(1))
+            .load(on_default(1))
             .await
             .unwrap()
             .unwrap()
@@ -66,14 +69,14 @@ async fn what_is_committed_survives_a_process_that_never_closed() {
 async fn what_was_not_committed_is_gone_after_a_crash() {
     let (store, dir) = fresh().await;
     let device = register(&store, default_tenant(&store).await, 1).await;
-    let mut transaction = sqlite(&store).begin().await.unwrap();
+    let mut transaction = sqlite(&store).writer.begin().await.unwrap();
     sqlx::query("UPDATE device SET name = 'half done'")
         .execute(&mut *transaction)
         .await
         .unwrap();
     drop(transaction);
     store.close().await;
-    let reopened = Store::open(&url(&dir)).await.unwrap();
+    let reopened = Store::open(&url(&dir), Sealer::for_tests()).await.unwrap();
     assert_eq!(
         reopened.device(Scope::Platform, device.id).await.unwrap(),
         Some(device)
@@ -89,7 +92,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                  VALUES (99990101000000, 'of the future', 1, x'00', 0)";
     sqlx::query(newer).execute(&mut other).await.unwrap();
-    let refused = Store::open(&url(&dir)).await;
+    let refused = Store::open(&url(&dir), Sealer::for_tests()).await;
     let Err(OpenStoreError::SchemaNewer { found, known }) = &refused else {
         panic!("{refused:?}")
     };
@@ -112,7 +115,7 @@ async fn an_applied_migration_that_was_edited_is_refused() {
         .await
         .unwrap();
     assert!(matches!(
-        Store::open(&url(&dir)).await,
+        Store::open(&url(&dir), Sealer::for_tests()).await,
         Err(OpenStoreError::Migrate(_))
     ));
 }
@@ -127,11 +130,14 @@ async fn urls_that_name_no_file_are_refused() {
         "sqlite::memory:",
     ] {
         assert!(
-            matches!(Store::open(url).await, Err(OpenStoreError::Url)),
+            matches!(
+                Store::open(url, Sealer::for_tests()).await,
+                Err(OpenStoreError::Url)
+            ),
             "{url}"
         );
     }
-    let missing = Store::open("sqlite:///nowhere/at/all/downbeat.db").await;
+    let missing = Store::open("sqlite:///nowhere/at/all/downbeat.db", Sealer::for_tests()).await;
     assert!(
         matches!(
             missing,
@@ -150,7 +156,7 @@ async fn a_closed_store_is_unavailable() {
         Err(StoreError::Unavailable(_))
     ));
     assert!(matches!(
-        store.load(eui(1)).await,
+        store.load(on_default(1)).await,
         Err(StoreError::Unavailable(_))
     ));
 }
@@ -171,7 +177,13 @@ async fn a_full_database_is_unavailable_and_takes_nothing_by_halves() {
         "{refused:?}"
     );
     assert_eq!(
-        store.load(eui(1)).await.unwrap().unwrap().state.as_deref(),
+        store
+            .load(on_default(1))
+            .await
+            .unwrap()
+            .unwrap()
+            .state
+            .as_deref(),
         Some("before")
     );
     limit_pages(&store, 1 << 20).await;
@@ -211,7 +223,7 @@ async fn a_row_that_breaks_our_rules_is_named() {
         format!("device {} holds a codec that is not one", device.id)
     );
     assert!(matches!(
-        store.load(eui(1)).await,
+        store.load(on_default(1)).await,
         Err(StoreError::Corrupt { .. })
     ));
 }
