@@ -20,7 +20,7 @@ use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
     AppState, admission, api_keys, audit, devices, downlinks, events, gateways, health, metrics,
-    network_server, request, session, tenants, webhooks,
+    network_server, request, session, tenants, unclaimed, webhooks,
 };
 
 /// The page of the API's description loads its own files only. Its styles are set by its scripts.
