@@ -31,6 +31,7 @@ mod bad_input;
 mod commands;
 mod deliveries;
 mod live;
+mod webhooks;
 
 /// A lamp of the captured webhooks.
 const LAMP: &str = "202020ff50330000";

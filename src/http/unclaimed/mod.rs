@@ -109,7 +109,10 @@ async fn find(
     tenant_id: TenantId,
     dev_eui: DevEui,
 ) -> Result<UnclaimedDevice, ApiError> {
-    let found = state.store().unclaimed(Scope::Tenant(tenant_id), dev_eui).await?;
+    let found = state
+        .store()
+        .unclaimed(Scope::Tenant(tenant_id), dev_eui)
+        .await?;
     if let Some(device) = found {
         return Ok(device);
     }
