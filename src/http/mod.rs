@@ -83,7 +83,6 @@ struct Shared {
     system: System,
     store: Store,
     prometheus: PrometheusHandle,
-    device_online_within: Duration,
     sessions: Sessions,
     keys: Keys,
     key_limits: Limits,
@@ -122,8 +121,6 @@ impl AppState {
             system,
             store,
             prometheus,
-            // One report may be lost on the air.
-            device_online_within: Duration::from_secs(config.downlink.uplink_interval_s) * 2,
             sessions: Sessions::default(),
             keys: Keys::default(),
             key_limits: Limits::default(),
@@ -184,11 +181,6 @@ impl AppState {
         let device = self.store().device_by_dev_eui(scope, dev_eui).await?;
         let server = device.map_or(NetworkServerId::Default, |device| device.server);
         Ok(DeviceKey { server, dev_eui })
-    }
-
-    /// A device is online if it was heard within this.
-    fn device_online_within(&self) -> Duration {
-        self.shared.device_online_within
     }
 
     fn sessions(&self) -> &Sessions {
