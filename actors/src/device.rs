@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use downbeat_core::codec::CodecKind;
 use downbeat_core::device::{Admission, Device, Effect, Event, Presence, Request};
 use downbeat_core::id::{DeviceKey, DownlinkId, QueueItemId, Scope};
-use downbeat_core::network::{EnqueueFailure, QueueItem};
+use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem, Uplink};
 use downbeat_core::time::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, oneshot};
@@ -24,7 +25,7 @@ use crate::chirpstack_pool::PoolMessage;
 use crate::gateway_monitor::MonitorMessage;
 use crate::link::Link;
 use crate::order::{AskError, Cancellation, Order, Report, Submission};
-use crate::port::{AuditEntry, By, HistoryEntry, StoreError, StoredDevice};
+use crate::port::{AuditEntry, By, HistoryEntry, StoreError, StoredDevice, TelemetryValue};
 use crate::system::Shared;
 
 /// A device with nothing to do is let go after this long.
@@ -498,8 +499,11 @@ impl DeviceState {
         let Report {
             event,
             history,
-            telemetry,
+            mut telemetry,
         } = report;
+        if let (Life::Running(running), NetworkEvent::Heard(uplink)) = (&self.life, &event) {
+            add_measurements(&mut telemetry, running.machine.codec(), uplink);
+        }
         self.link
             .monitor(MonitorMessage::of_event(self.key.dev_eui, &event));
         let kept = Kept {
@@ -689,6 +693,22 @@ impl DeviceState {
         }
         self.end(myself, Ending::StoreUnavailable, reason);
         self.shared.restore_later(self.key);
+    }
+}
+
+/// What the device's own codec reads in an uplink, beside what the network server's did.
+fn add_measurements(
+    telemetry: &mut Vec<(String, TelemetryValue)>,
+    codec: CodecKind,
+    uplink: &Uplink,
+) {
+    let Ok(report) = codec.codec().decode(uplink.f_port, &uplink.payload) else {
+        return;
+    };
+    for (field, value) in report.measurements() {
+        if telemetry.iter().all(|(known, _)| known != field) {
+            telemetry.push((field.to_owned(), TelemetryValue::Number(value)));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod demo;
 mod keys;
+mod loadtest;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use crate::store::Store;
 
 pub use demo::DemoArgs;
 pub use keys::KeyCommand;
+pub use loadtest::LoadCommand;
 
 /// Gets a command to a LoRaWAN device behind ChirpStack, and proves that it arrived.
 #[derive(Debug, Parser)]
@@ -40,6 +42,11 @@ enum Command {
         after_help = "Example:\n  downbeat sim --grpc 127.0.0.1:8080 --control 127.0.0.1:8081 --lights 300 --gateways 4 --loss 0.2 \\\n    --webhook http://127.0.0.1:8000/api/v1/webhooks/chirpstack --webhook-header \"Authorization: Bearer KEY\""
     )]
     Sim(Box<SimArgs>),
+    /// Put load on a running Downbeat and measure how it bears it.
+    Loadtest {
+        #[command(subcommand)]
+        command: LoadCommand,
+    },
     /// Bring the database's schema up to date.
     #[command(after_help = "Example:\n  downbeat migrate --data-dir /var/lib/downbeat")]
     Migrate(ConfigArgs),
@@ -123,6 +130,7 @@ impl Cli {
                 open_store(&config).await?.close().await;
                 print("The database's schema is up to date.")
             }
+            Command::Loadtest { command } => loadtest::run(command).await,
             Command::Key { command } => keys::run(command).await,
             Command::Openapi => print(&crate::http::openapi_json()),
             Command::Config(arguments) => print(&arguments.load()?.describe()),

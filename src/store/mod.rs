@@ -25,6 +25,7 @@ mod sqlite;
 mod telemetry;
 mod tenant;
 mod unclaimed;
+mod wish;
 
 use std::time::Duration;
 

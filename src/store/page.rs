@@ -62,6 +62,14 @@ impl<T> Page<T> {
         let next = if more { items.last().map(cursor) } else { None };
         Self { items, next }
     }
+
+    /// The same page of something else.
+    pub(super) fn try_map<U, E>(self, of: impl FnMut(T) -> Result<U, E>) -> Result<Page<U>, E> {
+        Ok(Page {
+            items: self.items.into_iter().map(of).collect::<Result<_, _>>()?,
+            next: self.next,
+        })
+    }
 }
 
 /// A row's place in a list, opaque to clients: its time and its id.

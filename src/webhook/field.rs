@@ -31,14 +31,29 @@ pub(super) const fn wrong(field: &'static str, problem: &'static str) -> ParseWe
     ParseWebhookError::Field { field, problem }
 }
 
-pub(super) fn dev_eui(text: &str) -> Result<DevEui, ParseWebhookError> {
-    text.parse()
-        .map_err(|_| wrong("deviceInfo.devEui", "must be 16 hex digits"))
+/// A `DevEUI` in hex or, as Protobuf's JSON mapping writes bytes, in base64.
+pub(super) fn dev_eui(field: &'static str, text: &str) -> Result<DevEui, ParseWebhookError> {
+    let dev_eui = text.parse().ok();
+    dev_eui
+        .or_else(|| base64_bytes(text).map(|bytes| DevEui::from_u64(u64::from_be_bytes(bytes))))
+        .ok_or(wrong(field, "must be 16 hex digits, or 8 bytes in base64"))
 }
 
+/// A gateway's id, written like a `DevEUI`.
 pub(super) fn gateway_id(field: &'static str, text: &str) -> Result<GatewayId, ParseWebhookError> {
-    text.parse()
-        .map_err(|_| wrong(field, "must be 16 hex digits"))
+    let gateway_id = text.parse().ok();
+    gateway_id
+        .or_else(|| base64_bytes(text).map(|bytes| GatewayId::from_u64(u64::from_be_bytes(bytes))))
+        .ok_or(wrong(field, "must be 16 hex digits, or 8 bytes in base64"))
+}
+
+/// Exactly so many bytes in base64.
+fn base64_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    // Texts of other lengths are not even tried: no id makes a decoder work for a megabyte.
+    if text.len() > N * 2 {
+        return None;
+    }
+    BASE64.decode(text).ok()?.try_into().ok()
 }
 
 /// An identifier that may be left empty.
@@ -59,9 +74,14 @@ pub(super) fn dev_addr(text: &str) -> Result<Option<DevAddr>, ParseWebhookError>
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse()
+    let dev_addr = text.parse().ok();
+    dev_addr
+        .or_else(|| base64_bytes(text).map(|bytes| DevAddr::from_u32(u32::from_be_bytes(bytes))))
         .map(Some)
-        .map_err(|_| wrong("devAddr", "must be 8 hex digits"))
+        .ok_or(wrong(
+            "devAddr",
+            "must be 8 hex digits, or 4 bytes in base64",
+        ))
 }
 
 pub(super) fn f_port(port: u32) -> Result<FPort, ParseWebhookError> {
@@ -122,6 +142,15 @@ pub(super) fn lora(
     }
 }
 
+/// A bandwidth in Hz of one in kHz, as v3 gives it. No LoRa bandwidth in Hz is below 7.8 kHz.
+pub(super) fn bandwidth_hz(bandwidth: u32) -> u32 {
+    if bandwidth < 7_800 {
+        bandwidth * 1_000
+    } else {
+        bandwidth
+    }
+}
+
 pub(super) fn fsk(bitrate: u32) -> Option<Modulation> {
     (bitrate > 0).then_some(Modulation::Fsk { bitrate })
 }
@@ -158,6 +187,29 @@ pub(super) fn battery_percent(
         Ok(Some(percent))
     } else {
         Err(wrong("batteryLevel", "must be 0 to 100"))
+    }
+}
+
+/// Whether somebody told that the device is there; `None` where neither field says anything.
+pub(super) fn presence(
+    online: Option<bool>,
+    status: &str,
+) -> Result<Option<bool>, ParseWebhookError> {
+    match (online, status) {
+        (Some(online), _) => Ok(Some(online)),
+        (None, "") => Ok(None),
+        (None, word) if word.eq_ignore_ascii_case("online") => Ok(Some(true)),
+        (None, word) if word.eq_ignore_ascii_case("offline") => Ok(Some(false)),
+        (None, _) => Err(wrong("status", "must be online or offline")),
+    }
+}
+
+/// The charge in percent of a LoRaWAN `DevStatusAns` (LoRaWAN 1.0.3 §5.5): 0 is external power, 255 unknown, and between
+/// them 1 is empty and 254 full, which ChirpStack counts as `battery / 254`.
+pub(super) fn battery_of_status(battery: u8) -> Option<f32> {
+    match battery {
+        0 | 255 => None,
+        level => Some(f32::from(level) / 254.0 * 100.0),
     }
 }
 
@@ -215,9 +267,15 @@ pub(super) fn log(
     }
 }
 
-/// A text to keep: cut where it would be longer than anything ChirpStack writes.
+/// What v3 calls an error: without the item's id it is a line of the log, but a gateway's refusal is told as such.
+pub(super) fn error(code: &str, description: &str) -> NetworkEvent {
+    log("ERROR", code, description, None)
+}
+
+/// A text to keep: cut where it would be longer than anything ChirpStack writes, and without zero bytes, which not every
+/// database can hold.
 pub(super) fn text(text: &str) -> String {
-    text[..text.floor_char_boundary(TEXT_MAX)].to_owned()
+    text[..text.floor_char_boundary(TEXT_MAX)].replace('\0', "")
 }
 
 #[cfg(test)]
@@ -265,6 +323,23 @@ mod tests {
     }
 
     #[test]
+    fn identifiers_are_read_in_hex_and_in_base64() {
+        let hex = dev_eui("devEUI", "20-20-20-FF-50-33-00-01").unwrap();
+        for text in ["ICAg/1AzAAE=", "ICAg/1AzAAE"] {
+            assert_eq!(dev_eui("devEUI", text).unwrap(), hex, "{text:?}");
+        }
+        let gateway = gateway_id("gatewayID", "0016c00150330002").unwrap();
+        assert_eq!(gateway_id("gatewayID", "ABbAAVAzAAI=").unwrap(), gateway);
+        let address = dev_addr("01e260eb").unwrap();
+        assert_eq!(dev_addr("AeJg6w==").unwrap(), address);
+        assert!(address.is_some() && dev_addr("").unwrap().is_none());
+        for text in ["", "ICAg/1AzAA==", "ICAg/1AzAAEB", "202020ff5033000", "%%%"] {
+            assert!(dev_eui("devEUI", text).is_err(), "{text:?}");
+        }
+        assert!(dev_addr("AeJg").is_err());
+    }
+
+    #[test]
     fn base64_is_read_with_and_without_padding_and_nothing_else() {
         assert_eq!(payload_base64("AQI=").unwrap(), [1, 2]);
         assert_eq!(payload_base64("AQI").unwrap(), [1, 2]);
@@ -279,5 +354,6 @@ mod tests {
     fn long_texts_are_cut_between_characters() {
         assert_eq!(text(&"ü".repeat(400)).len(), TEXT_MAX);
         assert_eq!(text(&format!("x{}", "ü".repeat(400))).len(), TEXT_MAX - 1);
+        assert_eq!(text("a\0b"), "ab");
     }
 }

@@ -1,10 +1,11 @@
 //! What the history keeps of an event: the same few fields whatever version and encoding it came in.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use downbeat_actors::port::HistoryEntry;
+use downbeat_actors::port::{HistoryEntry, TelemetryValue};
 use downbeat_core::id::{DevAddr, GatewayId, QueueItemId};
 use downbeat_core::network::{DropReason, Location, NetworkEvent, Reception};
 use downbeat_core::radio::{DeviceClass, Modulation};
@@ -14,14 +15,28 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::EventKind;
+use super::content::Content;
 
 /// What a body says beyond the event.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(super) struct Extra<'a> {
-    /// What a codec in ChirpStack made of the payload.
-    pub(super) object: Option<&'a RawValue>,
+    /// What a codec in ChirpStack made of the payload, or the payload itself where that is JSON.
+    pub(super) object: Option<Cow<'a, RawValue>>,
+    /// Its fields, which the history does not repeat.
+    pub(super) telemetry: Vec<(String, TelemetryValue)>,
     /// The context of a line of the log.
     pub(super) context: Option<&'a BTreeMap<&'a str, &'a str>>,
+}
+
+impl<'a> Extra<'a> {
+    /// What a payload means.
+    pub(super) fn of(content: Content<'a>) -> Self {
+        Self {
+            object: content.object,
+            telemetry: content.telemetry,
+            context: None,
+        }
+    }
 }
 
 /// The entry of an event.
@@ -33,7 +48,7 @@ pub(super) fn entry(
 ) -> HistoryEntry {
     let said = Said {
         event: word(event),
-        object: extra.object,
+        object: extra.object.as_deref(),
         context: extra.context.filter(|context| !context.is_empty()),
     };
     HistoryEntry {
@@ -109,6 +124,9 @@ enum Word<'a> {
         external_power: bool,
         battery_percent: Option<f32>,
     },
+    PresenceTold {
+        online: bool,
+    },
     Located(Location),
     Integrated {},
 }
@@ -167,6 +185,7 @@ fn word(event: &NetworkEvent) -> Word<'_> {
             external_power: status.external_power,
             battery_percent: status.battery_percent,
         },
+        NetworkEvent::PresenceTold(online) => Word::PresenceTold { online: *online },
         NetworkEvent::Located(location) => Word::Located(*location),
         NetworkEvent::Integrated | NetworkEvent::PresenceTold(_) => Word::Integrated {},
     }

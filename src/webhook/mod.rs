@@ -6,17 +6,25 @@
 //! strict where guessing would make something up: a number out of its range, a payload that is not base64, an
 //! identifier that is none. Then the body is refused whole, and nothing of it takes effect.
 //!
-//! One file per version and encoding ([`v4_json`], [`v4_protobuf`]); [`field`] checks what they have in common and
-//! [`history`] writes what is kept. Who may post, and what becomes of the event, is decided elsewhere.
+//! A body of ChirpStack v4 has a `deviceInfo`, one of v3 a device's EUI at its top; neither has both. So a body is read as
+//! v4 first, and only what is none is looked at again and, if it has the shape of v3, read as that: v4 pays nothing for it.
+//!
+//! One file per version and encoding ([`v4_json`], [`v4_protobuf`], [`v3_json`], [`v3_protobuf`]); [`field`] checks what
+//! they have in common, [`content`] tells what a payload means and [`history`] writes what is kept. Who may post, and what
+//! becomes of the event, is decided elsewhere.
 
-use downbeat_actors::port::HistoryEntry;
+use downbeat_actors::port::{HistoryEntry, TelemetryValue};
 use downbeat_core::id::DevEui;
 use downbeat_core::network::NetworkEvent;
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
 
+mod content;
 mod field;
 mod history;
+mod text;
+mod v3_json;
+mod v3_protobuf;
 mod v4_json;
 mod v4_protobuf;
 
@@ -42,11 +50,13 @@ pub enum EventKind {
     Location,
     /// What an integration of ChirpStack added (up to 4.13).
     Integration,
+    /// What went wrong (v3; v4 has a log instead, and is read as such).
+    Error,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Up,
         Self::Join,
         Self::Ack,
@@ -55,6 +65,7 @@ impl EventKind {
         Self::Status,
         Self::Location,
         Self::Integration,
+        Self::Error,
     ];
 
     /// ChirpStack's word, as in the query and in the history.
@@ -68,6 +79,7 @@ impl EventKind {
             Self::Status => "status",
             Self::Location => "location",
             Self::Integration => "integration",
+            Self::Error => "error",
         }
     }
 
@@ -103,6 +115,9 @@ pub struct Incoming {
     pub event: NetworkEvent,
     /// The same for people to read later.
     pub history: HistoryEntry,
+    /// What can be drawn over time: the payload's decoded fields by their paths, and what Downbeat adds to them. Each
+    /// path once, finite numbers, at most 64 decoded fields.
+    pub telemetry: Vec<(String, TelemetryValue)>,
 }
 
 /// Why a body is not an event.
@@ -124,17 +139,24 @@ pub enum ParseWebhookError {
     },
 }
 
-/// Reads one body of ChirpStack v4. Never panics, whatever the bytes.
+/// Reads one body of ChirpStack v4 or v3. Never panics, whatever the bytes.
 pub fn parse(
     kind: EventKind,
     encoding: Encoding,
     body: &[u8],
     received_at: Timestamp,
 ) -> Result<Incoming, ParseWebhookError> {
-    match encoding {
+    let read = match encoding {
         Encoding::Json => v4_json::parse(kind, body, received_at),
         Encoding::Protobuf => v4_protobuf::parse(kind, body, received_at),
-    }
+    };
+    read.or_else(|error| {
+        let read = match encoding {
+            Encoding::Json => v3_json::parse(kind, body, received_at),
+            Encoding::Protobuf => v3_protobuf::parse(kind, body, received_at),
+        };
+        read.unwrap_or(Err(error))
+    })
 }
 
 #[cfg(test)]

@@ -3,20 +3,19 @@
 //! Lean on purpose: texts are borrowed from the body and what is not used is not built, which makes this four times as
 //! fast as the published API's own types, and those refuse a whole event for one unknown enumeration word.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
 use downbeat_core::network::{
     Acknowledged, Joined, NetworkEvent, Reception, StatusReported, Transmitted, Uplink,
 };
 use downbeat_core::radio::Modulation;
 use downbeat_core::time::Timestamp;
-use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
+use super::content::{self, Content};
 use super::history::{Extra, entry};
+use super::text::Text;
 use super::{EventKind, Incoming, ParseWebhookError, field};
 
 pub(super) fn parse(
@@ -29,7 +28,9 @@ pub(super) fn parse(
         EventKind::Join => read::<Join>(body).and_then(|join| join.into_incoming(received_at)),
         EventKind::Ack => read::<Ack>(body).and_then(|ack| ack.into_incoming(received_at)),
         EventKind::TxAck => read::<TxAck>(body).and_then(|ack| ack.into_incoming(received_at)),
-        EventKind::Log => read::<Log>(body).and_then(|log| log.into_incoming(received_at)),
+        EventKind::Log | EventKind::Error => {
+            read::<Log>(body).and_then(|log| log.into_incoming(received_at))
+        }
         EventKind::Status => read::<Status>(body).and_then(|it| it.into_incoming(received_at)),
         EventKind::Location => read::<Located>(body).and_then(|it| it.into_incoming(received_at)),
         EventKind::Integration => {
@@ -45,47 +46,6 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ParseWebhookError> 
         return Err(ParseWebhookError::Json(error));
     }
     serde_json::from_slice(body).map_err(ParseWebhookError::Json)
-}
-
-/// A text of the body, borrowed unless it has escapes. Null is the empty text, and the number of an enumeration is
-/// kept as its digits.
-#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Text<'a>(Cow<'a, str>);
-
-impl std::ops::Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-            fn visit_unit<E: de::Error>(self) -> Result<Text<'de>, E> {
-                Ok(Text::default())
-            }
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(number.to_string())))
-            }
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(number.to_string())))
-            }
-        }
-        deserializer.deserialize_any(TextVisitor)
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -105,12 +65,12 @@ impl DeviceInfo<'_> {
         device: Option<&Self>,
         kind: EventKind,
         event: NetworkEvent,
-        extra: &Extra<'_>,
+        extra: Extra<'_>,
         received_at: Timestamp,
     ) -> Result<Incoming, ParseWebhookError> {
         let device = device.ok_or(field::wrong("deviceInfo", "is missing"))?;
         Ok(Incoming {
-            dev_eui: field::dev_eui(&device.dev_eui)?,
+            dev_eui: field::dev_eui("deviceInfo.devEui", &device.dev_eui)?,
             device_name: field::text(&device.device_name),
             chirpstack_tenant_id: field::uuid("deviceInfo.tenantId", &device.tenant_id)?,
             chirpstack_application_id: field::uuid(
@@ -121,7 +81,8 @@ impl DeviceInfo<'_> {
                 "deviceInfo.deviceProfileId",
                 &device.device_profile_id,
             )?,
-            history: entry(kind, &event, extra, received_at),
+            history: entry(kind, &event, &extra, received_at),
+            telemetry: content::with_own_fields(&event, extra.telemetry),
             event,
         })
     }
@@ -226,29 +187,27 @@ impl Up<'_> {
             .flatten()
             .map(RxInfo::reception)
             .collect();
+        let payload = field::payload_base64(&self.data)?;
+        let content = Content::of(content::raw(self.object), &payload);
         let event = NetworkEvent::Heard(Uplink {
             deduplication_id: field::uuid("deduplicationId", &self.deduplication_id)?,
             dev_addr: field::dev_addr(&self.dev_addr)?,
             f_cnt: self.f_cnt.unwrap_or_default(),
             f_port: field::f_port(self.f_port.unwrap_or_default())?,
             confirmed: self.confirmed.unwrap_or_default(),
-            payload: field::payload_base64(&self.data)?,
+            payload,
             data_rate: field::data_rate(self.dr.unwrap_or_default())?,
             modulation: self.tx_info.unwrap_or_default().modulation()?,
             class: class.and_then(field::class),
             receptions: field::receptions(copies?),
-            battery_percent: None,
+            battery_percent: content.battery_percent,
             received_at: field::time(&self.time),
         });
-        let extra = Extra {
-            object: self.object,
-            context: None,
-        };
         DeviceInfo::incoming(
             self.device_info.as_ref(),
             EventKind::Up,
             event,
-            &extra,
+            Extra::of(content),
             received_at,
         )
     }
@@ -275,7 +234,7 @@ impl Join<'_> {
             self.device_info.as_ref(),
             EventKind::Join,
             event,
-            &Extra::default(),
+            Extra::default(),
             received_at,
         )
     }
@@ -303,7 +262,7 @@ impl Ack<'_> {
             self.device_info.as_ref(),
             EventKind::Ack,
             event,
-            &Extra::default(),
+            Extra::default(),
             received_at,
         )
     }
@@ -340,7 +299,7 @@ impl TxAck<'_> {
             self.device_info.as_ref(),
             EventKind::TxAck,
             event,
-            &Extra::default(),
+            Extra::default(),
             received_at,
         )
     }
@@ -371,14 +330,14 @@ impl Log<'_> {
         let item = context.get("queue_item_id").copied();
         let event = field::log(&self.level, &self.code, &self.description, item);
         let extra = Extra {
-            object: None,
             context: Some(&context),
+            ..Extra::default()
         };
         DeviceInfo::incoming(
             self.device_info.as_ref(),
             EventKind::Log,
             event,
-            &extra,
+            extra,
             received_at,
         )
     }
@@ -393,12 +352,31 @@ struct Status<'a> {
     external_power_source: Option<bool>,
     battery_level_unavailable: Option<bool>,
     battery_level: Option<f32>,
+    /// Not ChirpStack's: somebody tells whether the device is there.
+    #[serde(default, rename = "status")]
+    word: Text<'a>,
+    /// The same.
+    online: Option<bool>,
 }
 
 impl Status<'_> {
     fn into_incoming(self, received_at: Timestamp) -> Result<Incoming, ParseWebhookError> {
+        let event = match field::presence(self.online, &self.word)? {
+            Some(online) => NetworkEvent::PresenceTold(online),
+            None => self.reported()?,
+        };
+        DeviceInfo::incoming(
+            self.device_info.as_ref(),
+            EventKind::Status,
+            event,
+            Extra::default(),
+            received_at,
+        )
+    }
+
+    fn reported(&self) -> Result<NetworkEvent, ParseWebhookError> {
         let external_power = self.external_power_source.unwrap_or_default();
-        let event = NetworkEvent::StatusReported(StatusReported {
+        Ok(NetworkEvent::StatusReported(StatusReported {
             margin_db: self.margin.unwrap_or_default(),
             external_power,
             battery_percent: field::battery_percent(
@@ -406,14 +384,7 @@ impl Status<'_> {
                 self.battery_level_unavailable.unwrap_or_default(),
                 external_power,
             )?,
-        });
-        DeviceInfo::incoming(
-            self.device_info.as_ref(),
-            EventKind::Status,
-            event,
-            &Extra::default(),
-            received_at,
-        )
+        }))
     }
 }
 
@@ -447,7 +418,7 @@ impl Located<'_> {
             self.device_info.as_ref(),
             EventKind::Location,
             event,
-            &Extra::default(),
+            Extra::default(),
             received_at,
         )
     }
@@ -464,15 +435,12 @@ struct Integration<'a> {
 
 impl Integration<'_> {
     fn into_incoming(self, received_at: Timestamp) -> Result<Incoming, ParseWebhookError> {
-        let extra = Extra {
-            object: self.object,
-            context: None,
-        };
+        let extra = Extra::of(Content::of(content::raw(self.object), &[]));
         DeviceInfo::incoming(
             self.device_info.as_ref(),
             EventKind::Integration,
             NetworkEvent::Integrated,
-            &extra,
+            extra,
             received_at,
         )
     }

@@ -3,7 +3,7 @@
 //! Protobuf skips unknown fields by itself, and enumerations arrive as numbers, so that an unknown one is kept as its
 //! digits.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use chirpstack_api::common::DeviceClass as ClassEnabled;
 use chirpstack_api::gw;
@@ -17,7 +17,9 @@ use downbeat_core::network::{
 use downbeat_core::radio::{DeviceClass, Modulation};
 use downbeat_core::time::Timestamp;
 use prost::Message;
+use serde_json::value::RawValue;
 
+use super::content::{self, Content};
 use super::history::{Extra, entry};
 use super::{EventKind, Incoming, ParseWebhookError, field};
 
@@ -35,11 +37,14 @@ pub(super) fn parse(
     body: &[u8],
     received_at: Timestamp,
 ) -> Result<Incoming, ParseWebhookError> {
-    let (device, event, object, context) = match kind {
+    match kind {
         EventKind::Up => {
             let mut up = read::<UplinkEvent>(body)?;
-            let (device, object) = (up.device_info.take(), up.object.take());
-            (device.clone(), heard(up, device.as_ref())?, object, None)
+            let device = up.device_info.take();
+            let object = up.object.take().and_then(|object| raw(&object));
+            let content = Content::of(object, &up.data);
+            let event = heard(up, device.as_ref(), content.battery_percent)?;
+            incoming(device, kind, event, Extra::of(content), received_at)
         }
         EventKind::Join => {
             let join = read::<JoinEvent>(body)?;
@@ -47,7 +52,7 @@ pub(super) fn parse(
                 deduplication_id: field::uuid("deduplicationId", &join.deduplication_id)?,
                 dev_addr: field::dev_addr(&join.dev_addr)?,
             });
-            (join.device_info, event, None, None)
+            incoming(join.device_info, kind, event, Extra::default(), received_at)
         }
         EventKind::Ack => {
             let ack = read::<AckEvent>(body)?;
@@ -56,17 +61,24 @@ pub(super) fn parse(
                 acknowledged: ack.acknowledged,
                 f_cnt_down: ack.f_cnt_down,
             });
-            (ack.device_info, event, None, None)
+            incoming(ack.device_info, kind, event, Extra::default(), received_at)
         }
         EventKind::TxAck => {
-            let mut ack = read::<TxAckEvent>(body)?;
-            (ack.device_info.take(), transmitted(&ack)?, None, None)
+            let ack = read::<TxAckEvent>(body)?;
+            let event = transmitted(&ack)?;
+            incoming(ack.device_info, kind, event, Extra::default(), received_at)
         }
-        EventKind::Log => {
+        EventKind::Log | EventKind::Error => {
             let log = read::<LogEvent>(body)?;
             let item = log.context.get("queue_item_id").map(String::as_str);
             let event = field::log(&level(log.level), &code(log.code), &log.description, item);
-            (log.device_info, event, None, Some(log.context))
+            let context = log.context.iter();
+            let context = context.map(|(name, value)| (&**name, &**value)).collect();
+            let extra = Extra {
+                context: Some(&context),
+                ..Extra::default()
+            };
+            incoming(log.device_info, EventKind::Log, event, extra, received_at)
         }
         EventKind::Status => {
             let status = read::<StatusEvent>(body)?;
@@ -79,7 +91,13 @@ pub(super) fn parse(
                     status.external_power_source,
                 )?,
             });
-            (status.device_info, event, None, None)
+            incoming(
+                status.device_info,
+                kind,
+                event,
+                Extra::default(),
+                received_at,
+            )
         }
         EventKind::Location => {
             let it = read::<LocationEvent>(body)?;
@@ -89,25 +107,20 @@ pub(super) fn parse(
                 location.longitude,
                 location.altitude,
             )?);
-            (it.device_info, event, None, None)
+            incoming(it.device_info, kind, event, Extra::default(), received_at)
         }
         EventKind::Integration => {
             let it = read::<IntegrationEvent>(body)?;
-            (it.device_info, NetworkEvent::Integrated, it.object, None)
+            let content = Content::of(it.object.as_ref().and_then(raw), &[]);
+            let event = NetworkEvent::Integrated;
+            incoming(it.device_info, kind, event, Extra::of(content), received_at)
         }
-    };
-    let device = device.ok_or(field::wrong("deviceInfo", "is missing"))?;
-    // A Struct always has a JSON form; a number in it that has none is null there.
-    let object = object.and_then(|object| serde_json::value::to_raw_value(&object).ok());
-    let context: Option<BTreeMap<&str, &str>> = context.as_ref().map(|context| {
-        let pairs = context.iter();
-        pairs.map(|(name, value)| (&**name, &**value)).collect()
-    });
-    let extra = Extra {
-        object: object.as_deref(),
-        context: context.as_ref(),
-    };
-    incoming(&device, kind, event, &extra, received_at)
+    }
+}
+
+/// A decoded object as JSON. A Struct always has that form; a number in it that has none is null there.
+fn raw(object: &pbjson_types::Struct) -> Option<Cow<'static, RawValue>> {
+    serde_json::value::to_raw_value(object).ok().map(Cow::Owned)
 }
 
 fn read<T: Message + Default>(body: &[u8]) -> Result<T, ParseWebhookError> {
@@ -115,24 +128,30 @@ fn read<T: Message + Default>(body: &[u8]) -> Result<T, ParseWebhookError> {
 }
 
 fn incoming(
-    device: &DeviceInfo,
+    device: Option<DeviceInfo>,
     kind: EventKind,
     event: NetworkEvent,
-    extra: &Extra<'_>,
+    extra: Extra<'_>,
     received_at: Timestamp,
 ) -> Result<Incoming, ParseWebhookError> {
+    let device = device.ok_or(field::wrong("deviceInfo", "is missing"))?;
     Ok(Incoming {
-        dev_eui: field::dev_eui(&device.dev_eui)?,
+        dev_eui: field::dev_eui("deviceInfo.devEui", &device.dev_eui)?,
         device_name: field::text(&device.device_name),
         chirpstack_tenant_id: field::uuid("deviceInfo.tenantId", &device.tenant_id)?,
         chirpstack_application_id: field::uuid("deviceInfo.applicationId", &device.application_id)?,
         device_profile_id: field::uuid("deviceInfo.deviceProfileId", &device.device_profile_id)?,
-        history: entry(kind, &event, extra, received_at),
+        history: entry(kind, &event, &extra, received_at),
+        telemetry: content::with_own_fields(&event, extra.telemetry),
         event,
     })
 }
 
-fn heard(up: UplinkEvent, device: Option<&DeviceInfo>) -> Result<NetworkEvent, ParseWebhookError> {
+fn heard(
+    up: UplinkEvent,
+    device: Option<&DeviceInfo>,
+    battery_percent: Option<f32>,
+) -> Result<NetworkEvent, ParseWebhookError> {
     let copies: Result<Vec<_>, _> = up.rx_info.iter().map(reception).collect();
     let modulation = up.tx_info.and_then(|tx_info| tx_info.modulation);
     Ok(NetworkEvent::Heard(Uplink {
@@ -146,7 +165,7 @@ fn heard(up: UplinkEvent, device: Option<&DeviceInfo>) -> Result<NetworkEvent, P
         modulation: modulation_of(modulation.as_ref())?,
         class: device.and_then(|device| class(device.device_class_enabled)),
         receptions: field::receptions(copies?),
-        battery_percent: None,
+        battery_percent,
         received_at: up.time.and_then(|time| {
             let nanos = u32::try_from(time.nanos).unwrap_or_default();
             chrono::DateTime::from_timestamp(time.seconds, nanos).map(Timestamp::from)

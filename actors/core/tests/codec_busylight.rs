@@ -22,6 +22,25 @@ const WHITE: LightState = LightState::steady(Color::rgb(255, 255, 255));
 const JOINED: LightState = LightState::steady(Color::rgb(0, 50, 0));
 
 #[test]
+fn what_a_lamp_says_can_be_drawn_over_time() {
+    let payload = hex("9effffff200000000500000007000000ffffffff00380c01");
+    let said = LAMP.decode(F_PORT, &payload).unwrap().measurements();
+    let drawn = [
+        ("red", 255.0),
+        ("green", 255.0),
+        ("blue", 255.0),
+        ("on_time", 255.0),
+        ("off_time", 0.0),
+        ("downlinks_received", 5.0),
+        ("uplinks_sent", 7.0),
+        ("downlink_rssi", -98.0),
+        ("downlink_snr_raw", 32.0),
+    ];
+    assert_eq!(said, drawn);
+    assert_eq!(Report::default().measurements(), []);
+}
+
+#[test]
 fn published_and_constructed_uplinks_are_read_as_documented() {
     let dark_echo = LightState {
         color: Color::rgb(0, 255, 0),

@@ -6,13 +6,13 @@ use std::time::Duration;
 use downbeat_actors::port::{AuditEntry, DeviceChange, StoreError, StoredDevice};
 use downbeat_core::codec::CodecKind;
 use downbeat_core::device::Record;
-use downbeat_core::id::{DeviceId, TenantId};
+use downbeat_core::id::{DeviceId, DeviceKey, NetworkServerId, TenantId};
 use downbeat_core::light::LightState;
 use downbeat_core::time::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{TelemetryRow, corrupt, count, event_id, millis, telemetry_row};
+use super::{TelemetryRow, corrupt, count, event_id, millis, parse_dev_eui, telemetry_row};
 
 #[derive(FromRow)]
 pub(crate) struct StoredDeviceRow {
@@ -37,6 +37,24 @@ impl TryFrom<StoredDeviceRow> for StoredDevice {
                 .uplink_interval_ms
                 .map(|ms| Duration::from_millis(count(ms))),
             state: row.state,
+        })
+    }
+}
+
+/// A device on the air.
+#[derive(FromRow)]
+pub(crate) struct DeviceKeyRow {
+    pub(crate) network_server_id: Uuid,
+    pub(crate) dev_eui: String,
+}
+
+impl TryFrom<DeviceKeyRow> for DeviceKey {
+    type Error = StoreError;
+
+    fn try_from(row: DeviceKeyRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            server: NetworkServerId::from_uuid(row.network_server_id),
+            dev_eui: parse_dev_eui(&row.dev_eui, "device", row.network_server_id)?,
         })
     }
 }

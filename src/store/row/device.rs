@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use downbeat_actors::port::StoreError;
+use downbeat_core::app_key::AppKey;
 use downbeat_core::codec::CodecKind;
 use downbeat_core::device::Presence;
 use downbeat_core::id::{DeviceId, JoinEui, NetworkServerId, TenantId};
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 use super::sync::DeviceSyncColumns;
 use super::{corrupt, count, instant, parse_dev_eui, span, uuid};
+use crate::seal::Sealer;
 use crate::store::{AppKeyState, Device, DeviceFields};
 
 const TABLE: &str = "device";
@@ -175,4 +177,39 @@ impl FieldValues {
             uplink_interval_ms: fields.uplink_interval.map(span),
         }
     }
+}
+
+/// A root key as columns.
+pub(crate) struct AppKeyValues {
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) is_default: bool,
+}
+
+impl AppKeyValues {
+    pub(crate) fn of(key: &AppKey, id: DeviceId, sealer: &Sealer) -> Self {
+        Self {
+            sealed: sealer.seal(&app_key_context(id), key.expose_bytes()),
+            is_default: key.is_default(),
+        }
+    }
+}
+
+/// A device's root key.
+pub(crate) fn open_app_key(
+    id: DeviceId,
+    sealed: &[u8],
+    sealer: &Sealer,
+) -> Result<AppKey, StoreError> {
+    let wrong =
+        |error: Box<dyn std::error::Error + Send + Sync>| corrupt(TABLE, "app_key", &id, error);
+    let bytes = sealer
+        .open(&app_key_context(id), sealed)
+        .map_err(|error| wrong(error.into()))?;
+    let bytes = bytes.try_into().map_err(|_| wrong("not 16 bytes".into()))?;
+    Ok(AppKey::from_bytes(bytes))
+}
+
+/// What a root key is sealed for.
+fn app_key_context(id: DeviceId) -> String {
+    format!("app_key:{id}")
 }

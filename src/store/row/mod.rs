@@ -9,6 +9,7 @@ mod drift;
 mod event;
 mod idempotency;
 mod network_server;
+mod seal_check;
 mod sync;
 mod telemetry;
 mod tenant;
@@ -25,12 +26,13 @@ use super::Scope;
 
 pub(crate) use api_key::ApiKeyRow;
 pub(crate) use audit::{AuditRow, AuditValues};
-pub(crate) use device::{DeviceRow, FieldValues};
+pub(crate) use device::{AppKeyValues, DeviceRow, FieldValues, open_app_key};
 pub(crate) use downlink::{DownlinkRow, GroupRow, nearest_rank, tally, timeline};
 pub(crate) use drift::{DriftRow, DriftValues, carried_over};
 pub(crate) use event::{EventRow, event_id, first_id_of};
 pub(crate) use idempotency::{ReservationRow, scope_of};
-pub(crate) use network_server::NetworkServerRow;
+pub(crate) use network_server::{NetworkServerRow, seal_context as network_server_context};
+pub(crate) use seal_check::{SEAL_CHECK, opens_seal_check};
 pub(crate) use sync::{StoredSyncRow, of_generation, to_generation};
 pub(crate) use telemetry::{
     TelemetryFieldRow, TelemetryPointRow, TelemetryRow, TelemetryWindow, telemetry_row,
@@ -90,6 +92,11 @@ pub(crate) fn uuid(
     text.map(|text| text.parse())
         .transpose()
         .map_err(|error: uuid::Error| corrupt(table, column, &key, error))
+}
+
+/// A count as a column.
+pub(crate) fn of_count(rows: u64) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
 /// A count, which is never negative.

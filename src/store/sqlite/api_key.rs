@@ -3,36 +3,60 @@
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::TenantId;
 use downbeat_core::time::Timestamp;
-use sqlx::QueryBuilder;
+use sqlx::{QueryBuilder, SqliteExecutor};
 
-use super::{Sqlite, push_scope, store_error};
+use super::{Sqlite, audit, push_scope, store_error};
+use crate::store::audit::Change;
 use crate::store::row::{ApiKeyRow, millis, tenant_of};
-use crate::store::{ApiKey, ApiKeyId, Cursor, KeyHash, Page, PageRequest, Scope};
+use crate::store::{ApiKey, ApiKeyId, By, Cursor, KeyHash, Page, PageRequest, Scope};
 
 impl Sqlite {
     pub(in crate::store) async fn create_api_key(
         &self,
         key: &ApiKey,
         hash: &KeyHash,
+        by: &By,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO api_key (id, tenant_id, role, name, prefix, hash, created_at, expires_at, revoked_at, last_used_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )
-        .bind(key.id.as_uuid())
-        .bind(key.tenant_id.map(TenantId::as_uuid))
-        .bind(key.role.name())
-        .bind(&key.name)
-        .bind(&key.prefix)
-        .bind(hash.as_slice())
-        .bind(millis(key.created_at))
-        .bind(key.expires_at.map(millis))
-        .bind(key.revoked_at.map(millis))
-        .bind(key.last_used_at.map(millis))
-        .execute(&self.writer)
+        let (key, hash, by) = (key.clone(), *hash, by.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO api_key
+                        (id, tenant_id, role, name, prefix, hash, created_at, expires_at, revoked_at,
+                         requests_per_minute, last_used_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                )
+                .bind(key.id.as_uuid())
+                .bind(key.tenant_id.map(TenantId::as_uuid))
+                .bind(key.role.name())
+                .bind(&key.name)
+                .bind(&key.prefix)
+                .bind(hash.as_slice())
+                .bind(millis(key.created_at))
+                .bind(key.expires_at.map(millis))
+                .bind(key.revoked_at.map(millis))
+                .bind(key.requests_per_minute)
+                .bind(key.last_used_at.map(millis))
+                .execute(&mut *connection)
+                .await
+                .map_err(store_error)?;
+                let change = Change {
+                    by: &by,
+                    at: key.created_at,
+                    action: "key.create",
+                };
+                audit::append(connection, &change.of_api_key(None, Some(&key))).await
+            })
+        })
         .await
-        .map_err(store_error)?;
-        Ok(())
+    }
+
+    pub(in crate::store) async fn api_key(
+        &self,
+        scope: Scope,
+        id: ApiKeyId,
+    ) -> Result<Option<ApiKey>, StoreError> {
+        find(&self.readers, scope, id).await
     }
 
     pub(in crate::store) async fn api_key_by_hash(
@@ -83,18 +107,38 @@ impl Sqlite {
         scope: Scope,
         id: ApiKeyId,
         at: Timestamp,
+        by: &By,
     ) -> Result<bool, StoreError> {
-        let revoked = sqlx::query(
-            "UPDATE api_key SET revoked_at = coalesce(revoked_at, ?3)
-             WHERE id = ?1 AND (?2 IS NULL OR tenant_id = ?2)",
-        )
-        .bind(id.as_uuid())
-        .bind(tenant_of(scope))
-        .bind(millis(at))
-        .execute(&self.writer)
+        let by = by.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let Some(before) = find(&mut *connection, scope, id).await? else {
+                    return Ok(false);
+                };
+                if before.revoked_at.is_some() {
+                    return Ok(true);
+                }
+                sqlx::query("UPDATE api_key SET revoked_at = ?2 WHERE id = ?1")
+                    .bind(id.as_uuid())
+                    .bind(millis(at))
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(store_error)?;
+                let after = ApiKey {
+                    revoked_at: Some(at),
+                    ..before.clone()
+                };
+                let change = Change {
+                    by: &by,
+                    at,
+                    action: "key.revoke",
+                };
+                let entry = change.of_api_key(Some(&before), Some(&after));
+                audit::append(connection, &entry).await?;
+                Ok(true)
+            })
+        })
         .await
-        .map_err(store_error)?;
-        Ok(revoked.rows_affected() > 0)
     }
 
     pub(in crate::store) async fn touch_api_keys(
@@ -104,15 +148,37 @@ impl Sqlite {
         if used.is_empty() {
             return Ok(());
         }
-        let mut transaction = self.begin().await?;
-        for (id, at) in used {
-            sqlx::query("UPDATE api_key SET last_used_at = max(coalesce(last_used_at, 0), ?2) WHERE id = ?1")
-                .bind(id.as_uuid())
-                .bind(millis(*at))
-                .execute(&mut *transaction)
-                .await
-                .map_err(store_error)?;
-        }
-        transaction.commit().await.map_err(store_error)
+        let used = used.to_vec();
+        self.write(move |connection| {
+            Box::pin(async move {
+                for (id, at) in used {
+                    sqlx::query(
+                        "UPDATE api_key SET last_used_at = max(coalesce(last_used_at, 0), ?2) WHERE id = ?1",
+                    )
+                    .bind(id.as_uuid())
+                    .bind(millis(at))
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(store_error)?;
+                }
+                Ok(())
+            })
+        })
+        .await
     }
+}
+
+async fn find(
+    executor: impl SqliteExecutor<'_>,
+    scope: Scope,
+    id: ApiKeyId,
+) -> Result<Option<ApiKey>, StoreError> {
+    let row: Option<ApiKeyRow> =
+        sqlx::query_as("SELECT * FROM api_key WHERE id = ?1 AND (?2 IS NULL OR tenant_id = ?2)")
+            .bind(id.as_uuid())
+            .bind(tenant_of(scope))
+            .fetch_optional(executor)
+            .await
+            .map_err(store_error)?;
+    row.map(ApiKey::try_from).transpose()
 }

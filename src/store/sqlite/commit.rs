@@ -4,14 +4,21 @@
 //! a fifth faster than handing the rows over as JSON. A repeated batch changes nothing: states and downlinks
 //! are replaced by what they are, never by something older; steps and events have their own keys.
 
-use downbeat_actors::port::{DeviceChange, StoreError, StoredDevice};
-use downbeat_core::id::DevEui;
-use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection};
-use uuid::Uuid;
+use std::time::Duration;
 
+use downbeat_actors::port::{DeviceChange, StoreError, StoredDevice};
+use downbeat_core::device::SILENT_INTERVALS;
+use downbeat_core::id::DeviceKey;
+use downbeat_core::time::Timestamp;
+use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection};
+
+use super::audit::insert_audit;
+use super::telemetry::insert_telemetry;
 use super::{Sqlite, store_error};
-use crate::store::row::batch::{Batch, DeviceRow, DownlinkRow, EventRow, StepRow, StoredDeviceRow};
-use crate::store::row::{millis, parse_dev_eui};
+use crate::store::row::batch::{
+    Batch, DeviceKeyRow, DeviceRow, DownlinkRow, EventRow, StepRow, StoredDeviceRow,
+};
+use crate::store::row::{millis, of_count};
 
 /// Rows of one statement: 500 of 17 columns stay well below `SQLite`'s 32,766 parameters.
 const ROWS_MAX: usize = 500;
@@ -24,56 +31,90 @@ impl Sqlite {
         if changes.is_empty() {
             return Ok(());
         }
-        let batch = Batch::of(changes)?;
-        let mut transaction = self.begin().await?;
-        write(&batch, &mut transaction).await.map_err(store_error)?;
-        transaction.commit().await.map_err(store_error)
+        let statements = statements(&Batch::of(changes)?);
+        self.write(move |connection| {
+            Box::pin(async move {
+                for statement in statements {
+                    execute(connection, statement).await.map_err(store_error)?;
+                }
+                Ok(())
+            })
+        })
+        .await
     }
 
     pub(in crate::store) async fn load(
         &self,
-        dev_eui: DevEui,
+        key: DeviceKey,
     ) -> Result<Option<StoredDevice>, StoreError> {
         let row: Option<StoredDeviceRow> = sqlx::query_as(
-            "SELECT device.id, device.tenant_id, device.codec, device_state.state
+            "SELECT device.id, device.tenant_id, device.codec, device.uplink_interval_ms, device_state.state
              FROM device LEFT JOIN device_state ON device_state.device_id = device.id
-             WHERE device.dev_eui = ?1",
+             WHERE device.network_server_id = ?1 AND device.dev_eui = ?2",
         )
-        .bind(dev_eui.to_string())
+        .bind(key.server.as_uuid())
+        .bind(key.dev_eui.to_string())
         .fetch_optional(&self.readers)
         .await
         .map_err(store_error)?;
         row.map(StoredDevice::try_from).transpose()
     }
 
-    pub(in crate::store) async fn unfinished(&self) -> Result<Vec<DevEui>, StoreError> {
-        let rows: Vec<(Uuid, String)> = sqlx::query_as(
-            "SELECT id, dev_eui FROM device WHERE unfinished = 1 AND dev_eui IS NOT NULL ORDER BY dev_eui",
+    pub(in crate::store) async fn unfinished(&self) -> Result<Vec<DeviceKey>, StoreError> {
+        let rows: Vec<DeviceKeyRow> = sqlx::query_as(
+            "SELECT network_server_id, dev_eui FROM device WHERE unfinished = 1 AND dev_eui IS NOT NULL
+             ORDER BY dev_eui, network_server_id",
         )
         .fetch_all(&self.readers)
         .await
         .map_err(store_error)?;
-        rows.into_iter()
-            .map(|(id, dev_eui)| parse_dev_eui(&dev_eui, "device", id))
-            .collect()
+        rows.into_iter().map(DeviceKey::try_from).collect()
+    }
+
+    pub(in crate::store) async fn silent(
+        &self,
+        now: Timestamp,
+        interval: Duration,
+        limit: u32,
+    ) -> Result<Vec<DeviceKey>, StoreError> {
+        // Each half is one index, read up to the moment before which nobody is silent.
+        let rows: Vec<DeviceKeyRow> = sqlx::query_as(concat!(
+            "SELECT network_server_id, dev_eui FROM (",
+            "SELECT * FROM (SELECT network_server_id, dev_eui, last_seen FROM device
+                WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= ?1 AND dev_eui IS NOT NULL
+                ORDER BY last_seen LIMIT ?3)
+             UNION ALL
+             SELECT * FROM (SELECT network_server_id, dev_eui, last_seen FROM device
+                WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL
+                    AND last_seen + 2 * uplink_interval_ms <= ?2 AND dev_eui IS NOT NULL
+                ORDER BY last_seen + 2 * uplink_interval_ms LIMIT ?3)",
+            ") ORDER BY last_seen, dev_eui LIMIT ?3"
+        ))
+        .bind(millis(now - interval * SILENT_INTERVALS))
+        .bind(millis(now))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(store_error)?;
+        rows.into_iter().map(DeviceKey::try_from).collect()
     }
 }
 
-async fn write(batch: &Batch<'_>, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    for rows in batch.devices.chunks(ROWS_MAX) {
-        execute(connection, update_devices(rows)).await?;
-        execute(connection, upsert_states(rows)).await?;
-    }
-    for rows in batch.downlinks.chunks(ROWS_MAX) {
-        execute(connection, upsert_downlinks(rows)).await?;
-    }
-    for rows in batch.steps.chunks(ROWS_MAX) {
-        execute(connection, insert_steps(rows)).await?;
-    }
-    for rows in batch.events.chunks(ROWS_MAX) {
-        execute(connection, insert_events(rows)).await?;
-    }
-    Ok(())
+fn statements(batch: &Batch<'_>) -> Vec<QueryBuilder<Db>> {
+    let devices = batch.devices.chunks(ROWS_MAX);
+    let downlinks = batch.downlinks.chunks(ROWS_MAX);
+    let steps = batch.steps.chunks(ROWS_MAX);
+    let events = batch.events.chunks(ROWS_MAX);
+    let telemetry = batch.telemetry.chunks(ROWS_MAX);
+    let audit = batch.audit.chunks(ROWS_MAX);
+    devices
+        .flat_map(|rows| [update_devices(rows), upsert_states(rows)])
+        .chain(downlinks.map(upsert_downlinks))
+        .chain(steps.map(insert_steps))
+        .chain(events.map(insert_events))
+        .chain(telemetry.map(insert_telemetry))
+        .chain(audit.map(insert_audit))
+        .collect()
 }
 
 /// Not kept prepared: each number of rows is a statement of its own, and keeping
@@ -104,7 +145,10 @@ fn update_devices(rows: &[DeviceRow<'_>]) -> QueryBuilder<Db> {
             reported_color = coalesce(v.column11, reported_color),
             reported_on_time = coalesce(v.column12, reported_on_time),
             reported_off_time = coalesce(v.column13, reported_off_time),
-            reported_at = coalesce(v.column14, reported_at)
+            reported_at = coalesce(v.column14, reported_at),
+            presence = v.column15,
+            uplinks_heard = v.column16,
+            uplinks_missed = v.column17
          FROM (",
     );
     query.push_values(rows, |mut values, row| {
@@ -124,7 +168,10 @@ fn update_devices(rows: &[DeviceRow<'_>]) -> QueryBuilder<Db> {
             .push_bind(reported.map(|light| light.color.to_string()))
             .push_bind(reported.map(|light| i64::from(light.on_time)))
             .push_bind(reported.map(|light| i64::from(light.off_time)))
-            .push_bind(row.reported.map(|(_, at)| millis(at)));
+            .push_bind(row.reported.map(|(_, at)| millis(at)))
+            .push_bind(row.change.presence.name())
+            .push_bind(of_count(row.change.uplinks_heard))
+            .push_bind(of_count(row.change.uplinks_missed));
     });
     query.push(") AS v WHERE device.id = v.column1 AND device.dev_eui = v.column2");
     query

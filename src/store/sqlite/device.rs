@@ -1,17 +1,18 @@
-//! The registry.
+//! Changes of the registry's devices. Each makes its wishes and its audit entry in the same transaction.
 
 use downbeat_actors::port::StoreError;
-use downbeat_core::id::{DevEui, DeviceId};
+use downbeat_core::app_key::AppKey;
+use downbeat_core::id::{DeviceId, NetworkServerId, TenantId};
 use downbeat_core::time::Timestamp;
-use sqlx::query::Query;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{QueryBuilder, Sqlite as Db, Transaction};
+use sqlx::SqliteConnection;
 
-use super::{Sqlite, is_duplicate, push_scope, store_error};
-use crate::store::row::{DeviceRow, FieldValues, count, millis, tenant_of};
+use super::{Sqlite, audit, device_list, is_duplicate, network_server, store_error, sync};
+use crate::seal::Sealer;
+use crate::store::audit::Change;
+use crate::store::row::{AppKeyValues, FieldValues, millis};
+use crate::store::wish::new_wishes;
 use crate::store::{
-    Cursor, Device, DeviceFields, DeviceFilter, NewDevice, Page, PageRequest, Scope,
-    WriteDeviceError,
+    AppKeyChange, AppKeyState, By, Device, DeviceFields, NewDevice, Scope, WriteDeviceError,
 };
 
 impl Sqlite {
@@ -19,83 +20,62 @@ impl Sqlite {
         &self,
         scope: Scope,
         device: &NewDevice,
+        by: &By,
     ) -> Result<Device, WriteDeviceError> {
         if !scope.contains(device.tenant_id) {
             return Err(WriteDeviceError::UnknownTenant);
         }
-        let insert = sqlx::query_as(
-            "INSERT INTO device
-                (name, description, device_type, tags, codec, dev_eui, chirpstack_app_id, device_profile_id, join_eui,
-                 id, tenant_id, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)
-             RETURNING *",
-        );
-        let FieldValues {
-            tags,
-            dev_eui,
-            join_eui,
-        } = FieldValues::of(&device.fields);
-        let fields = &device.fields;
-        let row: Result<DeviceRow, _> = insert
-            .bind(&fields.name)
-            .bind(&fields.description)
-            .bind(&fields.device_type)
-            .bind(tags)
-            .bind(fields.codec.name())
-            .bind(dev_eui)
-            .bind(&fields.chirpstack_app_id)
-            .bind(&fields.device_profile_id)
-            .bind(join_eui)
-            .bind(device.id.as_uuid())
-            .bind(device.tenant_id.as_uuid())
-            .bind(millis(device.created_at))
-            .fetch_one(&self.writer)
-            .await;
-        Ok(Device::try_from(row.map_err(write_error)?)?)
+        let (device, by, sealer) = (device.clone(), by.clone(), self.sealer.clone());
+        self.write(move |connection| {
+            Box::pin(async move { create(connection, &sealer, &device, &by).await })
+        })
+        .await
     }
 
+    #[expect(clippy::too_many_arguments, reason = "who, what and when of a change")]
     pub(in crate::store) async fn update_device(
         &self,
         scope: Scope,
         id: DeviceId,
         fields: &DeviceFields,
+        app_key: AppKeyChange,
         version: Option<u32>,
         at: Timestamp,
+        by: &By,
     ) -> Result<Device, WriteDeviceError> {
-        let mut transaction = self.begin().await?;
-        let before = device_to_write(&mut transaction, scope, id, version).await?;
-        if before.fields.dev_eui != fields.dev_eui {
-            forget_what_was_heard(&mut transaction, id)
-                .await
-                .map_err(store_error)?;
-        }
-        let FieldValues {
-            tags,
-            dev_eui,
-            join_eui,
-        } = FieldValues::of(fields);
-        let row: Result<DeviceRow, _> = sqlx::query_as(
-            "UPDATE device SET
-                name = ?1, description = ?2, device_type = ?3, tags = ?4, codec = ?5, dev_eui = ?6,
-                chirpstack_app_id = ?7, device_profile_id = ?8, join_eui = ?9, updated_at = ?11, version = version + 1
-             WHERE id = ?10 RETURNING *",
-        )
-        .bind(&fields.name)
-        .bind(&fields.description)
-        .bind(&fields.device_type)
-        .bind(tags)
-        .bind(fields.codec.name())
-        .bind(dev_eui)
-        .bind(&fields.chirpstack_app_id)
-        .bind(&fields.device_profile_id)
-        .bind(join_eui)
-        .bind(id.as_uuid())
-        .bind(millis(at))
-        .fetch_one(&mut *transaction)
-        .await;
-        let after = Device::try_from(row.map_err(write_error)?)?;
-        transaction.commit().await.map_err(store_error)?;
-        Ok(after)
+        let (fields, by, sealer) = (fields.clone(), by.clone(), self.sealer.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                let before = device_to_write(connection, scope, id, version).await?;
+                if before.fields.dev_eui != fields.dev_eui {
+                    forget_what_was_heard(connection, id).await?;
+                }
+                update(connection, id, &fields, at).await?;
+                let app_key_changed = match app_key {
+                    AppKeyChange::Keep => false,
+                    AppKeyChange::Set(key) => {
+                        set_app_key(connection, &sealer, id, &key).await?;
+                        true
+                    }
+                    AppKeyChange::Clear => {
+                        clear_app_key(connection, id).await?;
+                        before.app_key != AppKeyState::None
+                    }
+                };
+                let change = Change {
+                    by: &by,
+                    at,
+                    action: "device.update",
+                };
+                let after = written(connection, id).await?;
+                let wishes = new_wishes(Some(&before), Some(&after), app_key_changed);
+                sync::wish(connection, &after, &wishes).await?;
+                let entry = change.of_device(Some(&before), Some(&after));
+                audit::append(connection, &entry).await?;
+                written(connection, id).await
+            })
+        })
+        .await
     }
 
     pub(in crate::store) async fn delete_device(
@@ -103,126 +83,189 @@ impl Sqlite {
         scope: Scope,
         id: DeviceId,
         version: Option<u32>,
+        at: Timestamp,
+        by: &By,
     ) -> Result<Device, WriteDeviceError> {
-        let mut transaction = self.begin().await?;
-        let before = device_to_write(&mut transaction, scope, id, version).await?;
-        execute(
-            &mut transaction,
-            sqlx::query("DELETE FROM device WHERE id = ?1").bind(id.as_uuid()),
-        )
+        let by = by.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let before = device_to_write(connection, scope, id, version).await?;
+                sqlx::query("DELETE FROM device WHERE id = ?1")
+                    .bind(id.as_uuid())
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(store_error)?;
+                let wishes = new_wishes(Some(&before), None, false);
+                sync::wish(connection, &before, &wishes).await?;
+                let change = Change {
+                    by: &by,
+                    at,
+                    action: "device.delete",
+                };
+                audit::append(connection, &change.of_device(Some(&before), None)).await?;
+                Ok(before)
+            })
+        })
         .await
-        .map_err(store_error)?;
-        transaction.commit().await.map_err(store_error)?;
-        Ok(before)
-    }
-
-    pub(in crate::store) async fn device(
-        &self,
-        scope: Scope,
-        id: DeviceId,
-    ) -> Result<Option<Device>, StoreError> {
-        let row: Option<DeviceRow> =
-            sqlx::query_as("SELECT * FROM device WHERE id = ?1 AND (?2 IS NULL OR tenant_id = ?2)")
-                .bind(id.as_uuid())
-                .bind(tenant_of(scope))
-                .fetch_optional(&self.readers)
-                .await
-                .map_err(store_error)?;
-        row.map(Device::try_from).transpose()
-    }
-
-    pub(in crate::store) async fn device_by_dev_eui(
-        &self,
-        scope: Scope,
-        dev_eui: DevEui,
-    ) -> Result<Option<Device>, StoreError> {
-        let row: Option<DeviceRow> = sqlx::query_as(
-            "SELECT * FROM device WHERE dev_eui = ?1 AND (?2 IS NULL OR tenant_id = ?2)",
-        )
-        .bind(dev_eui.to_string())
-        .bind(tenant_of(scope))
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(store_error)?;
-        row.map(Device::try_from).transpose()
-    }
-
-    pub(in crate::store) async fn list_devices(
-        &self,
-        scope: Scope,
-        filter: &DeviceFilter,
-        page: PageRequest,
-    ) -> Result<Page<Device>, StoreError> {
-        let mut query = QueryBuilder::new("SELECT * FROM device WHERE true");
-        push_filter(&mut query, scope, filter);
-        if let Some(Cursor { at, id }) = page.after {
-            query
-                .push(" AND (created_at, id) > (")
-                .push_bind(millis(at));
-            query.push(", ").push_bind(id).push(")");
-        }
-        query
-            .push(" ORDER BY created_at, id LIMIT ")
-            .push_bind(page.rows());
-        let rows: Vec<DeviceRow> = query
-            .build_query_as()
-            .fetch_all(&self.readers)
-            .await
-            .map_err(store_error)?;
-        let devices = rows
-            .into_iter()
-            .map(Device::try_from)
-            .collect::<Result<_, _>>()?;
-        Ok(Page::of(devices, page, |device| Cursor {
-            at: device.created_at,
-            id: device.id.as_uuid(),
-        }))
-    }
-
-    pub(in crate::store) async fn count_devices(
-        &self,
-        scope: Scope,
-        filter: &DeviceFilter,
-    ) -> Result<u64, StoreError> {
-        let mut query = QueryBuilder::new("SELECT count(*) FROM device WHERE true");
-        push_filter(&mut query, scope, filter);
-        let rows = query
-            .build_query_scalar::<i64>()
-            .fetch_one(&self.readers)
-            .await;
-        rows.map(count).map_err(store_error)
     }
 }
 
-fn push_filter(query: &mut QueryBuilder<Db>, scope: Scope, filter: &DeviceFilter) {
-    push_scope(query, scope);
-    if let Some(dev_eui) = filter.dev_eui {
-        query.push(" AND dev_eui = ").push_bind(dev_eui.to_string());
+async fn create(
+    connection: &mut SqliteConnection,
+    sealer: &Sealer,
+    new: &NewDevice,
+    by: &By,
+) -> Result<Device, WriteDeviceError> {
+    refuse_if_full(connection, new.tenant_id).await?;
+    let server = network_server::server_of(&mut *connection, new.tenant_id).await?;
+    insert(connection, new, server).await?;
+    if let Some(key) = &new.app_key {
+        set_app_key(connection, sealer, new.id, key).await?;
     }
-    if let Some(name) = &filter.name {
-        // Not LIKE: `%` and `_` in a name are letters like any other.
-        query
-            .push(" AND instr(lower(name), lower(")
-            .push_bind(name)
-            .push(")) > 0");
+    if let Some(dev_eui) = new.fields.dev_eui {
+        sqlx::query("DELETE FROM unclaimed WHERE network_server_id = ?1 AND dev_eui = ?2")
+            .bind(server.as_uuid())
+            .bind(dev_eui.to_string())
+            .execute(&mut *connection)
+            .await
+            .map_err(store_error)?;
     }
+    let device = written(connection, new.id).await?;
+    let wishes = new_wishes(None, Some(&device), false);
+    sync::wish(connection, &device, &wishes).await?;
+    let change = Change {
+        by,
+        at: new.created_at,
+        action: "device.create",
+    };
+    audit::append(connection, &change.of_device(None, Some(&device))).await?;
+    if wishes.is_empty() {
+        return Ok(device);
+    }
+    written(connection, new.id).await
+}
+
+async fn refuse_if_full(
+    connection: &mut SqliteConnection,
+    tenant_id: TenantId,
+) -> Result<(), WriteDeviceError> {
+    let room: Option<bool> = sqlx::query_scalar(
+        "SELECT devices_max IS NULL OR (SELECT count(*) FROM device WHERE tenant_id = ?1) < devices_max
+         FROM tenant WHERE id = ?1",
+    )
+    .bind(tenant_id.as_uuid())
+    .fetch_optional(connection)
+    .await
+    .map_err(store_error)?;
+    match room {
+        None => Err(WriteDeviceError::UnknownTenant),
+        Some(false) => Err(WriteDeviceError::TenantFull),
+        Some(true) => Ok(()),
+    }
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    new: &NewDevice,
+    server: NetworkServerId,
+) -> Result<(), WriteDeviceError> {
+    let fields = &new.fields;
+    let values = FieldValues::of(fields);
+    let inserted = sqlx::query(
+        "INSERT INTO device
+            (id, tenant_id, network_server_id, name, description, device_type, tags, codec, dev_eui,
+             chirpstack_app_id, device_profile_id, join_eui, uplink_interval_ms, created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)",
+    )
+    .bind(new.id.as_uuid())
+    .bind(new.tenant_id.as_uuid())
+    .bind(server.as_uuid())
+    .bind(&fields.name)
+    .bind(&fields.description)
+    .bind(&fields.device_type)
+    .bind(values.tags)
+    .bind(fields.codec.name())
+    .bind(values.dev_eui)
+    .bind(values.chirpstack_app_id)
+    .bind(values.device_profile_id)
+    .bind(values.join_eui)
+    .bind(values.uplink_interval_ms)
+    .bind(millis(new.created_at))
+    .execute(connection)
+    .await;
+    inserted.map(drop).map_err(write_error)
+}
+
+async fn update(
+    connection: &mut SqliteConnection,
+    id: DeviceId,
+    fields: &DeviceFields,
+    at: Timestamp,
+) -> Result<(), WriteDeviceError> {
+    let values = FieldValues::of(fields);
+    let updated = sqlx::query(
+        "UPDATE device SET
+            name = ?2, description = ?3, device_type = ?4, tags = ?5, codec = ?6, dev_eui = ?7,
+            chirpstack_app_id = ?8, device_profile_id = ?9, join_eui = ?10, uplink_interval_ms = ?11,
+            updated_at = ?12, version = version + 1
+         WHERE id = ?1",
+    )
+    .bind(id.as_uuid())
+    .bind(&fields.name)
+    .bind(&fields.description)
+    .bind(&fields.device_type)
+    .bind(values.tags)
+    .bind(fields.codec.name())
+    .bind(values.dev_eui)
+    .bind(values.chirpstack_app_id)
+    .bind(values.device_profile_id)
+    .bind(values.join_eui)
+    .bind(values.uplink_interval_ms)
+    .bind(millis(at))
+    .execute(connection)
+    .await;
+    updated.map(drop).map_err(write_error)
+}
+
+async fn set_app_key(
+    connection: &mut SqliteConnection,
+    sealer: &Sealer,
+    id: DeviceId,
+    key: &AppKey,
+) -> Result<(), StoreError> {
+    let values = AppKeyValues::of(key, id, sealer);
+    sqlx::query(
+        "UPDATE device SET app_key = ?2, app_key_default = ?3, app_key_revision = app_key_revision + 1
+         WHERE id = ?1",
+    )
+    .bind(id.as_uuid())
+    .bind(values.sealed)
+    .bind(values.is_default)
+    .execute(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+async fn clear_app_key(connection: &mut SqliteConnection, id: DeviceId) -> Result<(), StoreError> {
+    sqlx::query("UPDATE device SET app_key = NULL, app_key_default = 0 WHERE id = ?1")
+        .bind(id.as_uuid())
+        .execute(connection)
+        .await
+        .map_err(store_error)?;
+    Ok(())
 }
 
 /// The device as it is, if the caller may write it and knows its version.
 async fn device_to_write(
-    transaction: &mut Transaction<'_, Db>,
+    connection: &mut SqliteConnection,
     scope: Scope,
     id: DeviceId,
     version: Option<u32>,
 ) -> Result<Device, WriteDeviceError> {
-    let row: Option<DeviceRow> =
-        sqlx::query_as("SELECT * FROM device WHERE id = ?1 AND (?2 IS NULL OR tenant_id = ?2)")
-            .bind(id.as_uuid())
-            .bind(tenant_of(scope))
-            .fetch_optional(&mut **transaction)
-            .await
-            .map_err(store_error)?;
-    let device = Device::try_from(row.ok_or(WriteDeviceError::UnknownDevice)?)?;
+    let device = device_list::find(connection, scope, id)
+        .await?
+        .ok_or(WriteDeviceError::UnknownDevice)?;
     if version.is_some_and(|version| version != device.version) {
         return Err(WriteDeviceError::VersionMismatch {
             current: device.version,
@@ -231,42 +274,44 @@ async fn device_to_write(
     Ok(device)
 }
 
+/// A device that this transaction wrote.
+async fn written(
+    connection: &mut SqliteConnection,
+    id: DeviceId,
+) -> Result<Device, WriteDeviceError> {
+    device_list::find(connection, Scope::Platform, id)
+        .await?
+        .ok_or(WriteDeviceError::UnknownDevice)
+}
+
 /// What the actor of another `DevEUI` stored.
 async fn forget_what_was_heard(
-    transaction: &mut Transaction<'_, Db>,
+    connection: &mut SqliteConnection,
     id: DeviceId,
-) -> Result<(), sqlx::Error> {
-    let state = sqlx::query("DELETE FROM device_state WHERE device_id = ?1");
-    execute(transaction, state.bind(id.as_uuid())).await?;
-    let copies = sqlx::query(
+) -> Result<(), StoreError> {
+    for statement in [
+        "DELETE FROM device_state WHERE device_id = ?1",
         "UPDATE device SET
+            presence = 'never_seen', uplinks_heard = 0, uplinks_missed = 0,
             last_seen = NULL, rssi_dbm = NULL, snr_db = NULL, battery_percent = NULL,
             desired_color = NULL, desired_on_time = NULL, desired_off_time = NULL,
             reported_color = NULL, reported_on_time = NULL, reported_off_time = NULL, reported_at = NULL,
             unfinished = 0
          WHERE id = ?1",
-    );
-    execute(transaction, copies.bind(id.as_uuid())).await
-}
-
-async fn execute(
-    transaction: &mut Transaction<'_, Db>,
-    query: Query<'_, Db, SqliteArguments>,
-) -> Result<(), sqlx::Error> {
-    query.execute(&mut **transaction).await.map(drop)
+    ] {
+        sqlx::query(statement)
+            .bind(id.as_uuid())
+            .execute(&mut *connection)
+            .await
+            .map_err(store_error)?;
+    }
+    Ok(())
 }
 
 /// Tells apart what a caller can mend.
 fn write_error(error: sqlx::Error) -> WriteDeviceError {
     if is_duplicate(&error, "device.dev_eui") {
         return WriteDeviceError::DevEuiTaken;
-    }
-    // A device refers to nothing but its tenant.
-    if error
-        .as_database_error()
-        .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
-    {
-        return WriteDeviceError::UnknownTenant;
     }
     store_error(error).into()
 }

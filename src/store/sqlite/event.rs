@@ -14,6 +14,9 @@ impl Sqlite {
         &self,
         scope: Scope,
         device_id: DeviceId,
+        kind: Option<&str>,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
         page: PageRequest,
     ) -> Result<Page<DeviceEvent>, StoreError> {
         let mut query = QueryBuilder::new(
@@ -21,7 +24,16 @@ impl Sqlite {
         );
         query.push_bind(device_id.as_uuid());
         push_scope(&mut query, scope);
+        if let Some(kind) = kind {
+            query.push(" AND kind = ").push_bind(kind);
+        }
         // The ids begin with the time, so they alone are the order.
+        if let Some(from) = from {
+            query.push(" AND id >= ").push_bind(first_id_of(from));
+        }
+        if let Some(to) = to {
+            query.push(" AND id < ").push_bind(first_id_of(to));
+        }
         if let Some(Cursor { id, .. }) = page.after {
             query.push(" AND id < ").push_bind(id);
         }
@@ -47,14 +59,21 @@ impl Sqlite {
         &self,
         before: Timestamp,
     ) -> Result<u64, StoreError> {
-        let deleted = sqlx::query(
-            "DELETE FROM device_event WHERE id IN (SELECT id FROM device_event WHERE id < ?1 ORDER BY id LIMIT ?2)",
-        )
-        .bind(first_id_of(before))
-        .bind(i64::from(DELETE_BATCH_MAX))
-        .execute(&self.writer)
+        self.write(move |connection| {
+            Box::pin(async move {
+                let deleted = sqlx::query(
+                    "DELETE FROM device_event WHERE id IN (
+                        SELECT id FROM device_event WHERE id < ?1 ORDER BY id LIMIT ?2
+                     )",
+                )
+                .bind(first_id_of(before))
+                .bind(DELETE_BATCH_MAX)
+                .execute(connection)
+                .await
+                .map_err(store_error)?;
+                Ok(deleted.rows_affected())
+            })
+        })
         .await
-        .map_err(store_error)?;
-        Ok(deleted.rows_affected())
     }
 }

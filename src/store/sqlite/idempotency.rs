@@ -15,26 +15,30 @@ impl Sqlite {
         &self,
         new: &NewReservation,
     ) -> Result<Reservation, StoreError> {
-        let mut transaction = self.begin().await?;
-        let earlier = find(&mut *transaction, &new.key).await?;
-        if let Some(earlier) = earlier {
-            return earlier.for_request(&new.request_hash);
-        }
-        sqlx::query(
-            "INSERT INTO idempotency (scope, key_hash, operation, request_hash, resource_id, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )
-        .bind(scope_of(&new.key))
-        .bind(new.key.key_hash.as_slice())
-        .bind(&new.key.operation)
-        .bind(new.request_hash.as_slice())
-        .bind(new.resource_id)
-        .bind(millis(new.at))
-        .execute(&mut *transaction)
+        let new = new.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let earlier = find(&mut *connection, &new.key).await?;
+                if let Some(earlier) = earlier {
+                    return earlier.for_request(&new.request_hash);
+                }
+                sqlx::query(
+                    "INSERT INTO idempotency (scope, key_hash, operation, request_hash, resource_id, created_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )
+                .bind(scope_of(&new.key))
+                .bind(new.key.key_hash.as_slice())
+                .bind(&new.key.operation)
+                .bind(new.request_hash.as_slice())
+                .bind(new.resource_id)
+                .bind(millis(new.at))
+                .execute(connection)
+                .await
+                .map_err(store_error)?;
+                Ok(Reservation::New)
+            })
+        })
         .await
-        .map_err(store_error)?;
-        transaction.commit().await.map_err(store_error)?;
-        Ok(Reservation::New)
     }
 
     pub(in crate::store) async fn reservation(
@@ -51,46 +55,67 @@ impl Sqlite {
         key: &IdempotencyKey,
         answer: &IdempotentAnswer,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE idempotency SET status = ?4, body = ?5 WHERE scope = ?1 AND key_hash = ?2 AND operation = ?3",
-        )
-        .bind(scope_of(key))
-        .bind(key.key_hash.as_slice())
-        .bind(&key.operation)
-        .bind(i64::from(answer.status))
-        .bind(&answer.body)
-        .execute(&self.writer)
+        let (key, answer) = (key.clone(), answer.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE idempotency SET status = ?4, body = ?5
+                     WHERE scope = ?1 AND key_hash = ?2 AND operation = ?3",
+                )
+                .bind(scope_of(&key))
+                .bind(key.key_hash.as_slice())
+                .bind(&key.operation)
+                .bind(answer.status)
+                .bind(&answer.body)
+                .execute(connection)
+                .await
+                .map_err(store_error)?;
+                Ok(())
+            })
+        })
         .await
-        .map_err(store_error)?;
-        Ok(())
     }
 
     pub(in crate::store) async fn release(&self, key: &IdempotencyKey) -> Result<(), StoreError> {
-        sqlx::query(
-            "DELETE FROM idempotency WHERE scope = ?1 AND key_hash = ?2 AND operation = ?3 AND status IS NULL",
-        )
-        .bind(scope_of(key))
-        .bind(key.key_hash.as_slice())
-        .bind(&key.operation)
-        .execute(&self.writer)
+        let key = key.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "DELETE FROM idempotency
+                     WHERE scope = ?1 AND key_hash = ?2 AND operation = ?3 AND status IS NULL",
+                )
+                .bind(scope_of(&key))
+                .bind(key.key_hash.as_slice())
+                .bind(&key.operation)
+                .execute(connection)
+                .await
+                .map_err(store_error)?;
+                Ok(())
+            })
+        })
         .await
-        .map_err(store_error)?;
-        Ok(())
     }
 
     pub(in crate::store) async fn delete_reservations_before(
         &self,
         before: Timestamp,
     ) -> Result<u64, StoreError> {
-        let deleted = sqlx::query(
-            "DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency WHERE created_at < ?1 LIMIT ?2)",
-        )
-        .bind(millis(before))
-        .bind(i64::from(DELETE_BATCH_MAX))
-        .execute(&self.writer)
+        self.write(move |connection| {
+            Box::pin(async move {
+                let deleted = sqlx::query(
+                    "DELETE FROM idempotency WHERE rowid IN (
+                        SELECT rowid FROM idempotency WHERE created_at < ?1 LIMIT ?2
+                     )",
+                )
+                .bind(millis(before))
+                .bind(DELETE_BATCH_MAX)
+                .execute(connection)
+                .await
+                .map_err(store_error)?;
+                Ok(deleted.rows_affected())
+            })
+        })
         .await
-        .map_err(store_error)?;
-        Ok(deleted.rows_affected())
     }
 }
 

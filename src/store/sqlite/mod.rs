@@ -1,8 +1,23 @@
 //! The store on `SQLite`: a file, its write-ahead log, one connection that writes and a few that read.
 
+mod api_key;
+mod audit;
+mod commit;
+mod device;
+mod device_list;
 mod downlink;
+mod drift;
+mod event;
 mod idempotency;
-mod pending;
+mod network_server;
+mod queue;
+mod seal_check;
+mod sync;
+mod telemetry;
+mod tenant;
+#[cfg(test)]
+mod tests;
+mod unclaimed;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -12,11 +27,13 @@ use super::row::tenant_of;
 use super::{OpenStoreError, Scope};
 use crate::seal::Sealer;
 use downbeat_actors::port::StoreError;
+use futures_util::future::BoxFuture;
+use queue::WriteQueue;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, QueryBuilder, Sqlite as Db, Transaction};
+use sqlx::{ConnectOptions, QueryBuilder, Sqlite as Db, SqliteConnection};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -29,16 +46,18 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long `SQLite` waits for another process that writes (a back-up, a command-line tool).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The two pools.
+/// The two pools, and the queue before the first one: whoever writes goes through it.
 #[derive(Debug, Clone)]
 pub(super) struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
+    queue: WriteQueue,
+    sealer: Sealer,
 }
 
 impl Sqlite {
     /// Opens or makes the file, and migrates it before anything reads it.
-    pub(super) async fn open(url: &str, _sealer: Sealer) -> Result<Self, OpenStoreError> {
+    pub(super) async fn open(url: &str, sealer: Sealer) -> Result<Self, OpenStoreError> {
         let path = url
             .strip_prefix("sqlite://")
             .filter(|path| !path.is_empty());
@@ -57,11 +76,15 @@ impl Sqlite {
         let readers = pool(READERS_MAX)
             .connect_with(options.pragma("query_only", "ON"))
             .await;
-        let store = Self {
+        let readers = readers.map_err(store_error)?;
+        seal_check::check(&writer, &sealer).await?;
+        tenant::ensure_default(&writer).await?;
+        Ok(Self {
+            queue: WriteQueue::start(writer.clone()),
             writer,
-            readers: readers.map_err(store_error)?,
-        };
-        Ok(store)
+            readers,
+            sealer,
+        })
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
@@ -70,20 +93,23 @@ impl Sqlite {
             .await
             .map_err(store_error)?;
         // Takes the write lock and gives it back: another process that holds it, or a read-only file, shows here.
-        self.begin().await?.rollback().await.map_err(store_error)
+        self.write(|_| Box::pin(async { Ok(()) })).await
     }
 
     pub(super) async fn close(&self) {
+        self.queue.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }
 
-    /// Begins as a writer: a transaction that began as a reader may find the lock taken when it wants to write.
-    async fn begin(&self) -> Result<Transaction<'static, Db>, StoreError> {
-        self.writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(store_error)
+    /// Carries a write out in a transaction, with those of others; see [`WriteQueue::write`].
+    async fn write<T, E, W>(&self, work: W) -> Result<T, E>
+    where
+        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.queue.write(work).await
     }
 }
 
@@ -139,7 +165,15 @@ const PASSING: [i32; 9] = [
 
 /// Tells what may succeed later from what never will.
 fn store_error(error: sqlx::Error) -> StoreError {
-    let passes = if let Some(refusal) = error.as_database_error() {
+    if is_passing(&error) {
+        StoreError::Unavailable(Box::new(error))
+    } else {
+        StoreError::Rejected(Box::new(error))
+    }
+}
+
+fn is_passing(error: &sqlx::Error) -> bool {
+    if let Some(refusal) = error.as_database_error() {
         let code = refusal.code().and_then(|code| i32::from_str(&code).ok());
         // The low byte is the primary code; the rest only refines it.
         code.is_some_and(|code| PASSING.contains(&(code & 0xff)))
@@ -152,11 +186,6 @@ fn store_error(error: sqlx::Error) -> StoreError {
                 | sqlx::Error::WorkerCrashed
                 | sqlx::Error::BeginFailed
         )
-    };
-    if passes {
-        StoreError::Unavailable(Box::new(error))
-    } else {
-        StoreError::Rejected(Box::new(error))
     }
 }
 

@@ -119,6 +119,35 @@ pub struct Report {
     pub sound: Option<busylight::Sound>,
 }
 
+impl Report {
+    /// What can be drawn over time, by the names of the API. Revisions and bytes of doubtful meaning are not.
+    pub fn measurements(&self) -> Vec<(&'static str, f64)> {
+        let light = self.light.map(|light| {
+            [
+                ("red", light.color.red),
+                ("green", light.color.green),
+                ("blue", light.color.blue),
+                ("on_time", light.on_time),
+                ("off_time", light.off_time),
+            ]
+        });
+        let light = light.into_iter().flatten();
+        let others = [
+            ("downlinks_received", self.downlinks_received.map(f64::from)),
+            ("uplinks_sent", self.uplinks_sent.map(f64::from)),
+            ("downlink_rssi", self.downlink_rssi_dbm.map(f64::from)),
+            ("downlink_snr_raw", self.downlink_snr_raw.map(f64::from)),
+        ];
+        let others = others
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        light
+            .map(|(name, level)| (name, f64::from(level)))
+            .chain(others)
+            .collect()
+    }
+}
+
 /// Why a command cannot be put into bytes for this device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {

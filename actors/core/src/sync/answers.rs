@@ -37,6 +37,7 @@ impl Sync {
         let wanted = self.wish.as_ref().and_then(|wish| wish.device.as_ref());
         if standing(&remote, &self.written, wanted) == Standing::Ours {
             self.presence = Presence::Ours;
+            self.written.note_seen(&remote);
         } else {
             self.presence = Presence::Others;
             self.written = Written::default();
@@ -88,6 +89,9 @@ impl Sync {
             Err(failure) => {
                 if failure == SyncFailure::UnknownDevice {
                     self.presence = Presence::Unknown;
+                }
+                if failure.is_without_effect() {
+                    self.written.sent.clear();
                 }
                 self.on_failure(now, call, &failure);
             }
@@ -152,6 +156,7 @@ impl Sync {
     /// A Create or Update was carried out.
     fn on_written(&mut self, call: UnderWay) {
         self.presence = Presence::Ours;
+        self.written.note_sent();
         let Some(wish) = &self.wish else { return };
         if call.generation == wish.generation
             && let Some(wanted) = wish.device.clone()

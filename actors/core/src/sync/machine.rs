@@ -113,6 +113,10 @@ impl Sync {
         {
             return;
         }
+        if wish.force {
+            // Whoever insists wants the key there, too, whatever is believed to be there.
+            self.written.key = None;
+        }
         self.wish = Some(wish);
         self.verdict = Verdict::Open;
         self.in_step = false;
@@ -179,6 +183,7 @@ impl Sync {
     ) -> Option<Next> {
         if self.presence == Presence::Nothing {
             let device = Box::new(created(self.dev_eui, wanted));
+            self.written.send(None, wanted);
             return Some((CallKind::Create, SyncCall::Create(device)));
         }
         if !self.in_step {
@@ -194,6 +199,7 @@ impl Sync {
             let device = updated(remote, &self.written, wanted);
             if device != *remote {
                 self.written.adopted |= standing != Standing::Ours;
+                self.written.send(Some(remote), wanted);
                 let call = SyncCall::Update(Box::new(device));
                 return Some((CallKind::Update, call));
             }
@@ -221,6 +227,7 @@ impl Sync {
         self.in_step = true;
         self.written.owners = [wanted.device_id].into();
         self.written.tags = wanted.tags.keys().cloned().collect();
+        self.written.sent.clear();
     }
 
     /// Notes what may be so from now on, and makes the call.
@@ -228,11 +235,6 @@ impl Sync {
         match kind {
             CallKind::Look { .. } => {}
             CallKind::Create | CallKind::Update => {
-                let wanted = self.wish.as_ref().and_then(|wish| wish.device.as_ref());
-                if let Some(wanted) = wanted {
-                    self.written.owners.insert(wanted.device_id);
-                    self.written.tags.extend(wanted.tags.keys().cloned());
-                }
                 if self.presence != Presence::Ours {
                     self.presence = Presence::Unknown;
                     self.written.key = None;

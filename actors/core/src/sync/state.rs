@@ -1,6 +1,6 @@
 //! What the synchronisation of a device remembers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,8 @@ use crate::random::Random;
 use crate::time::Timestamp;
 
 use super::event::SyncFailure;
+use super::remote::RemoteDevice;
+use super::wish::WantedDevice;
 
 /// A call that was given up, or under way when the process ended, is carried out within this or never. Longer than the
 /// deadline of any call.
@@ -115,10 +117,37 @@ pub(super) struct Written {
     pub(super) owners: BTreeSet<DeviceId>,
     /// Names of the registry's tags, to be taken away when they are no longer wanted.
     pub(super) tags: BTreeSet<String>,
+    /// Tags that the last Create or Update changes, for as long as nobody knows whether it was carried out.
+    pub(super) sent: BTreeMap<String, String>,
     /// The key that is certainly there: whose, and its revision.
     pub(super) key: Option<(DeviceId, u32)>,
     /// The device was not created by us.
     pub(super) adopted: bool,
+}
+
+impl Written {
+    /// What a call is about to change.
+    pub(super) fn send(&mut self, remote: Option<&RemoteDevice>, wanted: &WantedDevice) {
+        let is_new = |name: &String, value: &String| {
+            remote.is_none_or(|remote| remote.tags.get(name) != Some(value))
+        };
+        self.owners.insert(wanted.device_id);
+        self.sent = wanted.tags.clone();
+        self.sent.retain(|name, value| is_new(name, value));
+    }
+
+    /// What was sent arrived.
+    pub(super) fn note_sent(&mut self) {
+        self.tags.extend(std::mem::take(&mut self.sent).into_keys());
+    }
+
+    /// What was sent arrived or never will: what is seen tells. A tag of others that it would have replaced stays
+    /// theirs.
+    pub(super) fn note_seen(&mut self, remote: &RemoteDevice) {
+        self.sent
+            .retain(|name, value| remote.tags.get(name) == Some(value));
+        self.note_sent();
+    }
 }
 
 /// What went wrong since the last success or the last new wish.

@@ -1,0 +1,118 @@
+//! The audit log.
+
+use downbeat_actors::port::StoreError;
+use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection};
+
+use super::{Sqlite, push_scope, store_error};
+use crate::store::row::{AuditRow, AuditValues, millis};
+use crate::store::{AuditEntry, AuditFilter, Cursor, Page, PageRequest, Scope};
+
+/// Rows of one statement.
+const ROWS_MAX: usize = 500;
+
+impl Sqlite {
+    pub(in crate::store) async fn append_audit(
+        &self,
+        entries: &[AuditEntry],
+    ) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let entries: Vec<&AuditEntry> = entries.iter().collect();
+        let statements: Vec<_> = entries.chunks(ROWS_MAX).map(insert_audit).collect();
+        self.write(move |connection| {
+            Box::pin(async move {
+                for mut statement in statements {
+                    let query = statement.build().persistent(false);
+                    query.execute(&mut *connection).await.map_err(store_error)?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn list_audit(
+        &self,
+        scope: Scope,
+        filter: &AuditFilter,
+        page: PageRequest,
+    ) -> Result<Page<AuditEntry>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT * FROM audit WHERE true");
+        push_scope(&mut query, scope);
+        if let Some(action) = &filter.action {
+            query.push(" AND (action = ").push_bind(action);
+            // Not LIKE: `%` and `_` are letters like any other.
+            query
+                .push(" OR substr(action, 1, length(")
+                .push_bind(action);
+            query.push(") + 1) = ").push_bind(format!("{action}."));
+            query.push(")");
+        }
+        if let Some(object_id) = &filter.object_id {
+            query.push(" AND object_id = ").push_bind(object_id);
+        }
+        if let Some(key_id) = filter.key_id {
+            query.push(" AND key_id = ").push_bind(key_id.as_uuid());
+        }
+        if let Some(from) = filter.from {
+            query.push(" AND at >= ").push_bind(millis(from));
+        }
+        if let Some(to) = filter.to {
+            query.push(" AND at < ").push_bind(millis(to));
+        }
+        if let Some(Cursor { at, id }) = page.after {
+            query.push(" AND (at, id) < (").push_bind(millis(at));
+            query.push(", ").push_bind(id).push(")");
+        }
+        query
+            .push(" ORDER BY at DESC, id DESC LIMIT ")
+            .push_bind(page.rows());
+        let rows: Vec<AuditRow> = query
+            .build_query_as()
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        let entries = rows
+            .into_iter()
+            .map(AuditEntry::try_from)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::of(entries, page, |entry: &AuditEntry| Cursor {
+            at: entry.at,
+            id: entry.id,
+        }))
+    }
+}
+
+/// Adds one entry in the transaction of what it tells.
+pub(super) async fn append(
+    connection: &mut SqliteConnection,
+    entry: &AuditEntry,
+) -> Result<(), StoreError> {
+    let mut query = insert_audit(&[entry]);
+    let done = query.build().execute(connection).await;
+    done.map(drop).map_err(store_error)
+}
+
+pub(super) fn insert_audit(entries: &[&AuditEntry]) -> QueryBuilder<Db> {
+    let mut query = QueryBuilder::new(
+        "INSERT INTO audit
+            (id, at, tenant_id, key_id, by_name, address, request_id, action, object_id, before, after) ",
+    );
+    query.push_values(entries, |mut row, entry| {
+        let values = AuditValues::of(entry);
+        row.push_bind(entry.id)
+            .push_bind(values.at)
+            .push_bind(values.tenant_id)
+            .push_bind(entry.by.key_id)
+            .push_bind(&entry.by.name)
+            .push_bind(values.address)
+            .push_bind(&entry.by.request_id)
+            .push_bind(&entry.action)
+            .push_bind(&entry.object_id)
+            .push_bind(values.before)
+            .push_bind(values.after);
+    });
+    query.push(" ON CONFLICT (id) DO NOTHING");
+    query
+}

@@ -1,0 +1,232 @@
+//! Group commit: the writes of many callers in one transaction, and one wait for the disk.
+//!
+//! There is no timer: while one transaction commits, writes gather, and the next one takes them all. Each stands behind a
+//! savepoint of its own, so that one that fails, or panics, is undone alone. Nobody is answered before the commit.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use downbeat_actors::port::StoreError;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::is_passing;
+
+/// Writes that wait at the most; whoever comes then waits for a place.
+const WAITING_MAX: usize = 4_096;
+
+/// Writes of one transaction at the most, so that the first of them does not wait for ever.
+const TRANSACTION_MAX: usize = 256;
+
+/// Hands writes to the task that carries them out, in the order in which they come. Clones are the same.
+#[derive(Debug, Clone)]
+pub(super) struct WriteQueue {
+    writes: mpsc::Sender<Box<dyn Write>>,
+    closing: CancellationToken,
+    closed: CancellationToken,
+}
+
+/// Why a write came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error("the store is closed")]
+    Closed,
+    #[error("a write panicked and was undone")]
+    Panicked,
+    #[error("the transaction ended before its time")]
+    TransactionLost(#[source] Arc<sqlx::Error>),
+}
+
+impl WriteQueue {
+    /// Starts the task; it ends with [`WriteQueue::close`], or when nobody can write any more.
+    pub(super) fn start(writer: SqlitePool) -> Self {
+        let (writes, waiting) = mpsc::channel(WAITING_MAX);
+        let queue = Self {
+            writes,
+            closing: CancellationToken::new(),
+            closed: CancellationToken::new(),
+        };
+        let closed = queue.closed.clone().drop_guard();
+        tokio::spawn(run(writer, waiting, queue.closing.clone(), closed));
+        queue
+    }
+
+    /// Carries a write out with others. When this returns it is committed, or undone.
+    ///
+    /// A caller that goes away before its turn has not written; later it makes no difference.
+    pub(super) async fn write<T, E, W>(&self, work: W) -> Result<T, E>
+    where
+        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let write = Box::new(Caller {
+            work: Some(work),
+            outcome: None,
+            reply,
+        });
+        let unavailable = || StoreError::Unavailable(Box::new(WriteError::Closed)).into();
+        if self.writes.send(write).await.is_err() {
+            return Err(unavailable());
+        }
+        // Gone without an answer: the task was ended with its runtime.
+        answer.await.unwrap_or_else(|_| Err(unavailable()))
+    }
+
+    /// Carries out what waits; later writes fail as unavailable.
+    pub(super) async fn close(&self) {
+        self.closing.cancel();
+        self.closed.cancelled().await;
+    }
+}
+
+async fn run(
+    writer: SqlitePool,
+    mut waiting: mpsc::Receiver<Box<dyn Write>>,
+    closing: CancellationToken,
+    _closed: DropGuard,
+) {
+    let mut writes = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            taken = waiting.recv_many(&mut writes, TRANSACTION_MAX) => if taken == 0 {
+                return;
+            },
+            () = closing.cancelled(), if !waiting.is_closed() => {
+                waiting.close();
+                continue;
+            }
+        }
+        match transact(&writer, &mut writes).await {
+            Ok(()) => writes.drain(..).for_each(|write| write.answer()),
+            Err(failure) => writes
+                .drain(..)
+                .for_each(|write| write.fail(failure.for_one())),
+        }
+    }
+}
+
+/// Why none of a transaction's writes stands. Told to each of them.
+struct Failure {
+    source: Arc<sqlx::Error>,
+    /// The database undid the whole by itself, as it does when the disk is full.
+    is_lost: bool,
+}
+
+impl Failure {
+    fn new(source: sqlx::Error) -> Self {
+        Self {
+            source: Arc::new(source),
+            is_lost: false,
+        }
+    }
+
+    fn lost(source: sqlx::Error) -> Self {
+        Self {
+            source: Arc::new(source),
+            is_lost: true,
+        }
+    }
+
+    fn for_one(&self) -> StoreError {
+        let source = Arc::clone(&self.source);
+        if self.is_lost {
+            StoreError::Unavailable(Box::new(WriteError::TransactionLost(source)))
+        } else if is_passing(&source) {
+            StoreError::Unavailable(Box::new(source))
+        } else {
+            StoreError::Rejected(Box::new(source))
+        }
+    }
+}
+
+/// Begins as a writer: a transaction that began as a reader may find the lock taken when it wants to write.
+async fn transact(writer: &SqlitePool, writes: &mut [Box<dyn Write>]) -> Result<(), Failure> {
+    let begun = writer.begin_with("BEGIN IMMEDIATE").await;
+    let mut transaction = begun.map_err(Failure::new)?;
+    for write in writes {
+        if !write.is_awaited() {
+            continue;
+        }
+        savepoint(&mut transaction, "SAVEPOINT one_write").await?;
+        if !write.carry_out(&mut transaction).await {
+            savepoint(&mut transaction, "ROLLBACK TO one_write").await?;
+        }
+        savepoint(&mut transaction, "RELEASE one_write").await?;
+    }
+    transaction.commit().await.map_err(Failure::new)
+}
+
+async fn savepoint(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+) -> Result<(), Failure> {
+    let done = sqlx::query(statement).execute(connection).await;
+    done.map(drop).map_err(Failure::lost)
+}
+
+/// One caller's write, whatever it is.
+#[async_trait]
+trait Write: Send {
+    /// Whether somebody waits for the answer.
+    fn is_awaited(&self) -> bool;
+
+    /// Does it, and tells whether it is to stand.
+    async fn carry_out(&mut self, connection: &mut SqliteConnection) -> bool;
+
+    /// It is committed, or its own failure undid it.
+    fn answer(self: Box<Self>);
+
+    /// None of the transaction stands.
+    fn fail(self: Box<Self>, error: StoreError);
+}
+
+struct Caller<W, T, E> {
+    work: Option<W>,
+    outcome: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+#[async_trait]
+impl<W, T, E> Write for Caller<W, T, E>
+where
+    W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, E>> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn is_awaited(&self) -> bool {
+        !self.reply.is_closed()
+    }
+
+    async fn carry_out(&mut self, connection: &mut SqliteConnection) -> bool {
+        let Some(work) = self.work.take() else {
+            return false;
+        };
+        // The call itself may panic, too, so it is made within the future.
+        let done = AssertUnwindSafe(async { work(connection).await }).catch_unwind();
+        let outcome = done
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Rejected(Box::new(WriteError::Panicked)).into()));
+        let stands = outcome.is_ok();
+        self.outcome = Some(outcome);
+        stands
+    }
+
+    fn answer(self: Box<Self>) {
+        if let Some(outcome) = self.outcome {
+            // The caller may have gone away.
+            let _ = self.reply.send(outcome);
+        }
+    }
+
+    fn fail(self: Box<Self>, error: StoreError) {
+        let _ = self.reply.send(Err(error.into()));
+    }
+}

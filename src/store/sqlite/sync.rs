@@ -1,0 +1,312 @@
+//! Wishes for `ChirpStack`: the registry makes them, the actors tell how far they are.
+
+use downbeat_actors::port::{StoreError, StoredSync, SyncChange};
+use downbeat_core::app_key::AppKey;
+use downbeat_core::id::{DeviceId, DeviceKey, NetworkServerId};
+use downbeat_core::time::Timestamp;
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use super::{Sqlite, audit, store_error};
+use crate::store::audit::Change;
+use crate::store::row::{
+    StoredSyncRow, millis, of_generation, open_app_key, tenant_of, to_generation,
+};
+use crate::store::wish::NewWish;
+use crate::store::{By, Device, Scope};
+
+/// A wish with the device that is wanted there, if one is.
+macro_rules! select_sync {
+    ($rest:literal) => {
+        concat!(
+            "SELECT s.network_server_id, s.dev_eui, s.tenant_id, s.generation, s.force, s.machine, d.id AS device_id,
+                d.name, d.description, d.tags, d.chirpstack_app_id, d.device_profile_id, d.join_eui,
+                CASE WHEN d.app_key IS NOT NULL THEN d.app_key_revision END AS app_key_revision
+             FROM device_sync AS s LEFT JOIN device AS d
+                ON d.network_server_id = s.network_server_id AND d.dev_eui = s.dev_eui
+                AND d.chirpstack_app_id IS NOT NULL AND d.device_profile_id IS NOT NULL ",
+            $rest
+        )
+    };
+}
+
+/// What a new wish sets to the beginning, whoever's it is.
+macro_rules! anew {
+    () => {
+        "sync_state = 'pending', sync_error = NULL, sync_attempts = 0, next_attempt_at = NULL, unfinished = 1"
+    };
+}
+
+impl Sqlite {
+    pub(in crate::store) async fn unfinished_syncs(
+        &self,
+        server: NetworkServerId,
+        limit: u32,
+    ) -> Result<Vec<StoredSync>, StoreError> {
+        let rows: Vec<StoredSyncRow> = sqlx::query_as(select_sync!(
+            "WHERE s.network_server_id = ?1 AND s.unfinished = 1 ORDER BY s.next_attempt_at, s.dev_eui LIMIT ?2"
+        ))
+        .bind(server.as_uuid())
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(store_error)?;
+        rows.into_iter().map(StoredSync::try_from).collect()
+    }
+
+    pub(in crate::store) async fn load_sync(
+        &self,
+        key: DeviceKey,
+    ) -> Result<Option<StoredSync>, StoreError> {
+        let row: Option<StoredSyncRow> = sqlx::query_as(select_sync!(
+            "WHERE s.network_server_id = ?1 AND s.dev_eui = ?2"
+        ))
+        .bind(key.server.as_uuid())
+        .bind(key.dev_eui.to_string())
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(store_error)?;
+        row.map(StoredSync::try_from).transpose()
+    }
+
+    pub(in crate::store) async fn commit_syncs(
+        &self,
+        changes: &[SyncChange],
+    ) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let changes = changes.to_vec();
+        self.write(move |connection| {
+            Box::pin(async move {
+                for change in &changes {
+                    let done = store(connection, change).await;
+                    done.map_err(store_error)?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn app_key(
+        &self,
+        key: DeviceKey,
+        revision: u32,
+    ) -> Result<Option<AppKey>, StoreError> {
+        let row: Option<(Uuid, Vec<u8>)> = sqlx::query_as(
+            "SELECT id, app_key FROM device
+             WHERE network_server_id = ?1 AND dev_eui = ?2 AND app_key_revision = ?3 AND app_key IS NOT NULL",
+        )
+        .bind(key.server.as_uuid())
+        .bind(key.dev_eui.to_string())
+        .bind(revision)
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(store_error)?;
+        row.map(|(id, sealed)| open_app_key(DeviceId::from_uuid(id), &sealed, &self.sealer))
+            .transpose()
+    }
+
+    pub(in crate::store) async fn request_sync(
+        &self,
+        scope: Scope,
+        id: DeviceId,
+        force: bool,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<Option<u64>, StoreError> {
+        let by = by.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let device = super::device_list::find(&mut *connection, scope, id).await?;
+                let Some(device) = device.filter(|device| device.sync.is_some()) else {
+                    return Ok(None);
+                };
+                let generation = next_generation(connection).await?;
+                sqlx::query(concat!(
+                    "UPDATE device_sync SET generation = ?3, force = ?4, ",
+                    anew!(),
+                    " WHERE network_server_id = ?1 AND dev_eui = ?2"
+                ))
+                .bind(device.server.as_uuid())
+                .bind(device.fields.dev_eui.map(|eui| eui.to_string()))
+                .bind(generation)
+                .bind(force)
+                .execute(&mut *connection)
+                .await
+                .map_err(store_error)?;
+                let generation = to_generation(generation);
+                let change = Change {
+                    by: &by,
+                    at,
+                    action: "device.sync",
+                };
+                let entry = change.of_sync(device.tenant_id, id, generation, force);
+                audit::append(connection, &entry).await?;
+                Ok(Some(generation))
+            })
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn request_sync_all(
+        &self,
+        scope: Scope,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<u64, StoreError> {
+        let by = by.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let generation = next_generation(connection).await?;
+                let wished = sqlx::query(concat!(
+                    "UPDATE device_sync SET generation = ?2, ",
+                    anew!(),
+                    " WHERE (?1 IS NULL OR tenant_id = ?1) AND synced_generation < generation"
+                ))
+                .bind(tenant_of(scope))
+                .bind(generation)
+                .execute(&mut *connection)
+                .await
+                .map_err(store_error)?
+                .rows_affected();
+                let change = Change {
+                    by: &by,
+                    at,
+                    action: "device.sync_all",
+                };
+                audit::append(connection, &change.of_sync_all(scope, wished)).await?;
+                Ok(wished)
+            })
+        })
+        .await
+    }
+}
+
+/// Makes the wishes of a change, each with a generation greater than any before. `device`: whose wishes they are.
+pub(super) async fn wish(
+    connection: &mut SqliteConnection,
+    device: &Device,
+    wishes: &[NewWish],
+) -> Result<(), StoreError> {
+    for wish in wishes {
+        let generation = next_generation(connection).await?;
+        let (key, statement) = match wish {
+            NewWish::Present(key) => (
+                key,
+                concat!(
+                    "INSERT INTO device_sync (network_server_id, dev_eui, generation, tenant_id, device_id)
+                     VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT (network_server_id, dev_eui) DO UPDATE SET
+                        generation = ?3, tenant_id = ?4, device_id = ?5, force = 0, ",
+                    anew!()
+                ),
+            ),
+            NewWish::Changed(key) => (
+                key,
+                concat!(
+                    "UPDATE device_sync SET
+                        generation = ?3, tenant_id = ?4, device_id = ?5,
+                        force = (force = 1 AND synced_generation < generation), ",
+                    anew!(),
+                    " WHERE network_server_id = ?1 AND dev_eui = ?2"
+                ),
+            ),
+            NewWish::Absent(key) => (
+                key,
+                concat!(
+                    "UPDATE device_sync SET generation = ?3, tenant_id = ?4, device_id = ?5, force = 0, ",
+                    anew!(),
+                    " WHERE network_server_id = ?1 AND dev_eui = ?2"
+                ),
+            ),
+        };
+        sqlx::query(statement)
+            .bind(key.server.as_uuid())
+            .bind(key.dev_eui.to_string())
+            .bind(generation)
+            .bind(device.tenant_id.as_uuid())
+            .bind(device.id.as_uuid())
+            .execute(&mut *connection)
+            .await
+            .map_err(store_error)?;
+    }
+    Ok(())
+}
+
+/// Wishes everything anew that was wanted of a network server.
+pub(super) async fn wish_server_anew(
+    connection: &mut SqliteConnection,
+    server: NetworkServerId,
+) -> Result<(), StoreError> {
+    let generation = next_generation(connection).await?;
+    sqlx::query(concat!(
+        "UPDATE device_sync SET generation = ?2, ",
+        anew!(),
+        " WHERE network_server_id = ?1"
+    ))
+    .bind(server.as_uuid())
+    .bind(generation)
+    .execute(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+async fn next_generation(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    sqlx::query_scalar("UPDATE sync_generation SET last = last + 1 RETURNING last")
+        .fetch_one(connection)
+        .await
+        .map_err(store_error)
+}
+
+/// What is known of `ChirpStack` is kept whatever has been wished since; how far the wish is, only of the newest one.
+async fn store(connection: &mut SqliteConnection, change: &SyncChange) -> Result<(), sqlx::Error> {
+    let (server, dev_eui) = (change.key.server.as_uuid(), change.key.dev_eui.to_string());
+    let generation = of_generation(change.generation);
+    if change.gone {
+        let deleted = sqlx::query(
+            "DELETE FROM device_sync WHERE network_server_id = ?1 AND dev_eui = ?2 AND generation = ?3
+             AND NOT EXISTS (
+                SELECT 1 FROM device WHERE network_server_id = ?1 AND dev_eui = ?2
+                AND chirpstack_app_id IS NOT NULL AND device_profile_id IS NOT NULL
+             )",
+        )
+        .bind(server)
+        .bind(&dev_eui)
+        .bind(generation)
+        .execute(&mut *connection)
+        .await?;
+        if deleted.rows_affected() > 0 {
+            return Ok(());
+        }
+    }
+    let status = &change.status;
+    sqlx::query(
+        "UPDATE device_sync SET machine = ?3, synced_generation = max(synced_generation, min(?4, generation))
+         WHERE network_server_id = ?1 AND dev_eui = ?2",
+    )
+    .bind(server)
+    .bind(&dev_eui)
+    .bind(&change.machine)
+    .bind(of_generation(change.synced_generation))
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "UPDATE device_sync SET
+            sync_state = ?4, sync_error = ?5, sync_attempts = ?6, next_attempt_at = ?7, unfinished = ?8
+         WHERE network_server_id = ?1 AND dev_eui = ?2 AND generation = ?3",
+    )
+    .bind(server)
+    .bind(&dev_eui)
+    .bind(generation)
+    .bind(status.state.name())
+    .bind(&status.error)
+    .bind(status.attempts)
+    .bind(status.next_attempt_at.map(millis))
+    .bind(change.unfinished)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
