@@ -193,7 +193,9 @@ pub fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
     let cells = cells.into_iter().map(guarded);
     let written = writer.write_record(cells.map(|cell| cell.into_bytes()));
     written.expect("writing to memory does not fail");
-    writer.into_inner().expect("writing to memory does not fail")
+    writer
+        .into_inner()
+        .expect("writing to memory does not fail")
 }
 
 /// A cell that no spreadsheet takes for a formula: one that begins like a formula, behind any number of apostrophes, gets
@@ -275,7 +277,10 @@ mod tests {
             read(b"\xef\xbb\xbfname;\"a,b,c\"\n1,5;2"),
             [(1, cells(&["name", "a,b,c"])), (2, cells(&["1,5", "2"]))]
         );
-        assert_eq!(read(b"name\nx;y"), [(1, cells(&["name"])), (2, cells(&["x;y"]))]);
+        assert_eq!(
+            read(b"name\nx;y"),
+            [(1, cells(&["name"])), (2, cells(&["x;y"]))]
+        );
         assert_eq!(read(b"\"na\"\"me\",b"), [(1, cells(&["na\"me", "b"]))]);
     }
 

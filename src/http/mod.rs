@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::drift::Comparer;
 use crate::store::{ApiKeyId, Store};
 
 mod admission;
@@ -39,9 +40,11 @@ mod metrics;
 mod network_server;
 mod openapi;
 mod problem;
+mod registry;
 mod request;
 mod router;
 mod session;
+mod sync;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -82,6 +85,7 @@ pub struct AppState {
 struct Shared {
     system: System,
     store: Store,
+    comparer: Comparer,
     prometheus: PrometheusHandle,
     sessions: Sessions,
     keys: Keys,
@@ -118,6 +122,7 @@ impl AppState {
         let limits = &config.limits;
         let shared = Arc::new(Shared {
             holding: Holding::new(system.clone(), limits.held_events, HELD_BYTES_MAX),
+            comparer: Comparer::new(store.clone(), system.clone()),
             system,
             store,
             prometheus,
@@ -161,6 +166,11 @@ impl AppState {
     /// called when no more are taken and the actors still run.
     pub async fn drain_held(&self, patience: Duration) -> usize {
         self.shared.holding.drain(patience).await
+    }
+
+    /// Who compares ChirpStack with the registry.
+    pub fn comparer(&self) -> &Comparer {
+        &self.shared.comparer
     }
 
     fn system(&self) -> &System {

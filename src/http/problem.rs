@@ -459,7 +459,9 @@ impl Conflict {
                 "It has no chirpstack_app_id and device_profile_id, so ChirpStack is somebody else's affair."
             }
             Self::NoNetworkServer => "Configure chirpstack.url and chirpstack.api_key first.",
-            Self::Comparing => "A comparison of this tenant's devices with ChirpStack's is under way already.",
+            Self::Comparing => {
+                "A comparison of this tenant's devices with ChirpStack's is under way already."
+            }
         }
     }
 }

@@ -128,15 +128,30 @@ pub(super) async fn delete(
     .await
 }
 
+/// Wishes a device in ChirpStack anew; false if there is no such device, or it is not kept in step.
+pub(super) async fn request_sync(
+    state: &AppState,
+    scope: Scope,
+    id: DeviceId,
+    force: bool,
+    by: By,
+) -> Result<bool, ApiError> {
+    let now = state.clock().now();
+    let requested = state.store().request_sync(scope, id, force, now, &by);
+    let requested = requested.await?.is_some();
+    if requested && let Some(device) = state.store().device(scope, id).await? {
+        state.system().sync_wanted(device.server);
+    }
+    Ok(requested)
+}
+
 /// Tells everybody whom it concerns that the registry changed: the actors of the device as it was and as it is, and
 /// whoever keeps ChirpStack in step.
 pub(super) fn changed(state: &AppState, before: Option<&Device>, after: Option<&Device>) {
     let (before, after) = (before.and_then(key_of), after.and_then(key_of));
-    for key in before
-        .into_iter()
-        .chain(after.filter(|_| after != before))
-    {
+    for key in before.into_iter().chain(after.filter(|_| after != before)) {
         state.system().registry_changed(key);
+        state.system().sync_wanted(key.server);
     }
 }
 

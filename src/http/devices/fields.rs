@@ -89,40 +89,51 @@ impl std::fmt::Debug for SecretText {
 
 /// A change of a device: what is absent stays, null clears (JSON merge patch, RFC 7396).
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Desk 13", "tags": {"floor": "3", "window": null}}))]
 pub(in crate::http) struct PatchDevice {
     /// As when it is registered; cannot be cleared.
-    #[schema(value_type = String, min_length = 1, max_length = 100)]
+    #[serde(default)]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 100)]
     name: Patch<String>,
     /// As when it is registered.
+    #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 100)]
     device_type: Patch<String>,
     /// As when it is registered.
+    #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 2000)]
     description: Patch<String>,
     /// Tags that are not named stay; a null takes one away, or all.
+    #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, Option<String>>>)]
     tags: Patch<BTreeMap<String, Option<String>>>,
     /// As when it is registered. Another DevEUI is another device on the air: what the old one said is forgotten.
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
     lorawan_dev_eui: Patch<String>,
     /// As when it is registered. Clear it together with `device_profile_id`, and the device leaves ChirpStack.
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
     chirpstack_app_id: Patch<String>,
     /// As when it is registered.
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
     device_profile_id: Patch<String>,
     /// As when it is registered.
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
     join_eui: Patch<String>,
     /// As when it is registered.
+    #[serde(default)]
     #[schema(value_type = Option<String>, write_only)]
     app_key: Patch<SecretText>,
     /// As when it is registered.
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
     codec: Patch<String>,
     /// As when it is registered.
+    #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 10, maximum = 2_592_000)]
     uplink_interval_s: Patch<i64>,
 }

@@ -84,7 +84,7 @@ pub(in crate::http) async fn links(
         gateway_alive: snapshot
             .gateways
             .get(&reception.gateway_id)
-            .map(|gateway| gateway.alive),
+            .map(|gateway| gateway.likely_alive),
     };
     Ok(Json(LinksBody {
         heard_at: Some(last.at.to_string()),

@@ -129,8 +129,7 @@ fn checked(query: ListQuery) -> Result<(DeviceFilter, PageRequest), ApiError> {
     };
     let filter = DeviceFilter {
         dev_eui: fields.parsed("lorawan_dev_eui", query.lorawan_dev_eui.as_deref()),
-        chirpstack_app_id: fields
-            .parsed("chirpstack_app_id", query.chirpstack_app_id.as_deref()),
+        chirpstack_app_id: fields.parsed("chirpstack_app_id", query.chirpstack_app_id.as_deref()),
         name: query.name,
         device_type: query.device_type,
         codec: codec.flatten(),

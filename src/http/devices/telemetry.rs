@@ -255,7 +255,17 @@ mod tests {
             assert_eq!(step(text), Some(Duration::from_secs(seconds)), "{text}");
         }
         for text in [
-            "", "s", "0", "0h", "-1", "+1", "1.5h", "32d", "1w", "1 h", "99999999999999999999d",
+            "",
+            "s",
+            "0",
+            "0h",
+            "-1",
+            "+1",
+            "1.5h",
+            "32d",
+            "1w",
+            "1 h",
+            "99999999999999999999d",
         ] {
             assert_eq!(step(text), None, "{text}");
         }

@@ -136,8 +136,9 @@ impl Import {
         let scope = Scope::Tenant(tenant.id);
         let room = match tenant.fields.devices_max {
             Some(max) if dry_run => {
-                let count = state.store().count_devices(scope, &DeviceFilter::default());
-                u64::from(max).saturating_sub(count.await?)
+                let all = DeviceFilter::default();
+                let count = state.store().count_devices(scope, &all).await?;
+                u64::from(max).saturating_sub(count)
             }
             Some(_) | None => u64::MAX,
         };
@@ -210,10 +211,15 @@ impl Import {
 
     /// A line as it is to be carried out, or what is wrong with it by itself.
     fn ready(&self, record: Record, seen: &mut Seen) -> Result<Ready, Vec<FieldError>> {
-        let cells = record.cells.map_err(|error| wrong("line", error.to_string()))?;
+        let cells = record
+            .cells
+            .map_err(|error| wrong("line", error.to_string()))?;
         if cells.len() != self.columns.len() {
             let (has, header) = (cells.len(), self.columns.len());
-            return Err(wrong("line", format!("has {has} cells, the header {header}")));
+            return Err(wrong(
+                "line",
+                format!("has {has} cells, the header {header}"),
+            ));
         }
         let cell = |column| column::cell(&self.columns, &cells, &column);
         let name = cell(Column::Name).unwrap_or_default().to_owned();
@@ -233,7 +239,10 @@ impl Import {
                 "lorawan_dev_eui",
                 earlier(&mut seen.dev_euis, dev_eui, record.line),
             ),
-            None => ("name", earlier(&mut seen.names, name_hash(&name), record.line)),
+            None => (
+                "name",
+                earlier(&mut seen.names, name_hash(&name), record.line),
+            ),
         };
         match earlier {
             Some(line) => Err(wrong(field, format!("is the same as in line {line}"))),
