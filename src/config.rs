@@ -24,7 +24,8 @@ use crate::seal::{self, EncryptionKeyError, Sealer};
 pub struct Config {
     /// Address of HTTP: API, webhooks, page.
     pub listen: SocketAddr,
-    /// `sqlite://FILE`; a file in the data directory when empty.
+    /// `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE` of PostgreSQL 13 or later; a file in the data
+    /// directory when empty.
     pub database_url: String,
     /// Where files are kept.
     pub data_dir: PathBuf,
@@ -45,6 +46,8 @@ pub struct Config {
     pub downlink: DownlinkSection,
     /// Bounds.
     pub limits: LimitsSection,
+    /// The registry.
+    pub registry: RegistrySection,
 }
 
 /// `[chirpstack]`: the default network server.
@@ -94,6 +97,8 @@ pub struct LimitsSection {
     pub held_events: usize,
     /// Days that events of devices are kept.
     pub history_days: u32,
+    /// Days that decoded fields of uplinks are kept.
+    pub telemetry_days: u32,
     /// Devices that may have an untransmitted item in ChirpStack's queue at once: its scheduler takes up 100 a run.
     pub untransmitted: usize,
     /// Requests that a key may make within a minute, unless it has a limit of its own; further ones get 429.
@@ -101,6 +106,22 @@ pub struct LimitsSection {
     /// Whether a tenant's own administrators may set its network server. Downbeat connects to any address that they
     /// name, those of its own network too: leave it to the platform's administrators unless all tenants are trusted.
     pub tenants_may_set_network_server: bool,
+}
+
+/// `[registry]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistrySection {
+    /// How often ChirpStack's devices are compared with the registry's, s; 0: never by itself.
+    pub drift_interval_s: u64,
+}
+
+impl Default for RegistrySection {
+    fn default() -> Self {
+        Self {
+            drift_interval_s: 900,
+        }
+    }
 }
 
 impl Default for Config {
@@ -118,6 +139,7 @@ impl Default for Config {
             chirpstack: ChirpstackSection::default(),
             downlink: DownlinkSection::default(),
             limits: LimitsSection::default(),
+            registry: RegistrySection::default(),
         }
     }
 }
@@ -155,6 +177,7 @@ impl Default for LimitsSection {
             requests: 1024,
             held_events: 10_000,
             history_days: 7,
+            telemetry_days: 30,
             untransmitted: 80,
             key_requests_per_minute: 600_000,
             tenants_may_set_network_server: false,
@@ -231,7 +254,7 @@ const fn secret(path: &'static str, variable: &'static str) -> Key {
 
 const KEYS: &[Key] = &[
     key("listen", "DOWNBEAT_LISTEN"),
-    key("database_url", "DOWNBEAT_DATABASE_URL"),
+    secret("database_url", "DOWNBEAT_DATABASE_URL"),
     key("data_dir", "DOWNBEAT_DATA_DIR"),
     secret("admin_key", "DOWNBEAT_ADMIN_KEY"),
     secret("encryption_key", "DOWNBEAT_ENCRYPTION_KEY"),
@@ -255,6 +278,7 @@ const KEYS: &[Key] = &[
     key("limits.requests", "DOWNBEAT_LIMITS_REQUESTS"),
     key("limits.held_events", "DOWNBEAT_LIMITS_HELD_EVENTS"),
     key("limits.history_days", "DOWNBEAT_LIMITS_HISTORY_DAYS"),
+    key("limits.telemetry_days", "DOWNBEAT_LIMITS_TELEMETRY_DAYS"),
     key("limits.untransmitted", "DOWNBEAT_LIMITS_UNTRANSMITTED"),
     key(
         "limits.key_requests_per_minute",
@@ -263,6 +287,10 @@ const KEYS: &[Key] = &[
     key(
         "limits.tenants_may_set_network_server",
         "DOWNBEAT_LIMITS_TENANTS_MAY_SET_NETWORK_SERVER",
+    ),
+    key(
+        "registry.drift_interval_s",
+        "DOWNBEAT_REGISTRY_DRIFT_INTERVAL_S",
     ),
 ];
 
@@ -281,6 +309,8 @@ const SCALARS: &[&str] = &[
     "limits.requests",
     "limits.held_events",
     "limits.history_days",
+    "limits.telemetry_days",
+    "registry.drift_interval_s",
     "limits.untransmitted",
     "limits.key_requests_per_minute",
     "limits.tenants_may_set_network_server",
@@ -383,7 +413,7 @@ impl Loaded {
                 Err(_) => "(none)".to_owned(),
             };
             let value = if *path == "database_url" {
-                shown(&Value::from(self.config.database_url.clone()))
+                shown(&Value::from(without_password(&self.config.database_url)))
             } else {
                 value
             };
@@ -412,6 +442,7 @@ struct PrintedConfig {
     chirpstack: PrintedChirpstack,
     downlink: DownlinkSection,
     limits: LimitsSection,
+    registry: RegistrySection,
 }
 
 #[derive(Serialize)]
@@ -431,6 +462,7 @@ impl PrintedConfig {
             chirpstack,
             downlink,
             limits,
+            registry,
             ..
         } = Config::default();
         let ChirpstackSection {
@@ -451,6 +483,7 @@ impl PrintedConfig {
             chirpstack,
             downlink,
             limits,
+            registry,
         }
     }
 }
@@ -496,6 +529,19 @@ fn shown(value: &Value) -> String {
         Value::Char(_, character) => format!("{:?}", character.to_string()),
         Value::Empty(..) => "(none)".to_owned(),
         Value::Dict(..) | Value::Array(..) => "…".to_owned(),
+    }
+}
+
+/// A URL as it may be shown.
+fn without_password(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    // A password may hold any of these, unescaped by mistake.
+    let Some(end) = url[start..].rfind('@').map(|at| start + at) else {
+        return url.to_owned();
+    };
+    match url[start..end].find(':') {
+        Some(colon) => format!("{}:***{}", &url[..start + colon], &url[end..]),
+        None => url.to_owned(),
     }
 }
 
@@ -561,6 +607,11 @@ impl Config {
             (1..=100_000_000).contains(&self.limits.key_requests_per_minute),
             "limits.key_requests_per_minute",
             "must be 1 to 100000000",
+        )?;
+        range(
+            matches!(self.registry.drift_interval_s, 0 | 60..=604_800),
+            "registry.drift_interval_s",
+            "must be 0 (never) or 60 to 604800",
         )?;
         range(
             (1..=1_000_000).contains(&self.limits.requests),
@@ -668,6 +719,25 @@ mod tests {
             error.source().unwrap().to_string().contains("uri")
                 || error.source().unwrap().to_string().contains("urI")
         );
+    }
+
+    #[test]
+    fn a_database_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("sqlite:///var/lib/x.db", "sqlite:///var/lib/x.db"),
+            ("postgres://me@host/x", "postgres://me@host/x"),
+            (
+                "postgres://me:secret@host:5433/x?a=b",
+                "postgres://me:***@host:5433/x?a=b",
+            ),
+            ("postgres://me:s@e:c/ret@host/x", "postgres://me:***@host/x"),
+        ] {
+            let options = [("database_url", url.to_owned())];
+            let loaded = Loaded::new(None, nothing, &options).unwrap();
+            assert_eq!(loaded.config.database_url, url);
+            let line = format!("database_url = \"{shown}\"");
+            assert!(loaded.describe().contains(&line), "{}", loaded.describe());
+        }
     }
 
     #[test]

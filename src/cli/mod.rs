@@ -47,8 +47,10 @@ enum Command {
         #[command(subcommand)]
         command: LoadCommand,
     },
-    /// Bring the database's schema up to date.
-    #[command(after_help = "Example:\n  downbeat migrate --data-dir /var/lib/downbeat")]
+    /// Bring the database's schema up to date. `serve` does so too, where its role may.
+    #[command(
+        after_help = "Examples:\n  downbeat migrate --data-dir /var/lib/downbeat\n  DOWNBEAT_DATABASE_URL=postgres://owner:PASSWORD@db/downbeat downbeat migrate"
+    )]
     Migrate(ConfigArgs),
     /// Make, list and revoke API keys.
     #[command(after_help = "Example:\n  downbeat key create --role webhook --name chirpstack")]
@@ -73,7 +75,8 @@ pub struct ConfigArgs {
     /// Address of HTTP [default: 127.0.0.1:8000].
     #[arg(long)]
     listen: Option<String>,
-    /// The database, `sqlite://FILE` [default: a file in the data directory].
+    /// The database, `sqlite://FILE` or `postgres://USER@HOST/DATABASE` [default: a file in the data directory]. With a
+    /// password it belongs in `DOWNBEAT_DATABASE_URL` or `…_FILE`.
     #[arg(long)]
     database_url: Option<String>,
     /// Where files are kept [default: the platform's data directory].

@@ -48,6 +48,7 @@ mod sync;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod unclaimed;
 mod webhooks;
 
 pub use network_server::{Connect, ConnectError};
@@ -63,6 +64,7 @@ use auth::session::Sessions;
 use idempotency::InProgress;
 use tenants::commands::TenantCommands;
 use webhooks::held::Holding;
+use webhooks::signature::Signatures;
 
 /// Commands whose callers wait for the device at once; further ones are answered with 202.
 const WAITS_MAX: usize = 10_000;
@@ -102,6 +104,7 @@ struct Shared {
     admission: Admission,
     in_progress: InProgress,
     holding: Holding,
+    signatures: Signatures,
     readiness: health::Readiness,
     stopping: CancellationToken,
 }
@@ -121,7 +124,13 @@ impl AppState {
     ) -> Self {
         let limits = &config.limits;
         let shared = Arc::new(Shared {
-            holding: Holding::new(system.clone(), limits.held_events, HELD_BYTES_MAX),
+            holding: Holding::new(
+                system.clone(),
+                store.clone(),
+                limits.held_events,
+                HELD_BYTES_MAX,
+            ),
+            signatures: Signatures::default(),
             comparer: Comparer::new(store.clone(), system.clone()),
             system,
             store,
@@ -162,8 +171,8 @@ impl AppState {
         self.shared.stopping.cancel();
     }
 
-    /// Waits until every webhook that is held is stored, `patience` at the most, and tells how many are not. To be
-    /// called when no more are taken and the actors still run.
+    /// Waits until every webhook that is held is stored, `patience` at the most, and tells how many are not. Notes what
+    /// was seen of devices that nobody has registered. To be called when no more are taken and the actors still run.
     pub async fn drain_held(&self, patience: Duration) -> usize {
         self.shared.holding.drain(patience).await
     }
@@ -268,6 +277,11 @@ impl AppState {
 
     fn holding(&self) -> &Holding {
         &self.shared.holding
+    }
+
+    /// The signatures of webhooks that were used lately.
+    fn signatures(&self) -> &Signatures {
+        &self.shared.signatures
     }
 
     fn readiness(&self) -> &health::Readiness {

@@ -26,6 +26,12 @@ pub enum ApiError {
     /// The key may not do this.
     #[error("the key may not do this: {0}")]
     Forbidden(&'static str),
+    /// A webhook's signature does not hold.
+    #[error("the signature does not hold: {0}")]
+    BadSignature(&'static str),
+    /// A webhook speaks of another tenant than the one whose key delivers it.
+    #[error("the event is of another tenant")]
+    TenantMismatch,
     /// A change by a browser's session that another site may have caused.
     #[error("the request does not come from Downbeat's own page")]
     CrossSite,
@@ -195,6 +201,12 @@ impl ApiError {
                 "A valid key is needed",
             ),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::BadSignature(_) => (
+                StatusCode::UNAUTHORIZED,
+                "bad-signature",
+                "The signature does not hold",
+            ),
+            Self::TenantMismatch => (StatusCode::FORBIDDEN, "tenant-mismatch", "Another tenant's"),
             Self::CrossSite => (StatusCode::FORBIDDEN, "cross-site", "Not allowed"),
             Self::TooManySignIns { .. } => (
                 StatusCode::TOO_MANY_REQUESTS,
@@ -305,7 +317,10 @@ impl ApiError {
             Self::Unauthenticated => {
                 "Send an API key as \"Authorization: Bearer <key>\", or sign in.".into()
             }
-            Self::Forbidden(why) => (*why).into(),
+            Self::Forbidden(why) | Self::BadSignature(why) => (*why).into(),
+            Self::TenantMismatch => {
+                "It speaks of another tenant than the one whose key delivers it; nothing was stored.".into()
+            }
             Self::CrossSite => {
                 "A signed-in browser has to send the header X-Downbeat-Request from Downbeat's own page.".into()
             }
@@ -362,6 +377,8 @@ impl ApiError {
             Self::StoreUnavailable | Self::Held | Self::DeviceBusy => Some(Duration::from_secs(5)),
             Self::Unauthenticated
             | Self::Forbidden(_)
+            | Self::BadSignature(_)
+            | Self::TenantMismatch
             | Self::CrossSite
             | Self::NotFound(_)
             | Self::NoRoute

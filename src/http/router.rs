@@ -19,8 +19,8 @@ use super::extract::BODY_MAX;
 use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
-    AppState, admission, api_keys, devices, downlinks, events, gateways, health, metrics, request,
-    session, sync, tenants, webhooks,
+    AppState, admission, api_keys, audit, devices, downlinks, events, gateways, health, metrics,
+    network_server, request, session, sync, tenants, unclaimed, webhooks,
 };
 
 /// The page of the API's description loads its own files only. Its styles are set by its scripts.
@@ -108,6 +108,14 @@ pub(super) fn routes() -> Routes {
         ))
         .routes(routes!(api_keys::list::all, api_keys::create::of_platform))
         .routes(routes!(api_keys::get::of_all, api_keys::revoke::of_all))
+        .routes(routes!(
+            network_server::get::get,
+            network_server::put::put,
+            network_server::delete::delete
+        ))
+        .routes(routes!(network_server::test::test))
+        .routes(routes!(audit::of_tenant))
+        .routes(routes!(audit::of_all))
         .routes(routes!(downlinks::list::list))
         .routes(routes!(downlinks::get::get))
         .routes(routes!(downlinks::cancel::cancel))
@@ -132,8 +140,15 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(gateways::status::status))
         .routes(routes!(metrics::downlinks::downlinks))
         .routes(routes!(metrics::prometheus::prometheus))
+        .routes(routes!(unclaimed::list::of_tenant))
+        .routes(routes!(unclaimed::list::all))
+        .routes(routes!(unclaimed::dismiss::dismiss))
         .routes(routes!(webhooks::receive::chirpstack))
         .routes(routes!(webhooks::receive::uplink))
+        .routes(routes!(webhooks::of_tenant::any))
+        .routes(routes!(webhooks::of_tenant::uplink))
+        .routes(routes!(webhooks::of_tenant::status))
+        .routes(routes!(webhooks::of_tenant::error))
         .routes(routes!(session::sign_in, session::show, session::sign_out))
         .route_layer(from_fn(request::limit));
     // These take as long as they take, and are bounded by their own means.

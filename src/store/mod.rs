@@ -18,8 +18,10 @@ mod device;
 mod downlink;
 mod drift;
 mod idempotency;
+mod migration;
 mod network_server;
 mod page;
+mod postgres;
 mod row;
 mod sqlite;
 mod telemetry;
@@ -59,6 +61,8 @@ pub use telemetry::{
 pub use tenant::{DEFAULT_TENANT, Scope, Tenant, TenantFields, WriteTenantError};
 pub use unclaimed::{UNCLAIMED_MAX, UnclaimedDevice, UnclaimedSighting};
 
+use postgres::Postgres;
+pub use postgres::RoleError;
 use sqlite::Sqlite;
 
 /// How many rows of history are deleted in one transaction at the most, so that commands wait for milliseconds only.
@@ -68,7 +72,9 @@ pub const DELETE_BATCH_MAX: u32 = 500;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenStoreError {
     /// The URL names no database that is supported.
-    #[error("the database URL must start with sqlite:// and name a file")]
+    #[error(
+        "the database URL must be sqlite:// with a file, or postgres:// with a server and a database"
+    )]
     Url,
     /// A newer version of Downbeat wrote it; an older one must not touch it.
     #[error(
@@ -87,6 +93,20 @@ pub enum OpenStoreError {
          into the data directory, as it was when the database was made"
     )]
     EncryptionKey,
+    /// A newer version of Downbeat is to use it, and the URL's role may not bring it up to date.
+    #[error(
+        "the database has schema {found}, and this version of Downbeat needs {known}: run `downbeat migrate` with the \
+         URL of the tables' owner"
+    )]
+    SchemaOlder {
+        /// The newest migration applied; 0 when there is none.
+        found: i64,
+        /// The newest that this binary has.
+        known: i64,
+    },
+    /// The database's roles do not do.
+    #[error(transparent)]
+    Role(#[from] RoleError),
     /// Its schema cannot be brought up to date.
     #[error("the database's schema cannot be brought up to date")]
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -106,6 +126,8 @@ pub struct Store {
 enum Backend {
     /// `SQLite`.
     Sqlite(Sqlite),
+    /// PostgreSQL.
+    Postgres(Postgres),
 }
 
 /// Calls a method of the database that a store is on.
@@ -113,6 +135,7 @@ macro_rules! on_backend {
     ($store:ident.$method:ident($($argument:expr),* $(,)?)) => {
         match &$store.backend {
             $crate::store::Backend::Sqlite(backend) => backend.$method($($argument),*).await,
+            $crate::store::Backend::Postgres(backend) => backend.$method($($argument),*).await,
         }
     };
 }
@@ -124,7 +147,11 @@ impl Store {
     /// The first time it gets the tenant [`DEFAULT_TENANT`]. Secrets are kept sealed; another sealer than the first
     /// time is refused.
     pub async fn open(url: &str, sealer: Sealer) -> Result<Self, OpenStoreError> {
-        let backend = Backend::Sqlite(Sqlite::open(url, sealer).await?);
+        let backend = if Postgres::knows(url) {
+            Backend::Postgres(Postgres::open(url, sealer).await?)
+        } else {
+            Backend::Sqlite(Sqlite::open(url, sealer).await?)
+        };
         Ok(Self { backend })
     }
 

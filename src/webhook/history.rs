@@ -187,6 +187,6 @@ fn word(event: &NetworkEvent) -> Word<'_> {
         },
         NetworkEvent::PresenceTold(online) => Word::PresenceTold { online: *online },
         NetworkEvent::Located(location) => Word::Located(*location),
-        NetworkEvent::Integrated | NetworkEvent::PresenceTold(_) => Word::Integrated {},
+        NetworkEvent::Integrated => Word::Integrated {},
     }
 }

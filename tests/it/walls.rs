@@ -46,6 +46,13 @@ fn the_simulation_shares_no_behaviour_with_what_it_tests() {
 }
 
 #[test]
+fn what_tests_need_is_in_no_binary() {
+    let needs = dependencies("downbeat");
+    assert!(needs.contains("sqlx"));
+    assert!(!needs.contains("downbeat-testdb"));
+}
+
+#[test]
 fn there_is_one_tls_and_it_needs_no_system_library() {
     let lock = read("Cargo.lock");
     for package in ["aws-lc-sys", "native-tls", "openssl-sys"] {

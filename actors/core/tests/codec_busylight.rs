@@ -23,7 +23,7 @@ const JOINED: LightState = LightState::steady(Color::rgb(0, 50, 0));
 
 #[test]
 fn what_a_lamp_says_can_be_drawn_over_time() {
-    let payload = hex("9effffff200000000500000007000000ffffffff00380c01");
+    let payload = hex::decode("9effffff200000000500000007000000ffffffff00380c01").unwrap();
     let said = LAMP.decode(F_PORT, &payload).unwrap().measurements();
     let drawn = [
         ("red", 255.0),

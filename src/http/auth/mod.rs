@@ -125,9 +125,8 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let state = AppState::from_ref(state);
-        let caller = if let Some(header) = parts.headers.get(AUTHORIZATION) {
-            let key = header.to_str().ok().and_then(bearer);
-            let key = key.ok_or(ApiError::Unauthenticated)?;
+        let caller = if parts.headers.contains_key(AUTHORIZATION) {
+            let key = bearer_of(&parts.headers).ok_or(ApiError::Unauthenticated)?;
             by_key(&state, secret_key::hash(key)).await?
         } else {
             let id = session_cookie(&parts.headers).ok_or(ApiError::Unauthenticated)?;
@@ -226,6 +225,11 @@ fn bearer(header: &str) -> Option<&str> {
     let (scheme, key) = header.split_once(' ')?;
     let key = key.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
+}
+
+/// The key of a request's `Authorization` header.
+pub(super) fn bearer_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION)?.to_str().ok().and_then(bearer)
 }
 
 /// The session of the cookie.

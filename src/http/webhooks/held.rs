@@ -10,13 +10,18 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use downbeat_actors::port::HistoryEntry;
+use downbeat_actors::port::StoreError;
 use downbeat_actors::{AskError, Report, System};
-use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId, Scope};
-use downbeat_core::network::NetworkEvent;
+use downbeat_core::id::{DeviceKey, Scope, TenantId};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::store::Store;
+use crate::webhook::Incoming;
+
+use super::address::{Address, Addresses, Stranger};
+use super::sightings::{NOTED_EVERY, Sightings};
 
 /// Tries that run at once when held events are told again: enough to fill a commit.
 const AT_ONCE: usize = 64;
@@ -30,16 +35,18 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The greatest pause: the database's return is noticed within it.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// At the end, noting devices that nobody has registered is given up after this.
+const NOTE_MAX: Duration = Duration::from_secs(1);
+
 /// What the events of one webhook cost in memory beside their bodies.
 const OVERHEAD: usize = 512;
 
 /// An event to be told.
 #[derive(Debug, Clone)]
 pub(in crate::http) struct Telling {
+    /// Whose key delivers it.
     pub(in crate::http) scope: Scope,
-    pub(in crate::http) dev_eui: DevEui,
-    pub(in crate::http) event: NetworkEvent,
-    pub(in crate::http) history: HistoryEntry,
+    pub(in crate::http) incoming: Incoming,
 }
 
 /// How it ended.
@@ -47,8 +54,12 @@ pub(in crate::http) struct Telling {
 pub(in crate::http) enum Told {
     /// It is committed.
     Committed,
-    /// No such device, or not the caller's.
+    /// Nobody has registered the device.
     UnknownDevice,
+    /// Several tenants have a device of that `DevEUI`, and nothing tells whose it is.
+    AmbiguousDevice,
+    /// It speaks of another tenant, or of another tenant's device.
+    TenantMismatch,
     /// The service went down first.
     Stopping,
 }
@@ -65,6 +76,9 @@ pub(in crate::http) struct Holding {
 
 struct Shared {
     system: System,
+    store: Store,
+    addresses: Addresses,
+    sightings: Sightings,
     places: Arc<Semaphore>,
     places_max: u32,
     bytes: Arc<Semaphore>,
@@ -95,11 +109,20 @@ impl Drop for Place {
 }
 
 impl Holding {
-    /// Holds at most so many events, of so many bytes in all. The task that tries again lives as long as the runtime.
-    pub(in crate::http) fn new(system: System, held_max: usize, bytes_max: usize) -> Self {
+    /// Holds at most so many events, of so many bytes in all. The tasks that try again and note devices that nobody has
+    /// registered live as long as the runtime.
+    pub(in crate::http) fn new(
+        system: System,
+        store: Store,
+        held_max: usize,
+        bytes_max: usize,
+    ) -> Self {
         let places_max = u32::try_from(held_max).unwrap_or(u32::MAX);
         let shared = Arc::new(Shared {
             system,
+            addresses: Addresses::new(store.clone()),
+            store,
+            sightings: Sightings::default(),
             places: Arc::new(Semaphore::new(places_max as usize)),
             places_max,
             bytes: Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS))),
@@ -108,7 +131,19 @@ impl Holding {
             left: Notify::new(),
         });
         tokio::spawn(Arc::clone(&shared).try_again());
+        tokio::spawn(Arc::clone(&shared).note_sightings());
         Self { shared }
+    }
+
+    /// The tenant that a path names by its id or its name, if a caller may see it.
+    pub(in crate::http) async fn tenant_of_path(
+        &self,
+        scope: Scope,
+        text: &str,
+    ) -> Result<Option<TenantId>, StoreError> {
+        let now = self.shared.system.clock().now();
+        let addresses = &self.shared.addresses;
+        addresses.tenant_of_path(scope, text, now).await
     }
 
     /// Tells an event; the receiver hears when it is over. `size` is that of its body in bytes.
@@ -133,7 +168,8 @@ impl Holding {
         Ok(over)
     }
 
-    /// Waits until none is held, `patience` at the most, and tells how many are.
+    /// Waits until none is held, `patience` at the most, and tells how many are. What was seen of devices that nobody
+    /// has registered is noted then.
     pub(in crate::http) async fn drain(&self, patience: Duration) -> usize {
         let drained = async {
             loop {
@@ -148,6 +184,9 @@ impl Holding {
         };
         // Those that are left over are counted, whether or not time ran out.
         let _ = tokio::time::timeout(patience, drained).await;
+        let noted = self.shared.sightings.note(&self.shared.store);
+        // They are news of strangers, and not worth a longer wait.
+        let _ = tokio::time::timeout(NOTE_MAX, noted).await;
         self.shared.held()
     }
 }
@@ -173,26 +212,9 @@ impl Shared {
 
     /// One try. Gives the event back if it is to be tried again.
     async fn tell(&self, held: Held) -> Result<(), Held> {
-        let Telling {
-            scope,
-            dev_eui,
-            event,
-            history,
-        } = held.telling.clone();
-        let key = DeviceKey {
-            server: NetworkServerId::Default,
-            dev_eui,
-        };
-        let report = Report {
-            event,
-            history: vec![history],
-            telemetry: Vec::new(),
-        };
-        let told = self.system.report(scope, key, report);
-        let told = match tokio::time::timeout(TRY_MAX, told).await {
-            Ok(Ok(())) => Told::Committed,
-            Ok(Err(AskError::UnknownDevice)) => Told::UnknownDevice,
-            Ok(Err(AskError::Stopping)) => Told::Stopping,
+        let Telling { scope, incoming } = &held.telling;
+        let told = match tokio::time::timeout(TRY_MAX, self.address(*scope, incoming)).await {
+            Ok(Ok(told)) => told,
             Ok(Err(
                 AskError::StoreUnavailable
                 | AskError::Overloaded
@@ -200,12 +222,63 @@ impl Shared {
                 | AskError::NotUnderstood(_),
             ))
             | Err(_) => return Err(held),
+            Ok(Err(AskError::UnknownDevice)) => Told::UnknownDevice,
+            Ok(Err(AskError::Stopping)) => Told::Stopping,
         };
         let Held { done, place, .. } = held;
         drop(place);
         // The caller may have gone away; the event is told all the same.
         let _ = done.send(told);
         Ok(())
+    }
+
+    /// Finds out whose the event is, and tells it.
+    async fn address(&self, scope: Scope, incoming: &Incoming) -> Result<Told, AskError> {
+        let now = self.system.clock().now();
+        let (tenant, dev_eui) = (incoming.chirpstack_tenant_id, incoming.dev_eui);
+        let address = self.addresses.find(scope, tenant, dev_eui, now).await;
+        let (scope, key) = match address.map_err(|error| unreadable(&error))? {
+            Address::Device(scope, key) => (scope, key),
+            Address::TenantMismatch => return Ok(Told::TenantMismatch),
+        };
+        match self.report(scope, key, incoming).await {
+            Err(AskError::UnknownDevice) => {}
+            told => return told.map(|()| Told::Committed),
+        }
+        let stranger = self.addresses.stranger(scope, key).await;
+        match stranger.map_err(|error| unreadable(&error))? {
+            Stranger::Unclaimed(key, tenant_id) => {
+                self.sightings.add(key, tenant_id, incoming, now);
+                Ok(Told::UnknownDevice)
+            }
+            Stranger::TenantMismatch => Ok(Told::TenantMismatch),
+            Stranger::Elsewhere(key) => {
+                let told = self.report(scope, key, incoming).await;
+                told.map(|()| Told::Committed)
+            }
+            Stranger::Ambiguous => Ok(Told::AmbiguousDevice),
+        }
+    }
+
+    async fn report(
+        &self,
+        scope: Scope,
+        key: DeviceKey,
+        incoming: &Incoming,
+    ) -> Result<(), AskError> {
+        let report = Report {
+            event: incoming.event.clone(),
+            history: vec![incoming.history.clone()],
+            telemetry: incoming.telemetry.clone(),
+        };
+        self.system.report(scope, key, report).await
+    }
+
+    async fn note_sightings(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(NOTED_EVERY).await;
+            self.sightings.note(&self.store).await;
+        }
     }
 
     fn hold(&self, held: Held) {
@@ -261,6 +334,12 @@ impl Shared {
     fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<Held>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whatever the database has against it, the event is tried again.
+fn unreadable(error: &StoreError) -> AskError {
+    tracing::debug!(%error, "whose an event is could not be read");
+    AskError::StoreUnavailable
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge of some thousands")]

@@ -1,22 +1,25 @@
-//! `POST /api/v1/webhooks/chirpstack` and `/uplink`: an event of ChirpStack v4.
+//! `POST /api/v1/webhooks/chirpstack` and `/uplink`: an event of ChirpStack; and what becomes of any event.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Extension, Query, State};
 use axum::http::HeaderMap;
+use downbeat_core::id::{DevEui, Scope};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::http::AppState;
 use crate::http::admission::Place;
-use crate::http::auth::{Caller, Deliverer};
+use crate::http::auth::{Deliverer, bearer_of};
 use crate::http::extract::{Body, media_type};
 use crate::http::problem::{ApiError, Problem};
-use crate::webhook::{self, Encoding, EventKind, Incoming, ParseWebhookError};
+use crate::webhook::{self, Encoding, EventKind, ParseWebhookError};
 
 use super::held::{Full, Telling, Told};
+use super::signature::BadSignature;
 
 /// ChirpStack gives up after five seconds.
 const PATIENCE: Duration = Duration::from_millis(4_500);
@@ -26,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(4_500);
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it only documents: unknown fields have to pass")]
 pub(in crate::http) struct WebhookQuery {
-    /// `up`, if absent, `join`, `ack`, `txack`, `log`, `status`, `location` or `integration`.
+    /// `up`, `join`, `ack`, `txack`, `log`, `status`, `location`, `integration` or `error`. If absent, the path tells.
     event: Option<String>,
 }
 
@@ -57,16 +60,18 @@ impl Received {
 /// Deliver an event of ChirpStack
 ///
 /// The body is what ChirpStack's HTTP integration posts, in JSON (`application/json`) or Protobuf
-/// (`application/octet-stream`). 200 means that it is stored.
+/// (`application/octet-stream`). 200 means that it is stored. The key tells whose it is; with a key of the platform
+/// ChirpStack's tenant tells it, or the device.
 #[utoipa::path(
     post,
     path = "/api/v1/webhooks/chirpstack",
     tag = "webhooks",
     params(WebhookQuery),
-    request_body(content = serde_json::Value, content_type = "application/json", description = "An event of ChirpStack v4"),
+    request_body(content = serde_json::Value, content_type = "application/json", description = "An event of ChirpStack v4 or v3"),
     responses(
         (status = 200, description = "Stored, or ignored", body = Received),
         (status = 400, description = "It cannot be read", body = Problem),
+        (status = 403, description = "It is of another tenant than the key", body = Problem),
         (status = 413, description = "It is larger than 1 MiB", body = Problem),
         (status = 415, description = "Neither JSON nor Protobuf", body = Problem),
         (status = 503, description = "It is held, or there is no room to hold it; `type` tells which", body = Problem),
@@ -80,7 +85,14 @@ pub(in crate::http) async fn chirpstack(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Received>, ApiError> {
-    receive(&state, caller, &place, &query.0, &headers, &body).await
+    let delivery = Delivery {
+        scope: caller.scope,
+        kind: EventKind::Up,
+        query: &query.0,
+        headers: &headers,
+        body: &body.0,
+    };
+    delivery.receive(&state, &place).await
 }
 
 /// Deliver an event of ChirpStack, at its older address
@@ -89,74 +101,117 @@ pub(in crate::http) async fn chirpstack(
     path = "/api/v1/webhooks/chirpstack/uplink",
     tag = "webhooks",
     params(WebhookQuery),
-    request_body(content = serde_json::Value, content_type = "application/json", description = "An event of ChirpStack v4"),
+    request_body(content = serde_json::Value, content_type = "application/json", description = "An event of ChirpStack v4 or v3"),
     responses(
         (status = 200, description = "Stored, or ignored", body = Received),
         (status = 400, description = "It cannot be read", body = Problem),
+        (status = 403, description = "It is of another tenant than the key", body = Problem),
     ),
 )]
 pub(in crate::http) async fn uplink(
-    State(state): State<AppState>,
-    Deliverer(caller): Deliverer,
-    Extension(place): Extension<Place>,
+    state: State<AppState>,
+    deliverer: Deliverer,
+    place: Extension<Place>,
     query: Query<HashMap<String, String>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Received>, ApiError> {
-    receive(&state, caller, &place, &query.0, &headers, &body).await
+    chirpstack(state, deliverer, place, query, headers, body).await
 }
 
-async fn receive(
-    state: &AppState,
-    caller: Caller,
-    place: &Place,
-    query: &HashMap<String, String>,
-    headers: &HeaderMap,
-    Body(body): &Body,
-) -> Result<Json<Received>, ApiError> {
-    let encoding = encoding(headers)?;
-    let kind = query.get("event").map_or("up", String::as_str);
-    let Some(kind) = EventKind::by_name(kind) else {
-        count("unknown_kind");
-        return Ok(Json(Received::ignored("this kind of event is not known")));
-    };
-    let incoming = webhook::parse(kind, encoding, body, state.clock().now()).map_err(refused)?;
-    let Incoming {
-        dev_eui,
-        event,
-        history,
-        ..
-    } = incoming;
-    let telling = Telling {
-        scope: caller.scope,
-        dev_eui,
-        event,
-        history,
-    };
-    let Ok(over) = state.holding().tell(telling, body.len()) else {
-        let Full = Full;
-        count("refused");
-        return Err(ApiError::Overloaded);
-    };
-    // From here on the event has a place of its own.
-    place.give_back().await;
-    match tokio::time::timeout(PATIENCE, over).await {
-        Ok(Ok(Told::Committed)) => {
+/// An event as it came in.
+pub(super) struct Delivery<'a> {
+    /// Whose it is to be.
+    pub(super) scope: Scope,
+    /// Its kind, if the query does not say.
+    pub(super) kind: EventKind,
+    pub(super) query: &'a HashMap<String, String>,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: &'a Bytes,
+}
+
+impl Delivery<'_> {
+    /// Checks the signature, if there is one, and hands the event on.
+    pub(super) async fn receive(
+        self,
+        state: &AppState,
+        place: &Place,
+    ) -> Result<Json<Received>, ApiError> {
+        let key = bearer_of(self.headers);
+        let now = state.clock().now();
+        let signatures = state.signatures();
+        let signed = signatures.check(self.headers, key, self.body, now);
+        let signed = signed.map_err(|BadSignature(why)| {
+            count("bad_signature");
+            ApiError::BadSignature(why)
+        })?;
+        let received = self.store(state, place).await?;
+        if let Some(signed) = signed {
+            signed.accept();
+        }
+        Ok(Json(received))
+    }
+
+    async fn store(self, state: &AppState, place: &Place) -> Result<Received, ApiError> {
+        let encoding = encoding(self.headers)?;
+        let kind = match self.query.get("event") {
+            None => Some(self.kind),
+            Some(word) => EventKind::by_name(word),
+        };
+        let Some(kind) = kind else {
+            count("unknown_kind");
+            return Ok(Received::ignored("this kind of event is not known"));
+        };
+        let incoming = webhook::parse(kind, encoding, self.body, state.clock().now());
+        let incoming = incoming.map_err(refused)?;
+        let dev_eui = incoming.dev_eui;
+        let telling = Telling {
+            scope: self.scope,
+            incoming,
+        };
+        let Ok(over) = state.holding().tell(telling, self.body.len()) else {
+            let Full = Full;
+            count("refused");
+            return Err(ApiError::Overloaded);
+        };
+        // From here on the event has a place of its own.
+        place.give_back().await;
+        match tokio::time::timeout(PATIENCE, over).await {
+            Ok(Ok(told)) => answer(told, dev_eui),
+            Ok(Err(_)) => Err(ApiError::Stopping),
+            Err(_) => {
+                count("held");
+                Err(ApiError::Held)
+            }
+        }
+    }
+}
+
+fn answer(told: Told, dev_eui: DevEui) -> Result<Received, ApiError> {
+    match told {
+        Told::Committed => {
             count("stored");
-            Ok(Json(Received::OK))
+            Ok(Received::OK)
         }
-        Ok(Ok(Told::UnknownDevice)) => {
+        Told::UnknownDevice => {
             count("unknown_device");
-            tracing::info!(device.dev_eui = %dev_eui, "webhook.device.unknown");
-            Ok(Json(Received::ignored(
+            tracing::debug!(device.dev_eui = %dev_eui, "webhook.device.unknown");
+            Ok(Received::ignored(
                 "no device with this DevEUI is registered",
-            )))
+            ))
         }
-        Ok(Ok(Told::Stopping) | Err(_)) => Err(ApiError::Stopping),
-        Err(_) => {
-            count("held");
-            Err(ApiError::Held)
+        Told::AmbiguousDevice => {
+            count("ambiguous_device");
+            Ok(Received::ignored(
+                "several tenants have a device with this DevEUI, each on a network server of its own: use a tenant's key",
+            ))
         }
+        Told::TenantMismatch => {
+            count("tenant_mismatch");
+            tracing::warn!(device.dev_eui = %dev_eui, "webhook.tenant.mismatch");
+            Err(ApiError::TenantMismatch)
+        }
+        Told::Stopping => Err(ApiError::Stopping),
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) async fn default_tenant(store: &Store) -> TenantId {
         .id
 }
 
-async fn new_tenant(store: &Store, name: &str) -> TenantId {
+pub(super) async fn new_tenant(store: &Store, name: &str) -> TenantId {
     let tenant = Tenant {
         id: TenantId::from_uuid(Uuid::now_v7()),
         name: name.to_owned(),
@@ -149,7 +149,7 @@ pub(super) fn change(device: &Device, state: &str, when: Timestamp) -> DeviceCha
     }
 }
 
-fn downlink(accepted_at: Timestamp) -> Downlink {
+pub(super) fn downlink(accepted_at: Timestamp) -> Downlink {
     Downlink {
         id: DownlinkId::from_uuid(Uuid::now_v7()),
         origin: Origin::Api,
@@ -178,7 +178,7 @@ fn downlink(accepted_at: Timestamp) -> Downlink {
 }
 
 /// One more step of a downlink's life.
-fn record(downlink: &mut Downlink, state: DownlinkState, when: Timestamp) -> Record {
+pub(super) fn record(downlink: &mut Downlink, state: DownlinkState, when: Timestamp) -> Record {
     let step = if state == DownlinkState::Accepted {
         Step::Accepted
     } else {

@@ -1,6 +1,6 @@
 //! Many devices' changes, as rows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use downbeat_actors::port::{AuditEntry, DeviceChange, StoreError, StoredDevice};
@@ -59,7 +59,8 @@ impl TryFrom<DeviceKeyRow> for DeviceKey {
     }
 }
 
-/// What a batch leaves of each row, serialised before the transaction begins.
+/// What a batch leaves of each row, serialised before the transaction begins. Devices, downlinks and events are there
+/// once each and in the order of their ids, so that two batches never wait for each other in a circle.
 pub(crate) struct Batch<'a> {
     pub(crate) devices: Vec<DeviceRow<'a>>,
     pub(crate) downlinks: Vec<DownlinkRow<'a>>,
@@ -86,6 +87,7 @@ pub(crate) struct DownlinkRow<'a> {
 
 pub(crate) struct StepRow {
     pub(crate) downlink_id: Uuid,
+    pub(crate) tenant_id: Uuid,
     pub(crate) seq: i64,
     pub(crate) at: i64,
     pub(crate) body: String,
@@ -101,7 +103,7 @@ pub(crate) struct EventRow<'a> {
 
 impl<'a> Batch<'a> {
     pub(crate) fn of(changes: &'a [DeviceChange]) -> Result<Self, StoreError> {
-        let mut devices: HashMap<DeviceId, DeviceRow<'a>> = HashMap::new();
+        let mut devices: BTreeMap<DeviceId, DeviceRow<'a>> = BTreeMap::new();
         let mut downlinks = BTreeMap::new();
         let mut steps = Vec::new();
         let mut events = BTreeMap::new();
@@ -113,7 +115,7 @@ impl<'a> Batch<'a> {
                 .or_insert_with(|| DeviceRow::new(change))
                 .merge(change);
             for record in &change.records {
-                steps.push(StepRow::new(record)?);
+                steps.push(StepRow::new(change, record)?);
                 // The last one stands.
                 downlinks.insert(record.downlink.id, (change, record));
             }
@@ -187,9 +189,10 @@ impl<'a> DeviceRow<'a> {
 }
 
 impl StepRow {
-    fn new(record: &Record) -> Result<Self, StoreError> {
+    fn new(change: &DeviceChange, record: &Record) -> Result<Self, StoreError> {
         Ok(Self {
             downlink_id: record.downlink.id.as_uuid(),
+            tenant_id: change.tenant_id.as_uuid(),
             seq: i64::from(record.entry.seq),
             at: millis(record.entry.at),
             body: json(&record.entry)?,

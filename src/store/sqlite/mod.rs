@@ -23,13 +23,14 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::migration::migrate_error;
 use super::row::tenant_of;
 use super::{OpenStoreError, Scope};
 use crate::seal::Sealer;
 use downbeat_actors::port::StoreError;
 use futures_util::future::BoxFuture;
 use queue::WriteQueue;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -71,7 +72,10 @@ impl Sqlite {
             .connect_with(options.clone().create_if_missing(true))
             .await;
         let writer = writer.map_err(store_error)?;
-        MIGRATIONS.run(&writer).await.map_err(migrate_error)?;
+        MIGRATIONS
+            .run(&writer)
+            .await
+            .map_err(|error| migrate_error(error, &MIGRATIONS, store_error))?;
         // The writer has made the file; a reader that could write by mistake is refused by the database itself.
         let readers = pool(READERS_MAX)
             .connect_with(options.pragma("query_only", "ON"))
@@ -131,23 +135,6 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
-}
-
-fn migrate_error(error: MigrateError) -> OpenStoreError {
-    let known = MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0);
-    if let MigrateError::VersionMissing(found) = error
-        && found > known
-    {
-        return OpenStoreError::SchemaNewer { found, known };
-    }
-    if let MigrateError::Execute(error) = error {
-        return OpenStoreError::Store(store_error(error));
-    }
-    OpenStoreError::Migrate(Box::new(error))
 }
 
 /// Primary result codes (`sqlite3.h`) of what passes by itself or by the operator's hand, with the same request.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use downbeat_core::id::DevEui;
 use downbeat_core::random::Random;
-use downbeat_core::sync::OWNER_TAG;
+use downbeat_core::sync::{OWNER_TAG, WantedDevice};
 use downbeat_core::time::Timestamp;
 use downbeat_sim::model::{DeviceFields, DeviceKeys, Network};
 use uuid::Uuid;
@@ -40,6 +40,18 @@ impl Theirs {
             skip_fcnt_check: fields.skip_fcnt_check,
             join_eui: fields.join_eui,
             device: Some((fields, keys)),
+        }
+    }
+}
+
+impl Theirs {
+    /// The registry wants a tag just as others have it: it is both's from now on.
+    pub(crate) fn contest(&mut self, wanted: &WantedDevice) {
+        for (name, value) in &wanted.tags {
+            if self.tags.get(name) == Some(value) {
+                self.tags.remove(name);
+                self.contested.insert(name.clone(), value.clone());
+            }
         }
     }
 }

@@ -88,16 +88,13 @@ impl Shell {
                 }
                 slot.theirs.device = None;
                 slot.theirs.join_eui = device.join_eui.as_u64();
-                for (name, value) in &wanted.tags {
-                    let theirs = slot.theirs.tags.remove(name);
-                    slot.theirs.contested.remove(name);
-                    if theirs.as_ref() == Some(value) {
-                        slot.theirs.contested.insert(name.clone(), value.clone());
-                    }
-                }
+                slot.theirs.contest(wanted);
+                slot.theirs
+                    .tags
+                    .retain(|name, _| !wanted.tags.contains_key(name));
                 slot.theirs
                     .contested
-                    .retain(|name, _| device.tags.contains_key(name));
+                    .retain(|name, value| device.tags.get(name) == Some(value));
                 is_as_wanted(device, wanted, &slot.theirs)?;
             }
             SyncCall::Delete => {

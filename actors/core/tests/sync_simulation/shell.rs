@@ -329,8 +329,10 @@ impl Shell {
         }
         let (number, wish) = (row.number, row.wish.clone());
         slot.wishes.insert(wish.generation, wish.clone());
-        slot.device_ids
-            .extend(wish.device.as_ref().map(|device| device.device_id));
+        if let Some(wanted) = &wish.device {
+            slot.device_ids.insert(wanted.device_id);
+            slot.theirs.contest(wanted);
+        }
         let told = self.random.chance(0.3).then_some(wish);
         let delay = if self.random.chance(0.2) { 3_000 } else { 20 };
         let at = self.now + Duration::from_millis(self.random.below(delay));

@@ -1,0 +1,222 @@
+//! The actors' side: many devices' changes in one transaction.
+//!
+//! Each statement takes all its rows as arrays, one a column. A repeated batch changes nothing: states and downlinks
+//! are replaced by what they are, never by something older; steps and events have their own keys.
+
+use std::collections::BTreeSet;
+
+use downbeat_actors::port::{DeviceChange, StoreError, StoredDevice};
+use downbeat_core::device::Reason;
+use downbeat_core::id::{DevEui, TenantId};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres as Db};
+use uuid::Uuid;
+
+use super::Postgres;
+use super::error::{is_collision, store_error};
+use super::session::Access;
+use crate::store::row::batch::{Batch, DeviceRow, DownlinkRow, EventRow, StepRow, StoredDeviceRow};
+use crate::store::row::{millis, parse_dev_eui};
+
+/// How often a batch is tried that met another transaction. Batches come in the order of ids, so even twice is rare.
+const TRIES_MAX: u32 = 5;
+
+impl Postgres {
+    pub(in crate::store) async fn commit(
+        &self,
+        changes: &[DeviceChange],
+    ) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch::of(changes)?;
+        let tenants: BTreeSet<TenantId> = changes.iter().map(|change| change.tenant_id).collect();
+        let tenants: Vec<TenantId> = tenants.into_iter().collect();
+        let mut tries_left = TRIES_MAX;
+        loop {
+            tries_left -= 1;
+            let mut transaction = self.sessions.begin(Access::Tenants(&tenants)).await?;
+            let written = match write(&batch, &mut transaction).await {
+                Ok(()) => transaction.commit().await,
+                Err(error) => Err(error),
+            };
+            match written {
+                Err(error) if is_collision(&error) && tries_left > 0 => {}
+                written => return written.map_err(store_error),
+            }
+        }
+    }
+
+    pub(in crate::store) async fn load(
+        &self,
+        dev_eui: DevEui,
+    ) -> Result<Option<StoredDevice>, StoreError> {
+        // An uplink names a DevEUI and no tenant.
+        let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
+        let row: Option<StoredDeviceRow> = sqlx::query_as(
+            "SELECT device.id, device.tenant_id, device.codec, device_state.state
+             FROM device LEFT JOIN device_state ON device_state.device_id = device.id
+             WHERE device.dev_eui = $1",
+        )
+        .bind(dev_eui.to_string())
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        row.map(StoredDevice::try_from).transpose()
+    }
+
+    pub(in crate::store) async fn unfinished(&self) -> Result<Vec<DevEui>, StoreError> {
+        let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
+        let rows: Vec<(Uuid, String)> = sqlx::query_as(
+            "SELECT id, dev_eui FROM device WHERE unfinished AND dev_eui IS NOT NULL ORDER BY dev_eui",
+        )
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        rows.into_iter()
+            .map(|(id, dev_eui)| parse_dev_eui(&dev_eui, "device", id))
+            .collect()
+    }
+}
+
+async fn write(batch: &Batch<'_>, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    if !batch.devices.is_empty() {
+        execute(connection, update_devices(&batch.devices)).await?;
+        execute(connection, upsert_states(&batch.devices)).await?;
+    }
+    if !batch.downlinks.is_empty() {
+        execute(connection, upsert_downlinks(&batch.downlinks)).await?;
+        execute(connection, insert_steps(&batch.steps)).await?;
+    }
+    if !batch.events.is_empty() {
+        execute(connection, insert_events(&batch.events)).await?;
+    }
+    Ok(())
+}
+
+async fn execute(
+    connection: &mut PgConnection,
+    query: Query<'_, Db, PgArguments>,
+) -> Result<(), sqlx::Error> {
+    query.execute(connection).await.map(drop)
+}
+
+/// One column of all rows.
+fn column<'a, R, V>(rows: &'a [R], value: impl Fn(&'a R) -> V) -> Vec<V> {
+    rows.iter().map(value).collect()
+}
+
+fn update_devices<'q>(rows: &[DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
+    let desired = column(rows, |row| row.change.desired);
+    let reported = column(rows, |row| row.reported.map(|(light, _)| light));
+    sqlx::query(
+        "UPDATE device SET
+            unfinished = v.unfinished,
+            last_seen = coalesce(v.last_seen, device.last_seen),
+            rssi_dbm = coalesce(v.rssi_dbm, device.rssi_dbm),
+            snr_db = coalesce(v.snr_db, device.snr_db),
+            battery_percent = coalesce(v.battery_percent, device.battery_percent),
+            desired_color = v.desired_color,
+            desired_on_time = v.desired_on_time,
+            desired_off_time = v.desired_off_time,
+            reported_color = coalesce(v.reported_color, device.reported_color),
+            reported_on_time = coalesce(v.reported_on_time, device.reported_on_time),
+            reported_off_time = coalesce(v.reported_off_time, device.reported_off_time),
+            reported_at = coalesce(v.reported_at, device.reported_at)
+         FROM unnest(
+            $1::uuid[], $2::text[], $3::boolean[], $4::bigint[], $5::integer[], $6::real[], $7::real[],
+            $8::text[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[]
+         ) AS v (
+            id, dev_eui, unfinished, last_seen, rssi_dbm, snr_db, battery_percent,
+            desired_color, desired_on_time, desired_off_time,
+            reported_color, reported_on_time, reported_off_time, reported_at
+         )
+         WHERE device.id = v.id AND device.dev_eui = v.dev_eui",
+    )
+    .bind(column(rows, |row| row.change.device_id.as_uuid()))
+    .bind(column(rows, |row| row.change.dev_eui.to_string()))
+    .bind(column(rows, |row| row.change.unfinished))
+    .bind(column(rows, |row| row.last_seen.map(millis)))
+    .bind(column(rows, |row| row.rssi_dbm))
+    .bind(column(rows, |row| row.snr_db))
+    .bind(column(rows, |row| row.battery_percent))
+    .bind(column(&desired, |light| light.map(|light| light.color.to_string())))
+    .bind(column(&desired, |light| light.map(|light| i64::from(light.on_time))))
+    .bind(column(&desired, |light| light.map(|light| i64::from(light.off_time))))
+    .bind(column(&reported, |light| light.map(|light| light.color.to_string())))
+    .bind(column(&reported, |light| light.map(|light| i64::from(light.on_time))))
+    .bind(column(&reported, |light| light.map(|light| i64::from(light.off_time))))
+    .bind(column(rows, |row| row.reported.map(|(_, at)| millis(at))))
+}
+
+/// Only of devices that are still registered so: the state of a deleted one would come back with the next of its
+/// `DevEUI`. They are held until the end, so that none is deleted between this look and the insert.
+fn upsert_states<'q>(rows: &[DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
+    sqlx::query(
+        "INSERT INTO device_state (device_id, tenant_id, state)
+         SELECT device.id, device.tenant_id, v.state
+         FROM unnest($1::uuid[], $2::text[], $3::text[]) AS v (id, dev_eui, state)
+         JOIN device ON device.id = v.id AND device.dev_eui = v.dev_eui
+         FOR KEY SHARE OF device
+         ON CONFLICT (device_id) DO UPDATE SET state = excluded.state",
+    )
+    .bind(column(rows, |row| row.change.device_id.as_uuid()))
+    .bind(column(rows, |row| row.change.dev_eui.to_string()))
+    .bind(column(rows, |row| row.change.state.clone()))
+}
+
+fn upsert_downlinks<'q>(rows: &[DownlinkRow<'_>]) -> Query<'q, Db, PgArguments> {
+    sqlx::query(
+        "INSERT INTO downlink
+            (id, device_id, tenant_id, dev_eui, state, reason, attempts, created_at, updated_at, finished_at, steps, body)
+         SELECT * FROM unnest(
+            $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[],
+            $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[]
+         )
+         ON CONFLICT (id) DO UPDATE SET
+            state = excluded.state, reason = excluded.reason, attempts = excluded.attempts,
+            updated_at = excluded.updated_at, finished_at = excluded.finished_at,
+            steps = excluded.steps, body = excluded.body
+         WHERE excluded.steps >= downlink.steps",
+    )
+    .bind(column(rows, |row| row.record.downlink.id.as_uuid()))
+    .bind(column(rows, |row| row.change.device_id.as_uuid()))
+    .bind(column(rows, |row| row.change.tenant_id.as_uuid()))
+    .bind(column(rows, |row| row.change.dev_eui.to_string()))
+    .bind(column(rows, |row| row.record.downlink.state.name()))
+    .bind(column(rows, |row| row.record.downlink.reason.as_ref().map(Reason::name)))
+    .bind(column(rows, |row| i64::from(row.record.downlink.attempts)))
+    .bind(column(rows, |row| millis(row.record.downlink.accepted_at)))
+    .bind(column(rows, |row| millis(row.record.downlink.updated_at)))
+    .bind(column(rows, |row| row.record.downlink.finished_at.map(millis)))
+    .bind(column(rows, |row| i64::from(row.record.downlink.steps)))
+    .bind(column(rows, |row| row.body.clone()))
+}
+
+fn insert_steps<'q>(rows: &[StepRow]) -> Query<'q, Db, PgArguments> {
+    sqlx::query(
+        "INSERT INTO downlink_step (downlink_id, tenant_id, seq, at, body)
+         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[])
+         ON CONFLICT (downlink_id, seq) DO NOTHING",
+    )
+    .bind(column(rows, |row| row.downlink_id))
+    .bind(column(rows, |row| row.tenant_id))
+    .bind(column(rows, |row| row.seq))
+    .bind(column(rows, |row| row.at))
+    .bind(column(rows, |row| row.body.clone()))
+}
+
+fn insert_events<'q>(rows: &[EventRow<'_>]) -> Query<'q, Db, PgArguments> {
+    sqlx::query(
+        "INSERT INTO device_event (id, device_id, tenant_id, at, kind, body)
+         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::text[])
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(column(rows, |row| row.id))
+    .bind(column(rows, |row| row.change.device_id.as_uuid()))
+    .bind(column(rows, |row| row.change.tenant_id.as_uuid()))
+    .bind(column(rows, |row| row.at))
+    .bind(column(rows, |row| row.kind))
+    .bind(column(rows, |row| row.body.to_owned()))
+}

@@ -1,0 +1,66 @@
+//! The history of devices.
+
+use downbeat_actors::port::StoreError;
+use downbeat_core::id::DeviceId;
+use downbeat_core::time::Timestamp;
+use sqlx::QueryBuilder;
+
+use super::error::store_error;
+use super::session::Access;
+use super::{Postgres, push_scope};
+use crate::store::row::{EventRow, first_id_of};
+use crate::store::{Cursor, DELETE_BATCH_MAX, DeviceEvent, Page, PageRequest, Scope};
+
+impl Postgres {
+    pub(in crate::store) async fn list_device_events(
+        &self,
+        scope: Scope,
+        device_id: DeviceId,
+        page: PageRequest,
+    ) -> Result<Page<DeviceEvent>, StoreError> {
+        let mut transaction = self.sessions.begin_to_read(scope).await?;
+        let mut query = QueryBuilder::new(
+            "SELECT id, device_id, at, kind, body FROM device_event WHERE device_id = ",
+        );
+        query.push_bind(device_id.as_uuid());
+        push_scope(&mut query, scope);
+        // The ids begin with the time, so they alone are the order.
+        if let Some(Cursor { id, .. }) = page.after {
+            query.push(" AND id < ").push_bind(id);
+        }
+        query
+            .push(" ORDER BY id DESC LIMIT ")
+            .push_bind(page.rows());
+        let rows: Vec<EventRow> = query
+            .build_query_as()
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        let events = rows
+            .into_iter()
+            .map(DeviceEvent::try_from)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::of(events, page, |event| Cursor {
+            at: event.at,
+            id: event.id,
+        }))
+    }
+
+    pub(in crate::store) async fn delete_device_events_before(
+        &self,
+        before: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut transaction = self.sessions.begin(Access::Platform).await?;
+        let deleted = sqlx::query(
+            "DELETE FROM device_event WHERE id = ANY (ARRAY(
+                 SELECT id FROM device_event WHERE id < $1 ORDER BY id LIMIT $2))",
+        )
+        .bind(first_id_of(before))
+        .bind(i64::from(DELETE_BATCH_MAX))
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(deleted.rows_affected())
+    }
+}

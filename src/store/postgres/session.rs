@@ -1,0 +1,177 @@
+//! Connections, and transactions that say whose rows they are about.
+//!
+//! The pool is private to this file, so that no statement runs outside a transaction that [`Sessions::begin`] or
+//! [`Sessions::begin_to_read`] began. Both always set both settings that the policies ask for, for the transaction
+//! alone: what an earlier one left behind can be of no effect.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use downbeat_actors::port::StoreError;
+use downbeat_core::id::TenantId;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Postgres as Db, Transaction};
+
+use super::error::{is_lost_connection, store_error};
+use crate::store::Scope;
+
+/// Connections at once; PostgreSQL itself allows 100 by default, for all its clients.
+const CONNECTIONS_MAX: u32 = 16;
+
+/// How long a query waits for a connection before the database counts as unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What every connection is set to. A lock that is not had in 5 s, or a statement that takes half a minute, is given up
+/// rather than waited for by everybody; an answer must not say "committed" of what a power cut would undo.
+const SETTINGS: &str = "
+    SET client_min_messages = warning;
+    SET lock_timeout = '5s';
+    SET statement_timeout = '30s';
+    SET idle_in_transaction_session_timeout = '60s';
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';";
+
+/// Whose rows a transaction may touch.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Access<'a> {
+    /// Everybody's.
+    Platform,
+    /// One tenant's.
+    Tenant(TenantId),
+    /// These tenants', as a batch of the actors needs them.
+    Tenants(&'a [TenantId]),
+}
+
+impl From<Scope> for Access<'_> {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Platform => Self::Platform,
+            Scope::Tenant(tenant) => Self::Tenant(tenant),
+        }
+    }
+}
+
+impl Access<'_> {
+    /// Sets what the policies ask for, until the transaction's end. UUIDs need no quoting.
+    fn push_to(self, sql: &mut String) {
+        let (scope, tenants): (_, &[TenantId]) = match &self {
+            Self::Platform => ("platform", &[]),
+            Self::Tenant(tenant) => ("", std::slice::from_ref(tenant)),
+            Self::Tenants(tenants) => ("", tenants),
+        };
+        let _ = write!(
+            sql,
+            "SET LOCAL downbeat.scope = '{scope}'; SET LOCAL downbeat.tenants = '"
+        );
+        for (index, tenant) in tenants.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let _ = write!(sql, "{comma}{}", tenant.as_uuid());
+        }
+        sql.push('\'');
+    }
+}
+
+/// As whom a connection works, and in which schema.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    /// The role to change to; none when the URL's role is one that may do no more than the service has to.
+    pub(super) role: Option<&'static str>,
+    /// Where the tables are, quoted.
+    pub(super) schema: String,
+}
+
+/// The pool. A handle, cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Sessions {
+    pool: PgPool,
+}
+
+/// A connection of its own, as the URL's role.
+pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    let connecting = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await;
+    let mut connection = connecting.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    connection
+        .execute("SET client_min_messages = warning")
+        .await?;
+    Ok(connection)
+}
+
+impl Sessions {
+    /// Makes the pool and its first connection.
+    pub(super) async fn open(
+        options: PgConnectOptions,
+        session: Session,
+    ) -> Result<Self, StoreError> {
+        let mut settings = format!("{SETTINGS} SET search_path = {};", session.schema);
+        if let Some(role) = session.role {
+            let _ = write!(settings, " SET ROLE {role};");
+        }
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            // It was tested when it was given back, and `begin` takes another one if it has died since.
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| {
+                let settings = settings.clone();
+                Box::pin(async move {
+                    sqlx::raw_sql(AssertSqlSafe(settings))
+                        .execute(connection)
+                        .await
+                        .map(drop)
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(store_error)?;
+        Ok(Self { pool })
+    }
+
+    /// Begins a transaction that may write.
+    pub(super) async fn begin(
+        &self,
+        access: impl Into<Access<'_>>,
+    ) -> Result<Transaction<'static, Db>, StoreError> {
+        self.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED; ", access.into())
+            .await
+    }
+
+    /// Begins a transaction that only reads; all its statements see the same instant.
+    pub(super) async fn begin_to_read(
+        &self,
+        access: impl Into<Access<'_>>,
+    ) -> Result<Transaction<'static, Db>, StoreError> {
+        self.begin_with(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; ",
+            access.into(),
+        )
+        .await
+    }
+
+    async fn begin_with(
+        &self,
+        begin: &str,
+        access: Access<'_>,
+    ) -> Result<Transaction<'static, Db>, StoreError> {
+        let mut sql = begin.to_owned();
+        access.push_to(&mut sql);
+        // Nothing has been done yet, so another connection will do. When the server was restarted, all may have died.
+        for _ in 0..CONNECTIONS_MAX {
+            match self.try_begin(sql.clone()).await {
+                Err(error) if is_lost_connection(&error) => {}
+                result => return result.map_err(store_error),
+            }
+        }
+        self.try_begin(sql).await.map_err(store_error)
+    }
+
+    /// One message and one answer. In a task of its own: given up half-way, the server would have begun a transaction
+    /// that nobody here knows of, on a connection that goes back into the pool.
+    async fn try_begin(&self, sql: String) -> Result<Transaction<'static, Db>, sqlx::Error> {
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin_with(AssertSqlSafe(sql)).await });
+        begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
