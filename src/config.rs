@@ -46,6 +46,8 @@ pub struct Config {
     pub downlink: DownlinkSection,
     /// Bounds.
     pub limits: LimitsSection,
+    /// The registry.
+    pub registry: RegistrySection,
 }
 
 /// `[chirpstack]`: the default network server.
@@ -95,6 +97,8 @@ pub struct LimitsSection {
     pub held_events: usize,
     /// Days that events of devices are kept.
     pub history_days: u32,
+    /// Days that decoded fields of uplinks are kept.
+    pub telemetry_days: u32,
     /// Devices that may have an untransmitted item in ChirpStack's queue at once: its scheduler takes up 100 a run.
     pub untransmitted: usize,
     /// Requests that a key may make within a minute, unless it has a limit of its own; further ones get 429.
@@ -102,6 +106,22 @@ pub struct LimitsSection {
     /// Whether a tenant's own administrators may set its network server. Downbeat connects to any address that they
     /// name, those of its own network too: leave it to the platform's administrators unless all tenants are trusted.
     pub tenants_may_set_network_server: bool,
+}
+
+/// `[registry]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistrySection {
+    /// How often ChirpStack's devices are compared with the registry's, s; 0: never by itself.
+    pub drift_interval_s: u64,
+}
+
+impl Default for RegistrySection {
+    fn default() -> Self {
+        Self {
+            drift_interval_s: 900,
+        }
+    }
 }
 
 impl Default for Config {
@@ -119,6 +139,7 @@ impl Default for Config {
             chirpstack: ChirpstackSection::default(),
             downlink: DownlinkSection::default(),
             limits: LimitsSection::default(),
+            registry: RegistrySection::default(),
         }
     }
 }
@@ -156,6 +177,7 @@ impl Default for LimitsSection {
             requests: 1024,
             held_events: 10_000,
             history_days: 7,
+            telemetry_days: 30,
             untransmitted: 80,
             key_requests_per_minute: 600_000,
             tenants_may_set_network_server: false,
@@ -256,6 +278,7 @@ const KEYS: &[Key] = &[
     key("limits.requests", "DOWNBEAT_LIMITS_REQUESTS"),
     key("limits.held_events", "DOWNBEAT_LIMITS_HELD_EVENTS"),
     key("limits.history_days", "DOWNBEAT_LIMITS_HISTORY_DAYS"),
+    key("limits.telemetry_days", "DOWNBEAT_LIMITS_TELEMETRY_DAYS"),
     key("limits.untransmitted", "DOWNBEAT_LIMITS_UNTRANSMITTED"),
     key(
         "limits.key_requests_per_minute",
@@ -264,6 +287,10 @@ const KEYS: &[Key] = &[
     key(
         "limits.tenants_may_set_network_server",
         "DOWNBEAT_LIMITS_TENANTS_MAY_SET_NETWORK_SERVER",
+    ),
+    key(
+        "registry.drift_interval_s",
+        "DOWNBEAT_REGISTRY_DRIFT_INTERVAL_S",
     ),
 ];
 
@@ -282,6 +309,8 @@ const SCALARS: &[&str] = &[
     "limits.requests",
     "limits.held_events",
     "limits.history_days",
+    "limits.telemetry_days",
+    "registry.drift_interval_s",
     "limits.untransmitted",
     "limits.key_requests_per_minute",
     "limits.tenants_may_set_network_server",
@@ -413,6 +442,7 @@ struct PrintedConfig {
     chirpstack: PrintedChirpstack,
     downlink: DownlinkSection,
     limits: LimitsSection,
+    registry: RegistrySection,
 }
 
 #[derive(Serialize)]
@@ -432,6 +462,7 @@ impl PrintedConfig {
             chirpstack,
             downlink,
             limits,
+            registry,
             ..
         } = Config::default();
         let ChirpstackSection {
@@ -452,6 +483,7 @@ impl PrintedConfig {
             chirpstack,
             downlink,
             limits,
+            registry,
         }
     }
 }
@@ -575,6 +607,11 @@ impl Config {
             (1..=100_000_000).contains(&self.limits.key_requests_per_minute),
             "limits.key_requests_per_minute",
             "must be 1 to 100000000",
+        )?;
+        range(
+            matches!(self.registry.drift_interval_s, 0 | 60..=604_800),
+            "registry.drift_interval_s",
+            "must be 0 (never) or 60 to 604800",
         )?;
         range(
             (1..=1_000_000).contains(&self.limits.requests),

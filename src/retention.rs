@@ -19,37 +19,44 @@ const ANSWERS_KEPT: Duration = Duration::from_hours(24);
 
 const DAY: Duration = Duration::from_hours(24);
 
+/// How long what is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// Events of devices.
+    pub history_days: u32,
+    /// Decoded fields of uplinks.
+    pub telemetry_days: u32,
+}
+
 /// Runs until the service stops.
-pub async fn run(
-    store: Store,
-    clock: Clock,
-    history_days: u32,
-    mut stopping: watch::Receiver<bool>,
-) {
+pub async fn run(store: Store, clock: Clock, kept: Kept, mut stopping: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(PERIOD);
     loop {
         tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => return,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = round(&store, &clock, history_days).await {
+        if let Err(error) = round(&store, &clock, kept).await {
             tracing::warn!(%error, "old rows could not be deleted; they are next time");
         }
     }
 }
 
-async fn round(store: &Store, clock: &Clock, history_days: u32) -> Result<(), StoreError> {
+async fn round(store: &Store, clock: &Clock, kept: Kept) -> Result<(), StoreError> {
     let now = clock.now();
-    let mut deleted = u64::from(DELETE_BATCH_MAX);
-    while deleted >= u64::from(DELETE_BATCH_MAX) {
-        deleted = store
-            .delete_device_events_before(now - DAY * history_days)
-            .await?;
-        tokio::time::sleep(BREATH).await;
-    }
-    deleted = u64::from(DELETE_BATCH_MAX);
-    while deleted >= u64::from(DELETE_BATCH_MAX) {
-        deleted = store.delete_reservations_before(now - ANSWERS_KEPT).await?;
+    let events = now - DAY * kept.history_days;
+    in_batches(|| store.delete_device_events_before(events)).await?;
+    let telemetry = now - DAY * kept.telemetry_days;
+    in_batches(|| store.delete_telemetry_before(telemetry)).await?;
+    in_batches(|| store.delete_reservations_before(now - ANSWERS_KEPT)).await
+}
+
+/// Deletes batch after batch until one is not full.
+async fn in_batches<Batch>(delete: impl Fn() -> Batch) -> Result<(), StoreError>
+where
+    Batch: Future<Output = Result<u64, StoreError>>,
+{
+    while delete().await? >= u64::from(DELETE_BATCH_MAX) {
         tokio::time::sleep(BREATH).await;
     }
     Ok(())

@@ -20,11 +20,11 @@ use tokio::task::JoinHandle;
 use crate::chirpstack::{ChirpStackClient, ChirpStackConfig};
 use crate::config::Config;
 use crate::http::{AppState, Connect, ConnectError, RouterParts};
-use crate::retention;
 use crate::seal::EncryptionKeyError;
 use crate::secret_key::{self, NewKey};
 use crate::store::{By, OpenStoreError, PageRequest, Role, Scope, Store};
 use crate::telemetry::{TelemetryError, start_metrics};
+use crate::{drift, presence, retention};
 
 /// The whole stop takes no longer than this in all (a supervisor's patience is 10 s).
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
@@ -139,7 +139,21 @@ pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartSe
         tokio::spawn(retention::run(
             store.clone(),
             clock,
-            config.limits.history_days,
+            retention::Kept {
+                history_days: config.limits.history_days,
+                telemetry_days: config.limits.telemetry_days,
+            },
+            stopping.clone(),
+        )),
+        tokio::spawn(presence::run(
+            store.clone(),
+            system.clone(),
+            Duration::from_secs(config.downlink.uplink_interval_s),
+            stopping.clone(),
+        )),
+        tokio::spawn(drift::run(
+            state.comparer().clone(),
+            Duration::from_secs(config.registry.drift_interval_s),
             stopping,
         )),
     ];

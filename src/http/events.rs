@@ -211,8 +211,7 @@ impl Reader {
                     })
             }
             FeedBody::Device(view) => {
-                let (now, within) = (self.state.clock().now(), self.state.device_online_within());
-                let change = DeviceChangeBody::new(view, now, within);
+                let change = DeviceChangeBody::new(view);
                 Event::default().event("device").json_data(change)
             }
             FeedBody::Sync(view) => Event::default().event("sync").json_data(SyncEventBody {

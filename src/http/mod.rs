@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::drift::Comparer;
 use crate::store::{ApiKeyId, Store};
 
 mod admission;
@@ -39,9 +40,11 @@ mod metrics;
 mod network_server;
 mod openapi;
 mod problem;
+mod registry;
 mod request;
 mod router;
 mod session;
+mod sync;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -84,8 +87,8 @@ pub struct AppState {
 struct Shared {
     system: System,
     store: Store,
+    comparer: Comparer,
     prometheus: PrometheusHandle,
-    device_online_within: Duration,
     sessions: Sessions,
     keys: Keys,
     key_limits: Limits,
@@ -128,11 +131,10 @@ impl AppState {
                 HELD_BYTES_MAX,
             ),
             signatures: Signatures::default(),
+            comparer: Comparer::new(store.clone(), system.clone()),
             system,
             store,
             prometheus,
-            // One report may be lost on the air.
-            device_online_within: Duration::from_secs(config.downlink.uplink_interval_s) * 2,
             sessions: Sessions::default(),
             keys: Keys::default(),
             key_limits: Limits::default(),
@@ -175,6 +177,11 @@ impl AppState {
         self.shared.holding.drain(patience).await
     }
 
+    /// Who compares ChirpStack with the registry.
+    pub fn comparer(&self) -> &Comparer {
+        &self.shared.comparer
+    }
+
     fn system(&self) -> &System {
         &self.shared.system
     }
@@ -193,11 +200,6 @@ impl AppState {
         let device = self.store().device_by_dev_eui(scope, dev_eui).await?;
         let server = device.map_or(NetworkServerId::Default, |device| device.server);
         Ok(DeviceKey { server, dev_eui })
-    }
-
-    /// A device is online if it was heard within this.
-    fn device_online_within(&self) -> Duration {
-        self.shared.device_online_within
     }
 
     fn sessions(&self) -> &Sessions {

@@ -10,7 +10,7 @@ use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use downbeat_actors::AskError;
-use downbeat_actors::port::StoreError;
+use downbeat_actors::port::{NetworkServerError, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -59,6 +59,12 @@ pub enum ApiError {
     /// The body is larger than any body is.
     #[error("body too large")]
     BodyTooLarge,
+    /// The file is larger than any file is.
+    #[error("file too large")]
+    FileTooLarge,
+    /// The network server did not do what it was asked.
+    #[error("the network server failed")]
+    NetworkServer(#[source] NetworkServerError),
     /// The body did not arrive whole.
     #[error("the body could not be read")]
     BodyUnreadable,
@@ -142,6 +148,12 @@ pub enum Conflict {
     LastAdminKey,
     /// Devices of the tenant are on the network server that it uses so far.
     NetworkServerInUse,
+    /// The device is not kept in step with ChirpStack.
+    NotSynchronized,
+    /// There is no network server to ask.
+    NoNetworkServer,
+    /// A comparison of the tenant is under way.
+    Comparing,
 }
 
 /// A field that does not hold what it has to.
@@ -216,6 +228,21 @@ impl ApiError {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body-too-large",
                 "Body too large",
+            ),
+            Self::FileTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "Body too large",
+            ),
+            Self::NetworkServer(error) if error.is_unreachable() => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "network-server-unavailable",
+                "ChirpStack cannot be reached",
+            ),
+            Self::NetworkServer(_) => (
+                StatusCode::BAD_GATEWAY,
+                "network-server-refused",
+                "ChirpStack refused",
             ),
             Self::BodyUnreadable => (
                 StatusCode::BAD_REQUEST,
@@ -305,6 +332,8 @@ impl ApiError {
                 format!("Send the body as {expected}.").into()
             }
             Self::BodyTooLarge => "A body has at most 1 MiB.".into(),
+            Self::FileTooLarge => "A file has at most 64 MiB and 200000 lines.".into(),
+            Self::NetworkServer(error) => format!("{}.", capitalised(&error.to_string())).into(),
             Self::BodyUnreadable => "The body did not arrive whole, or not in time.".into(),
             Self::Malformed(what) | Self::NotUnderstood(what) => what.clone().into(),
             Self::Invalid(fields) if fields.len() == 1 => "A field is not valid.".into(),
@@ -344,6 +373,7 @@ impl ApiError {
             | Self::Stopping
             | Self::TimedOut
             | Self::Conflict(Conflict::InProgress) => Some(Duration::from_secs(1)),
+            Self::NetworkServer(error) if error.is_unreachable() => Some(Duration::from_secs(5)),
             Self::StoreUnavailable | Self::Held | Self::DeviceBusy => Some(Duration::from_secs(5)),
             Self::Unauthenticated
             | Self::Forbidden(_)
@@ -355,6 +385,8 @@ impl ApiError {
             | Self::MethodNotAllowed
             | Self::UnsupportedMediaType { .. }
             | Self::BodyTooLarge
+            | Self::FileTooLarge
+            | Self::NetworkServer(_)
             | Self::BodyUnreadable
             | Self::Malformed(_)
             | Self::Invalid(_)
@@ -386,6 +418,13 @@ impl ApiError {
     }
 }
 
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
 impl Conflict {
     fn kind(self) -> (StatusCode, &'static str, &'static str) {
         let (name, title) = match self {
@@ -403,6 +442,12 @@ impl Conflict {
             Self::NetworkServerInUse => {
                 ("network-server-in-use", "Devices are on the network server")
             }
+            Self::NotSynchronized => (
+                "not-synchronized",
+                "The device is not kept in step with ChirpStack",
+            ),
+            Self::NoNetworkServer => ("no-network-server", "No network server is configured"),
+            Self::Comparing => ("comparing", "A comparison is under way"),
         };
         (StatusCode::CONFLICT, name, title)
     }
@@ -426,6 +471,13 @@ impl Conflict {
             Self::NetworkServerInUse => {
                 "Devices do not move from one network server to another: delete the tenant's devices with a DevEUI \
                  first, and wait until ChirpStack has confirmed it."
+            }
+            Self::NotSynchronized => {
+                "It has no chirpstack_app_id and device_profile_id, so ChirpStack is somebody else's affair."
+            }
+            Self::NoNetworkServer => "Configure chirpstack.url and chirpstack.api_key first.",
+            Self::Comparing => {
+                "A comparison of this tenant's devices with ChirpStack's is under way already."
             }
         }
     }

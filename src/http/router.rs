@@ -20,7 +20,7 @@ use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
     AppState, admission, api_keys, audit, devices, downlinks, events, gateways, health, metrics,
-    network_server, request, session, tenants, unclaimed, webhooks,
+    network_server, request, session, sync, tenants, unclaimed, webhooks,
 };
 
 /// The page of the API's description loads its own files only. Its styles are set by its scripts.
@@ -120,7 +120,21 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(downlinks::get::get))
         .routes(routes!(downlinks::cancel::cancel))
         .routes(routes!(devices::list::list, devices::create::create))
-        .routes(routes!(devices::get::get))
+        .routes(routes!(
+            devices::get::get,
+            devices::replace::replace,
+            devices::patch::patch,
+            devices::delete::delete
+        ))
+        .routes(routes!(devices::events::events))
+        .routes(routes!(devices::events::uplinks))
+        .routes(routes!(devices::downlinks::downlinks))
+        .routes(routes!(devices::telemetry::telemetry))
+        .routes(routes!(devices::links::links))
+        .routes(routes!(sync::device::sync))
+        .routes(routes!(sync::tenant::sync))
+        .routes(routes!(sync::drift::drift))
+        .routes(routes!(sync::check::check))
         .routes(routes!(gateways::list::list))
         .routes(routes!(gateways::health::health))
         .routes(routes!(gateways::status::status))
@@ -140,6 +154,9 @@ pub(super) fn routes() -> Routes {
     // These take as long as they take, and are bounded by their own means.
     let slow = OpenApiRouter::new()
         .routes(routes!(downlinks::send::send))
+        .routes(routes!(devices::import::import))
+        .routes(routes!(devices::export::export))
+        .routes(routes!(sync::resolve::resolve))
         .routes(routes!(events::events));
     let api = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .merge(quick)

@@ -2,16 +2,14 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::HeaderName;
-use axum::http::header::ETAG;
-use downbeat_core::id::DeviceId;
+use axum::response::IntoResponse;
 
+use crate::http::AppState;
 use crate::http::auth::Viewer;
-use crate::http::extract::path_field;
+use crate::http::etag::etag;
 use crate::http::problem::{ApiError, Problem};
-use crate::http::{AppState, tenants};
 
-use super::DeviceBody;
+use super::{DeviceBody, device_of_path};
 
 /// One device
 #[utoipa::path(
@@ -24,6 +22,7 @@ use super::DeviceBody;
     ),
     responses(
         (status = 200, description = "The device; `ETag` is its version", body = DeviceBody),
+        (status = 400, description = "A field is wrong", body = Problem),
         (status = 404, description = "No such tenant or device", body = Problem),
     ),
 )]
@@ -31,13 +30,7 @@ pub(in crate::http) async fn get(
     State(state): State<AppState>,
     Viewer(caller): Viewer,
     Path((tenant, id)): Path<(String, String)>,
-) -> Result<([(HeaderName, String); 1], Json<DeviceBody>), ApiError> {
-    let id: DeviceId = path_field("device_id", &id)?;
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let found = state.store().device(caller.scope, id).await?;
-    let found = found.filter(|device| device.tenant_id == tenant.id);
-    let device = found.ok_or(ApiError::NotFound("device"))?;
-    let within = state.device_online_within();
-    let body = DeviceBody::new(&device, state.clock().now(), within);
-    Ok(([(ETAG, format!("\"{}\"", device.version))], Json(body)))
+) -> Result<impl IntoResponse, ApiError> {
+    let device = device_of_path(&state, &caller, &tenant, &id).await?;
+    Ok((etag(device.version), Json(DeviceBody::new(&device))))
 }

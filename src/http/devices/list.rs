@@ -2,7 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use downbeat_core::id::Scope;
+use downbeat_core::codec::CodecKind;
+use downbeat_core::device::Presence;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -10,22 +11,41 @@ use crate::http::auth::Viewer;
 use crate::http::extract::{Fields, QueryFields};
 use crate::http::problem::{ApiError, Problem};
 use crate::http::{AppState, tenants};
-use crate::store::{DeviceFilter, PAGE_MAX, PageRequest};
+use crate::store::{DeviceFilter, PAGE_MAX, PageRequest, Scope};
 
 use super::DeviceBody;
+use super::fields::is_plain;
 
 /// Rows of a page if the caller does not say.
 const LIMIT_DEFAULT: u32 = 100;
+
+/// The longest text to look for.
+const TEXT_MAX: usize = 100;
 
 /// Which devices.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct ListQuery {
-    /// Those whose name contains this.
+    /// Those whose name contains this; ASCII letters match in either case.
+    #[param(max_length = 100)]
     name: Option<String>,
     /// The one with this DevEUI.
     lorawan_dev_eui: Option<String>,
+    /// `online`, `offline` or `never_seen`.
+    status: Option<String>,
+    /// `true`: those that ChirpStack is in step with; `false`: those that it is not but should be.
+    #[param(value_type = Option<bool>)]
+    synced: Option<String>,
+    /// `floor`: those with that tag; `floor:2`: those whose tag has that value. The tag's name ends at the first colon.
+    tag: Option<String>,
+    /// Those of that kind, exactly.
+    #[param(max_length = 100)]
+    device_type: Option<String>,
+    /// `kuando_busylight` or `generic`.
+    codec: Option<String>,
+    /// Those in this application of ChirpStack, a UUID.
+    chirpstack_app_id: Option<String>,
     /// 1 to 1000; 100 if absent.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
@@ -59,28 +79,63 @@ pub(in crate::http) async fn list(
     Path(tenant): Path<String>,
     QueryFields(query): QueryFields<ListQuery>,
 ) -> Result<Json<DevicePage>, ApiError> {
+    let (filter, page) = checked(query)?;
+    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
+    // The path's tenant, also for who may see all.
+    let scope = Scope::Tenant(tenant.id);
+    let page = state.store().list_devices(scope, &filter, page).await?;
+    Ok(Json(DevicePage {
+        devices: page.items.iter().map(DeviceBody::new).collect(),
+        next_cursor: page.next.map(|cursor| cursor.to_string()),
+    }))
+}
+
+fn checked(query: ListQuery) -> Result<(DeviceFilter, PageRequest), ApiError> {
     let mut fields = Fields::default();
-    let filter = DeviceFilter {
-        dev_eui: fields.parsed("lorawan_dev_eui", query.lorawan_dev_eui.as_deref()),
-        name: query.name,
-        ..DeviceFilter::default()
+    let text = |fields: &mut Fields, field: &str, text: Option<&str>| {
+        let holds = text.is_none_or(|it| it.chars().count() <= TEXT_MAX && is_plain(it));
+        let message = "must have at most 100 characters, none of them a control character";
+        fields.check(holds, field, message);
     };
+    text(&mut fields, "name", query.name.as_deref());
+    text(&mut fields, "device_type", query.device_type.as_deref());
+    let presence = query.status.as_deref().map(Presence::by_name);
+    fields.check(
+        presence != Some(None),
+        "status",
+        "must be online, offline or never_seen",
+    );
+    let synced = query.synced.as_deref().map(|it| it.parse().ok());
+    fields.check(synced != Some(None), "synced", "must be true or false");
+    let codec = query.codec.as_deref().map(CodecKind::by_name);
+    fields.check(
+        codec != Some(None),
+        "codec",
+        "must be kuando_busylight or generic",
+    );
+    let tag = query.tag.as_deref().map(|it| match it.split_once(':') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (it.to_owned(), None),
+    });
+    if let Some((name, value)) = &tag {
+        text(&mut fields, "tag", Some(name));
+        text(&mut fields, "tag", value.as_deref());
+        fields.check(!name.is_empty(), "tag", "must name a tag");
+    }
     let limit = fields.number("limit", query.limit.as_deref(), 1..=PAGE_MAX);
     let page = PageRequest {
         limit: limit.unwrap_or(LIMIT_DEFAULT),
         after: fields.parsed("cursor", query.cursor.as_deref()),
     };
-    let (filter, page) = fields.done((filter, page))?;
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    // The path's tenant, also for who may see all.
-    let scope = Scope::Tenant(tenant.id);
-    let page = state.store().list_devices(scope, &filter, page).await?;
-    let (now, within) = (state.clock().now(), state.device_online_within());
-    let devices = page.items.iter();
-    Ok(Json(DevicePage {
-        devices: devices
-            .map(|device| DeviceBody::new(device, now, within))
-            .collect(),
-        next_cursor: page.next.map(|cursor| cursor.to_string()),
-    }))
+    let filter = DeviceFilter {
+        dev_eui: fields.parsed("lorawan_dev_eui", query.lorawan_dev_eui.as_deref()),
+        chirpstack_app_id: fields.parsed("chirpstack_app_id", query.chirpstack_app_id.as_deref()),
+        name: query.name,
+        device_type: query.device_type,
+        codec: codec.flatten(),
+        tag,
+        presence: presence.flatten(),
+        synced: synced.flatten(),
+    };
+    fields.done((filter, page))
 }

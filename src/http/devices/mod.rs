@@ -1,19 +1,61 @@
 //! Devices as the API shows them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use downbeat_actors::observe::DeviceView;
+use downbeat_core::device::Presence;
+use downbeat_core::id::DeviceId;
 use downbeat_core::light::{Color, LightState};
+use downbeat_core::sync::SyncStatus;
 use downbeat_core::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::store::Device;
+use crate::store::{AppKeyState, Device, DeviceSync, Scope, Tenant};
+
+use super::auth::Caller;
+use super::extract::path_field;
+use super::problem::ApiError;
+use super::{AppState, tenants};
 
 pub(super) mod create;
+pub(super) mod delete;
+pub(super) mod downlinks;
+pub(super) mod events;
+pub(super) mod export;
+pub(super) mod fields;
 pub(super) mod get;
+pub(super) mod import;
+pub(super) mod links;
 pub(super) mod list;
+pub(super) mod patch;
+pub(super) mod replace;
+pub(super) mod telemetry;
+
+/// The tenant of a path, and the id of a device in it.
+pub(super) async fn of_path(
+    state: &AppState,
+    caller: &Caller,
+    tenant: &str,
+    device_id: &str,
+) -> Result<(Tenant, DeviceId), ApiError> {
+    let id = path_field("device_id", device_id)?;
+    let tenant = tenants::of_path(state, caller, tenant).await?;
+    Ok((tenant, id))
+}
+
+/// The device of a path.
+pub(super) async fn device_of_path(
+    state: &AppState,
+    caller: &Caller,
+    tenant: &str,
+    device_id: &str,
+) -> Result<Device, ApiError> {
+    let (tenant, id) = of_path(state, caller, tenant, device_id).await?;
+    // The path's tenant, also for who may see all.
+    let found = state.store().device(Scope::Tenant(tenant.id), id).await?;
+    found.ok_or(ApiError::NotFound("device"))
+}
 
 /// A colour.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
@@ -89,21 +131,56 @@ impl ReportedBody {
     }
 }
 
-/// Whether a device is there, by when it was last heard.
+/// Whether a device is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum DeviceStatus {
+    /// It was never heard.
     NeverSeen,
+    /// It was heard when it should have been.
     Online,
+    /// It was silent for twice the interval in which it speaks, or somebody who knows said that it is gone.
     Offline,
 }
 
 impl DeviceStatus {
-    pub(super) fn new(last_seen: Option<Timestamp>, now: Timestamp, within: Duration) -> Self {
-        match last_seen {
-            None => Self::NeverSeen,
-            Some(at) if now.since(at) < within => Self::Online,
-            Some(_) => Self::Offline,
+    pub(super) const fn new(presence: Presence) -> Self {
+        match presence {
+            Presence::NeverSeen => Self::NeverSeen,
+            Presence::Online => Self::Online,
+            Presence::Offline => Self::Offline,
+        }
+    }
+}
+
+/// How far ChirpStack is in step with a device.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct SyncBody {
+    /// `pending`, `synced`, `failing` (it is tried again), `conflict` (ChirpStack's device is somebody else's: adopt or
+    /// push it), or `rejected` (ChirpStack will never accept it as it is).
+    #[schema(example = "synced")]
+    state: &'static str,
+    /// What went wrong last.
+    error: Option<String>,
+    /// Attempts that failed since the last change.
+    attempts: u32,
+    /// RFC 3339; null when nothing is to be tried.
+    next_attempt_at: Option<String>,
+}
+
+impl SyncBody {
+    fn new(sync: &DeviceSync) -> Self {
+        let SyncStatus {
+            state,
+            error,
+            attempts,
+            next_attempt_at,
+        } = sync.status.clone();
+        Self {
+            state: state.name(),
+            error,
+            attempts,
+            next_attempt_at: next_attempt_at.map(|at| at.to_string()),
         }
     }
 }
@@ -123,11 +200,22 @@ pub(super) struct DeviceBody {
     /// 16 hex digits; null for a device that is not on LoRaWAN.
     #[schema(example = "202020410a3f0012")]
     lorawan_dev_eui: Option<String>,
+    /// ChirpStack's application; null for a device that is not kept in step with ChirpStack.
     chirpstack_app_id: Option<String>,
     device_profile_id: Option<String>,
     join_eui: Option<String>,
+    /// Whether it has an AppKey; the key itself is never shown.
+    app_key_set: bool,
+    /// Whether that AppKey is one that everybody knows: give it another.
+    app_key_is_default: bool,
     /// How its payloads are read: `kuando_busylight` or `generic`.
     codec: &'static str,
+    /// How often it speaks on its own, seconds; null: the configuration's interval.
+    uplink_interval_s: Option<u64>,
+    /// Whether ChirpStack holds it as it is here; false for a device that is not kept in step.
+    chirpstack_synced: bool,
+    /// Null for a device that is not kept in step with ChirpStack.
+    sync: Option<SyncBody>,
     status: DeviceStatus,
     /// RFC 3339.
     last_seen: Option<String>,
@@ -137,6 +225,10 @@ pub(super) struct DeviceBody {
     snr: Option<f32>,
     /// Percent.
     battery_level: Option<f32>,
+    /// Uplinks that were received.
+    uplinks_heard: u64,
+    /// Uplinks that its frame counter tells of and that never came.
+    uplinks_missed: u64,
     /// The light that is wanted.
     desired: Option<LightBody>,
     /// The light that it last reported.
@@ -148,7 +240,7 @@ pub(super) struct DeviceBody {
 }
 
 impl DeviceBody {
-    pub(super) fn new(device: &Device, now: Timestamp, online_within: Duration) -> Self {
+    pub(super) fn new(device: &Device) -> Self {
         let fields = device.fields.clone();
         Self {
             id: device.id.to_string(),
@@ -161,12 +253,19 @@ impl DeviceBody {
             chirpstack_app_id: fields.chirpstack_app_id.map(|id| id.to_string()),
             device_profile_id: fields.device_profile_id.map(|id| id.to_string()),
             join_eui: fields.join_eui.map(|eui| eui.to_string()),
+            app_key_set: device.app_key != AppKeyState::None,
+            app_key_is_default: device.app_key == AppKeyState::Default,
             codec: fields.codec.name(),
-            status: DeviceStatus::new(device.last_seen, now, online_within),
+            uplink_interval_s: fields.uplink_interval.map(|it| it.as_secs()),
+            chirpstack_synced: device.sync.as_ref().is_some_and(DeviceSync::is_synced),
+            sync: device.sync.as_ref().map(SyncBody::new),
+            status: DeviceStatus::new(device.presence),
             last_seen: device.last_seen.map(|at| at.to_string()),
             signal_strength: device.rssi_dbm,
             snr: device.snr_db,
             battery_level: device.battery_percent,
+            uplinks_heard: device.uplinks_heard,
+            uplinks_missed: device.uplinks_missed,
             desired: device.desired.map(LightBody::new),
             reported: device.reported.map(ReportedBody::new),
             created_at: device.created_at.to_string(),
@@ -190,11 +289,11 @@ pub(super) struct DeviceChangeBody {
 }
 
 impl DeviceChangeBody {
-    pub(super) fn new(view: &DeviceView, now: Timestamp, online_within: Duration) -> Self {
+    pub(super) fn new(view: &DeviceView) -> Self {
         Self {
             id: view.device_id.to_string(),
             lorawan_dev_eui: view.dev_eui.to_string(),
-            status: DeviceStatus::new(view.last_seen, now, online_within),
+            status: DeviceStatus::new(view.presence),
             last_seen: view.last_seen.map(|at| at.to_string()),
             signal_strength: view.rssi_dbm,
             snr: view.snr_db,
@@ -202,20 +301,5 @@ impl DeviceChangeBody {
             desired: view.desired.map(LightBody::new),
             reported: view.reported.map(ReportedBody::new),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_device_is_online_while_it_was_heard_lately() {
-        let (now, hour) = (Timestamp::from_millis(10_000_000), Duration::from_hours(1));
-        let status = |last_seen| DeviceStatus::new(last_seen, now, hour);
-        assert_eq!(status(None), DeviceStatus::NeverSeen);
-        assert_eq!(status(Some(now)), DeviceStatus::Online);
-        assert_eq!(status(Some(now + hour)), DeviceStatus::Online);
-        assert_eq!(status(Some(now - hour)), DeviceStatus::Offline);
     }
 }

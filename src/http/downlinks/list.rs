@@ -10,7 +10,7 @@ use crate::http::AppState;
 use crate::http::auth::Viewer;
 use crate::http::extract::{Fields, QueryFields};
 use crate::http::problem::{ApiError, Problem};
-use crate::store::{DownlinkFilter, PAGE_MAX, PageRequest};
+use crate::store::{DownlinkFilter, PAGE_MAX, Page, PageRequest, StoredDownlink};
 
 use super::DownlinkBody;
 
@@ -35,12 +35,64 @@ pub(in crate::http) struct ListQuery {
     cursor: Option<String>,
 }
 
+/// Which commands of a device.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct PageQuery {
+    /// Those in one state.
+    state: Option<String>,
+    /// Those accepted at this time (RFC 3339) or later.
+    from: Option<String>,
+    /// 1 to 1000; 50 if absent.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    limit: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl PageQuery {
+    /// The same, with every wrong field named.
+    pub(in crate::http) fn checked(self) -> Result<(DownlinkFilter, PageRequest), ApiError> {
+        self.checked_with(Fields::default())
+    }
+
+    fn checked_with(self, mut fields: Fields) -> Result<(DownlinkFilter, PageRequest), ApiError> {
+        let in_state = self.state.as_deref().map(DownlinkState::by_name);
+        fields.check(
+            in_state != Some(None),
+            "state",
+            "must be a state of a downlink",
+        );
+        let filter = DownlinkFilter {
+            dev_eui: None,
+            state: in_state.flatten(),
+            from: fields.time("from", self.from.as_deref()),
+        };
+        let limit = fields.number("limit", self.limit.as_deref(), 1..=PAGE_MAX);
+        let page = PageRequest {
+            limit: limit.unwrap_or(LIMIT_DEFAULT),
+            after: fields.parsed("cursor", self.cursor.as_deref()),
+        };
+        fields.done((filter, page))
+    }
+}
+
 /// A page of commands.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct DownlinkPage {
     downlinks: Vec<DownlinkBody>,
     /// Where the next page begins; null on the last one.
     next_cursor: Option<String>,
+}
+
+impl DownlinkPage {
+    pub(in crate::http) fn new(page: &Page<StoredDownlink>) -> Self {
+        Self {
+            downlinks: page.items.iter().map(DownlinkBody::of_stored).collect(),
+            next_cursor: page.next.map(|cursor| cursor.to_string()),
+        }
+    }
 }
 
 /// Commands, newest first
@@ -60,29 +112,15 @@ pub(in crate::http) async fn list(
     QueryFields(query): QueryFields<ListQuery>,
 ) -> Result<Json<DownlinkPage>, ApiError> {
     let mut fields = Fields::default();
-    let in_state = query.state.as_deref().map(DownlinkState::by_name);
-    fields.check(
-        in_state != Some(None),
-        "state",
-        "must be a state of a downlink",
-    );
-    let filter = DownlinkFilter {
-        dev_eui: fields.parsed("dev_eui", query.dev_eui.as_deref()),
-        state: in_state.flatten(),
-        from: fields.time("from", query.from.as_deref()),
+    let dev_eui = fields.parsed("dev_eui", query.dev_eui.as_deref());
+    let page = PageQuery {
+        state: query.state,
+        from: query.from,
+        limit: query.limit,
+        cursor: query.cursor,
     };
-    let limit = fields.number("limit", query.limit.as_deref(), 1..=PAGE_MAX);
-    let page = PageRequest {
-        limit: limit.unwrap_or(LIMIT_DEFAULT),
-        after: fields.parsed("cursor", query.cursor.as_deref()),
-    };
-    let (filter, page) = fields.done((filter, page))?;
-    let page = state
-        .store()
-        .list_downlinks(caller.scope, filter, page)
-        .await?;
-    Ok(Json(DownlinkPage {
-        downlinks: page.items.iter().map(DownlinkBody::of_stored).collect(),
-        next_cursor: page.next.map(|cursor| cursor.to_string()),
-    }))
+    let (filter, page) = page.checked_with(fields)?;
+    let filter = DownlinkFilter { dev_eui, ..filter };
+    let page = state.store().list_downlinks(caller.scope, filter, page);
+    Ok(Json(DownlinkPage::new(&page.await?)))
 }

@@ -1,0 +1,55 @@
+//! `PUT /api/v1/tenants/{tenant_id}/devices/{device_id}`: replace what users decide about a device.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
+
+use crate::http::auth::Admin;
+use crate::http::etag::{IfMatch, etag};
+use crate::http::extract::JsonBody;
+use crate::http::problem::{ApiError, Problem};
+use crate::http::{AppState, registry};
+use crate::store::Scope;
+
+use super::fields::WriteDevice;
+use super::{DeviceBody, of_path};
+
+/// Replace a device
+///
+/// What is absent gets its default, save the AppKey: the one that is there stays. ChirpStack follows in the background.
+/// Another DevEUI or another codec ends the commands that are under way.
+#[utoipa::path(
+    put,
+    path = "/api/v1/tenants/{tenant_id}/devices/{device_id}",
+    tag = "devices",
+    params(
+        ("tenant_id" = String, Path, description = "The tenant's id or name"),
+        ("device_id" = String, Path, description = "The device's id"),
+        ("If-Match" = Option<String>, Header, description = "the version, from `ETag`, that is to be changed"),
+    ),
+    request_body = WriteDevice,
+    responses(
+        (status = 200, description = "The device as it is now; `ETag` is its version", body = DeviceBody),
+        (status = 400, description = "A field is wrong", body = Problem),
+        (status = 404, description = "No such tenant or device", body = Problem),
+        (status = 409, description = "The DevEUI is registered already", body = Problem),
+        (status = 412, description = "It was changed meanwhile", body = Problem),
+        (status = 413, description = "The body is too large", body = Problem),
+        (status = 415, description = "The body is not JSON", body = Problem),
+    ),
+)]
+pub(in crate::http) async fn replace(
+    State(state): State<AppState>,
+    Admin(caller): Admin,
+    Path((tenant, id)): Path<(String, String)>,
+    if_match: IfMatch,
+    body: JsonBody<WriteDevice>,
+) -> Result<impl IntoResponse, ApiError> {
+    let (tenant, id) = of_path(&state, &caller, &tenant, &id).await?;
+    let wanted = body.value.checked()?;
+    let scope = Scope::Tenant(tenant.id);
+    let by = caller.by();
+    let written = registry::update(&state, scope, id, &if_match, &by, |_| Ok(wanted.clone()));
+    let device = written.await?.device;
+    Ok((etag(device.version), Json(DeviceBody::new(&device))))
+}
