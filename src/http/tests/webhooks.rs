@@ -301,8 +301,8 @@ async fn strangers_are_ignored_and_listed_for_whose_key_delivered_them() {
         .json();
     assert_eq!(all["unclaimed"][0]["tenant_id"], Value::Null);
     let next = all["next_cursor"].as_str().unwrap();
-    let all = service.get(&format!("/api/v1/unclaimed?cursor={next}"), &service.viewer);
-    let all = all.await.json();
+    let rest = format!("/api/v1/unclaimed?cursor={next}");
+    let all = service.get(&rest, &service.viewer).await.json();
     assert_eq!(all["unclaimed"][0]["tenant_id"], json!(tenant.to_string()));
     for (path, status) in [
         ("/api/v1/unclaimed", StatusCode::FORBIDDEN),
