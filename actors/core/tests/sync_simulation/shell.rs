@@ -79,6 +79,7 @@ pub(crate) enum Planned {
     Execute(Call, Option<Timestamp>),
     ServerStarts,
     ProcessStarts,
+    ProcessIsKilled,
 }
 
 /// How eventful it was.
@@ -275,6 +276,12 @@ impl Shell {
                 Ok(())
             }
             Planned::ProcessStarts => self.on_process_starts(),
+            Planned::ProcessIsKilled => {
+                if self.faulty && !self.is_down {
+                    self.crash();
+                }
+                Ok(())
+            }
         }
     }
 
@@ -550,7 +557,8 @@ impl Shell {
 
     /// Everything that is not stored is gone, and what was not begun never is.
     fn crash(&mut self) {
-        let until = self.now + Duration::from_millis(50 + self.random.below(8_000));
+        let longest = if self.random.chance(0.5) { 500 } else { 8_000 };
+        let until = self.now + Duration::from_millis(50 + self.random.below(longest));
         self.trace.line(self.now, "CRASH", || {
             format!("until {}", until.since(START).as_secs_f64())
         });
