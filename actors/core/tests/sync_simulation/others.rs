@@ -75,14 +75,6 @@ pub(crate) fn act(
         .map(|record| (record.fields.clone(), record.keys));
     match (deed, there) {
         (OthersDeed::Register, None) => register(network, now, dev_eui, theirs, &mut random),
-        (
-            OthersDeed::Mark
-            | OthersDeed::Drift
-            | OthersDeed::Disown
-            | OthersDeed::Delete
-            | OthersDeed::TakeOver,
-            None,
-        ) => return false,
         (OthersDeed::Delete, Some(_)) => {
             network.delete_device(now, dev_eui).expect("it is there");
             *theirs = Theirs::default();
@@ -102,7 +94,15 @@ pub(crate) fn act(
             drift(&mut fields, theirs, &mut random);
             update(network, now, dev_eui, fields);
         }
-        (OthersDeed::Register | OthersDeed::Drift, Some(_)) => return false,
+        (OthersDeed::Register | OthersDeed::Drift, Some(_))
+        | (
+            OthersDeed::Mark
+            | OthersDeed::Drift
+            | OthersDeed::Disown
+            | OthersDeed::Delete
+            | OthersDeed::TakeOver,
+            None,
+        ) => return false,
         (OthersDeed::Disown, Some((mut fields, keys))) => {
             fields.tags.remove(OWNER_TAG);
             *theirs = Theirs::of_device(fields.clone(), keys);
