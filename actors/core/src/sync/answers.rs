@@ -90,9 +90,6 @@ impl Sync {
                 if failure == SyncFailure::UnknownDevice {
                     self.presence = Presence::Unknown;
                 }
-                if failure.is_without_effect() {
-                    self.written.sent.clear();
-                }
                 self.on_failure(now, call, &failure);
             }
         }

@@ -240,10 +240,7 @@ impl Sync {
                     self.written.key = None;
                 }
             }
-            CallKind::Delete => {
-                self.presence = Presence::Unknown;
-                self.written.key = None;
-            }
+            CallKind::Delete => self.presence = Presence::Unknown,
             CallKind::SetKey { .. } => self.written.key = None,
         }
         self.calls = self.calls.wrapping_add(1);

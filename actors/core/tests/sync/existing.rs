@@ -120,6 +120,51 @@ fn a_tag_that_is_no_longer_ours_is_left_to_others() {
 }
 
 #[test]
+fn tags_of_others_that_were_never_replaced_stay_theirs() {
+    let theirs = || {
+        let mut there = remote();
+        there.tags.extend(texts([("asset", "77")]));
+        there
+    };
+    let wanted = WantedDevice {
+        tags: texts([("room", "hall"), ("floor", "2"), ("asset", "ours")]),
+        ..lamp()
+    };
+    for (failure, is_written) in [
+        (Unavailable, false),
+        (refused("busy"), false),
+        (refused("busy"), true),
+    ] {
+        let mut story = Story::of_created(&lamp());
+        story.at(1.0, wish(2, &wanted), "look 2");
+        story.at(1.0, saw(2, theirs()), "update 3");
+        let there = if is_written { story.sent() } else { theirs() };
+        story.at(1.0, updated(3, Err(failure)), "");
+        let renamed = WantedDevice {
+            name: "other".to_owned(),
+            ..lamp()
+        };
+        story.at(1.1, wish(3, &renamed), "look 4");
+        story.at(1.1, saw(4, there), "update 5");
+        assert_eq!(story.sent().tags.contains_key("asset"), !is_written);
+    }
+}
+
+#[test]
+fn a_device_that_others_registered_anew_keeps_all_of_its_tags() {
+    let mut story = Story::of_created(&lamp());
+    let bare = WantedDevice {
+        tags: texts([]),
+        ..lamp()
+    };
+    story.at(1.0, wish(2, &bare), "look 2");
+    story.at(1.0, saw(2, unclaimed()), "update 3");
+    let mut tags = unclaimed().tags;
+    tags.insert(OWNER_TAG.to_owned(), LAMP.to_string());
+    assert_eq!(story.sent().tags, tags);
+}
+
+#[test]
 fn a_device_of_nobody_in_the_wanted_application_is_adopted() {
     let mut story = story_of_finding(unclaimed(), "update 3");
     let mut expected = unclaimed();

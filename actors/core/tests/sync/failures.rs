@@ -15,7 +15,7 @@ fn pauses(failures: &[SyncFailure]) -> Vec<f64> {
             story.at(second, look_failed(call, failure.clone()), "");
             story.is(SyncState::Failing);
             assert_eq!(story.sync.status().attempts, call - 1);
-            let pause = story.next_wake().unwrap() - second;
+            let pause = story.next_wake().expect("it is tried again") - second;
             second = story.wakes(&format!("look {}", call + 1));
             pause
         })

@@ -101,6 +101,26 @@ fn a_key_whose_answer_was_lost_has_its_time_and_is_then_written_again() {
 }
 
 #[test]
+fn after_a_restart_a_key_is_written_only_to_a_device_that_is_still_ours() {
+    let mut story = Story::new();
+    story.at(0.0, wish(1, &with_key(3)), "create 1");
+    story.at(0.0, created(1, Ok(())), "key 3 as 2");
+    story.restarts(1.0, "");
+    assert_eq!(story.wakes("look 3"), 6.0);
+    let mut there = unclaimed();
+    there.application_id = CELLAR;
+    story.at(6.0, saw(3, there), "");
+    story.is(SyncState::Conflict);
+}
+
+#[test]
+fn a_forced_wish_writes_the_key_again() {
+    let mut story = story();
+    story.at(1.0, forced(2, &with_key(3)), "look 3");
+    story.at(1.0, saw(3, remote()), "key 3 as 4");
+}
+
+#[test]
 fn a_key_that_is_invalid_is_given_up_and_not_repeated_in_words() {
     let mut story = Story::new();
     story.at(0.0, wish(1, &with_key(3)), "create 1");

@@ -50,6 +50,20 @@ fn a_create_that_may_still_come_holds_up_the_end_of_a_deletion() {
 }
 
 #[test]
+fn a_create_that_may_still_come_holds_up_a_verdict_on_anothers_device() {
+    let mut story = Story::new();
+    story.at(0.0, wish(1, &lamp()), "create 1");
+    story.at(3.0, created(1, Err(AnswerLost)), "");
+    story.wakes("look 2");
+    let mut there = unclaimed();
+    there.application_id = CELLAR;
+    story.at(4.5, saw(2, there.clone()), "");
+    assert_eq!(story.wakes("look 3"), 8.0);
+    story.at(8.0, saw(3, there), "");
+    story.is(SyncState::Conflict);
+}
+
+#[test]
 fn a_create_that_was_carried_out_is_deleted_at_once() {
     let mut story = Story::new();
     story.at(0.0, wish(1, &lamp()), "create 1");

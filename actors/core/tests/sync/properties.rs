@@ -195,8 +195,8 @@ impl Shell {
                 effects
             }
             Happening::Restart => {
-                let json = serde_json::to_string(&self.sync).unwrap();
-                let mut sync: Sync = serde_json::from_str(&json).unwrap();
+                let json = serde_json::to_string(&self.sync).expect("it can be stored");
+                let mut sync: Sync = serde_json::from_str(&json).expect("it was stored");
                 prop_assert_eq!(&sync, &self.sync);
                 self.under_way = None;
                 let effects = sync.restore(self.now);
@@ -204,20 +204,20 @@ impl Shell {
                 effects
             }
         };
-        self.check(&effects, seen)
+        self.check(&effects, seen.as_ref())
     }
 
     fn check(
         &mut self,
         effects: &[SyncEffect],
-        seen: Option<RemoteDevice>,
+        seen: Option<&RemoteDevice>,
     ) -> Result<(), TestCaseError> {
         prop_assert!(effects.len() <= 1);
         for SyncEffect::Call { call, what } in effects {
             prop_assert!(self.under_way.is_none(), "two calls at once");
             prop_assert_eq!(*call, self.calls + 1);
             self.calls = *call;
-            self.check_call(what, seen.as_ref())?;
+            self.check_call(what, seen)?;
             self.under_way = Some((*call, what.clone()));
         }
         let status = self.sync.status();

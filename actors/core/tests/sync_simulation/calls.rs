@@ -90,6 +90,10 @@ impl Shell {
         };
         let there_ms = self.latency_ms(faults.slow);
         let back_ms = self.latency_ms(faults.slow);
+        if self.faulty && self.random.chance(self.scenario.crash) {
+            let at = self.now + Duration::from_millis(self.random.below(50));
+            self.plan(at, Planned::ProcessIsKilled);
+        }
         let back_at = self.now + Duration::from_millis((there_ms + back_ms).min(DEADLINE_MS));
         if self.random.chance(faults.unavailable) {
             self.tally.unavailable += 1;

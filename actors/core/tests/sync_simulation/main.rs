@@ -15,12 +15,14 @@ mod promises;
 mod registry;
 mod scenario;
 mod shell;
+mod tally;
 #[path = "../simulation/trace.rs"]
 mod trace;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use self::shell::{Shell, Tally};
+use self::shell::Shell;
+use self::tally::Tally;
 use self::trace::Trace;
 
 /// Seeds of one run of the whole suite, unless `DOWNBEAT_SEEDS` says otherwise.

@@ -75,15 +75,6 @@ pub(crate) fn act(
         .map(|record| (record.fields.clone(), record.keys));
     match (deed, there) {
         (OthersDeed::Register, None) => register(network, now, dev_eui, theirs, &mut random),
-        (OthersDeed::Register, Some(_))
-        | (
-            OthersDeed::Mark
-            | OthersDeed::Drift
-            | OthersDeed::Disown
-            | OthersDeed::Delete
-            | OthersDeed::TakeOver,
-            None,
-        ) => return false,
         (OthersDeed::Delete, Some(_)) => {
             network.delete_device(now, dev_eui).expect("it is there");
             *theirs = Theirs::default();
@@ -103,7 +94,15 @@ pub(crate) fn act(
             drift(&mut fields, theirs, &mut random);
             update(network, now, dev_eui, fields);
         }
-        (OthersDeed::Drift, Some(_)) => return false,
+        (OthersDeed::Register | OthersDeed::Drift, Some(_))
+        | (
+            OthersDeed::Mark
+            | OthersDeed::Drift
+            | OthersDeed::Disown
+            | OthersDeed::Delete
+            | OthersDeed::TakeOver,
+            None,
+        ) => return false,
         (OthersDeed::Disown, Some((mut fields, keys))) => {
             fields.tags.remove(OWNER_TAG);
             *theirs = Theirs::of_device(fields.clone(), keys);
@@ -182,8 +181,8 @@ fn mark(fields: &mut DeviceFields, theirs: &mut Theirs, random: &mut Random) {
 
 fn drift(fields: &mut DeviceFields, theirs: &mut Theirs, random: &mut Random) {
     match random.below(6) {
-        0 => fields.name = "drifted".to_owned(),
-        1 => fields.description = "drifted".to_owned(),
+        0 => "drifted".clone_into(&mut fields.name),
+        1 => "drifted".clone_into(&mut fields.description),
         2 => fields.application_id = APPLICATIONS[pick(random, 2)],
         3 => fields.device_profile_id = PROFILES[pick(random, 2)],
         4 => {

@@ -23,9 +23,8 @@ impl Shell {
         let slot = &self.slots[slot];
         let wanted = wish.device.as_ref();
         match what {
-            SyncCall::Look => Ok(()),
             SyncCall::Create(_) if wanted.is_none() => Err("created what is not wanted".to_owned()),
-            SyncCall::Create(_) => Ok(()),
+            SyncCall::Look | SyncCall::Create(_) => Ok(()),
             SyncCall::Update(device) => {
                 let (Some(wanted), Some(seen)) = (wanted, seen) else {
                     return Err("updated what is not wanted, or was not just seen".to_owned());

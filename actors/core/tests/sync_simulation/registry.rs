@@ -86,7 +86,7 @@ fn registered(random: &mut Random) -> WantedDevice {
 fn changed(mut device: WantedDevice, change: WishChange, random: &mut Random) -> WantedDevice {
     match change {
         WishChange::Rename => device.name = name(random),
-        WishChange::RenameToInvalid => device.name = INVALID_NAME.to_owned(),
+        WishChange::RenameToInvalid => INVALID_NAME.clone_into(&mut device.name),
         WishChange::Describe => device.description = name(random),
         WishChange::Retag => device.tags = tags(random),
         WishChange::Move => device.application_id = APPLICATIONS[pick(random, 2)],
