@@ -3,16 +3,25 @@
 //! A database joins by one call of `conformance!` with a function that opens a fresh one; the list of tests stands
 //! here once. What only one database has (files, its error codes) is tested beside its SQL.
 
+pub(super) mod audit;
 pub(super) mod commit;
 pub(super) mod downlinks;
+pub(super) mod drift;
 pub(super) mod history;
 pub(super) mod idempotency;
+pub(super) mod isolation;
 pub(super) mod keys;
+pub(super) mod presence;
 pub(super) mod registry;
+pub(super) mod servers;
+pub(super) mod telemetry;
+pub(super) mod tenants;
+pub(super) mod unclaimed;
+pub(super) mod wishes;
 
 use std::collections::BTreeMap;
 
-use downbeat_actors::port::DeviceChange;
+use downbeat_actors::port::{DeviceChange, SyncChange};
 use downbeat_core::codec::{CodecKind, Frame, Proof};
 use downbeat_core::device::{
     Downlink, DownlinkState, Origin, Presence, Record, Step, TimelineEntry,
@@ -20,6 +29,7 @@ use downbeat_core::device::{
 use downbeat_core::id::{
     DevEui, DeviceId, DeviceKey, DownlinkId, FPort, NetworkServerId, TenantId,
 };
+use downbeat_core::sync::{SyncState, SyncStatus};
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
 
@@ -47,6 +57,7 @@ macro_rules! conformance {
             commit::unfinished_devices_are_those_of_the_last_change,
             commit::a_batch_of_thousands_is_stored_whole,
             commit::fifty_tasks_write_at_once_and_nothing_is_lost,
+            registry::fifty_tasks_register_change_and_delete_at_once,
             downlinks::a_downlink_is_read_with_its_timeline_in_its_scope,
             downlinks::downlinks_are_listed_newest_first_in_pages,
             downlinks::downlinks_are_filtered,
@@ -65,6 +76,44 @@ macro_rules! conformance {
             idempotency::keys_of_different_scopes_and_operations_never_meet,
             idempotency::of_many_at_once_one_is_first,
             idempotency::old_reservations_are_forgotten,
+            tenants::a_tenant_is_kept_changed_and_deleted,
+            tenants::names_and_chirpstack_tenants_are_taken_once,
+            tenants::a_tenant_with_devices_or_open_deletions_stays,
+            tenants::a_full_tenant_gets_no_more_devices,
+            tenants::many_at_once_do_not_overfill_a_tenant,
+            servers::a_network_server_is_kept_with_its_key,
+            servers::a_dev_eui_is_free_on_another_network_server,
+            servers::devices_on_the_air_hold_their_network_server,
+            servers::setting_it_again_wishes_its_devices_anew,
+            wishes::a_device_of_an_application_is_wanted,
+            wishes::only_what_chirpstack_holds_is_wished_anew,
+            wishes::a_root_key_is_given_out_by_its_revision_alone,
+            wishes::a_deleted_device_is_unwanted_until_its_absence_is_confirmed,
+            wishes::who_takes_a_dev_eui_over_takes_its_wish_over,
+            wishes::another_dev_eui_is_another_wish,
+            wishes::a_device_taken_out_of_its_application_is_unwanted,
+            wishes::what_is_known_is_stored_and_newer_wishes_stand,
+            wishes::those_due_first_come_first,
+            wishes::an_operator_wishes_anew_and_with_force,
+            wishes::all_that_are_not_in_step_are_wished_anew,
+            presence::who_is_overdue_for_longest_comes_first,
+            presence::presence_and_counts_are_stored_and_forgotten,
+            presence::devices_are_filtered_by_every_field,
+            presence::a_tenants_devices_are_gone_through_by_dev_eui,
+            telemetry::values_are_kept_and_read_in_order,
+            telemetry::spans_are_summed_up,
+            telemetry::old_values_are_deleted_in_batches,
+            audit::every_change_leaves_an_entry,
+            audit::what_fails_leaves_no_entry,
+            audit::entries_are_added_once_and_found,
+            unclaimed::sightings_add_up_to_one_device,
+            unclaimed::each_tenant_has_its_own,
+            unclaimed::a_registered_device_is_not_unclaimed,
+            unclaimed::there_are_only_so_many,
+            drift::a_comparison_replaces_the_one_before,
+            drift::a_comparison_goes_with_its_tenant,
+            isolation::a_stranger_reads_nothing,
+            isolation::a_stranger_writes_nothing,
         }
     };
     ($open:path; $($module:ident::$test:ident),+ $(,)?) => {
@@ -151,6 +200,62 @@ pub(super) async fn register(store: &Store, tenant_id: TenantId, number: u64) ->
         .create_device(Scope::Platform, &lamp(tenant_id, number), &by())
         .await
         .unwrap()
+}
+
+/// A lamp that `ChirpStack` is to hold.
+fn synced_lamp(tenant_id: TenantId, number: u64) -> NewDevice {
+    let mut new = lamp(tenant_id, number);
+    new.fields.chirpstack_app_id = Some(Uuid::from_u128(1));
+    new.fields.device_profile_id = Some(Uuid::from_u128(2));
+    new
+}
+
+/// A step of whoever carries a wish out.
+fn progress(key: DeviceKey, generation: u64, machine: &str) -> SyncChange {
+    SyncChange {
+        key,
+        machine: machine.to_owned(),
+        generation,
+        synced_generation: 0,
+        status: SyncStatus::default(),
+        unfinished: true,
+        gone: false,
+        at: at(1),
+    }
+}
+
+fn gone(key: DeviceKey, generation: u64) -> SyncChange {
+    SyncChange {
+        gone: true,
+        unfinished: false,
+        synced_generation: generation,
+        ..progress(key, generation, "gone")
+    }
+}
+
+/// `ChirpStack` holds what is wanted there. Gives the wish's generation.
+async fn fulfil(store: &Store, key: DeviceKey) -> u64 {
+    let generation = store.load_sync(key).await.unwrap().unwrap().wish.generation;
+    let done = SyncChange {
+        synced_generation: generation,
+        unfinished: false,
+        status: SyncStatus {
+            state: SyncState::Synced,
+            ..SyncStatus::default()
+        },
+        ..progress(key, generation, "fulfilled")
+    };
+    store.commit_syncs(&[done]).await.unwrap();
+    generation
+}
+
+/// `ChirpStack` holds nothing there, as is wanted.
+async fn confirm_absence(store: &Store, key: DeviceKey) {
+    let absent = store.load_sync(key).await.unwrap().unwrap();
+    assert_eq!(absent.wish.device, None);
+    let done = gone(key, absent.wish.generation);
+    store.commit_syncs(&[done]).await.unwrap();
+    assert_eq!(store.load_sync(key).await.unwrap(), None);
 }
 
 /// A change that only says that something happened.

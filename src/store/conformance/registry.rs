@@ -420,3 +420,68 @@ pub(in crate::store) async fn devices_are_listed_in_pages_and_filtered(store: &S
         assert!(!devices.unwrap().items.is_empty());
     }
 }
+
+pub(in crate::store) async fn fifty_tasks_register_change_and_delete_at_once(store: &Store) {
+    let tenant = default_tenant(store).await;
+    let scope = Scope::Tenant(tenant);
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..50 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            for round in 0..6 {
+                let new = synced_lamp(tenant, task * 10 + round);
+                let device = store.create_device(scope, &new, &by()).await.unwrap();
+                let fields = DeviceFields {
+                    name: "renamed".to_owned(),
+                    ..device.fields
+                };
+                let keep = AppKeyChange::Keep;
+                let changed = store
+                    .update_device(scope, new.id, &fields, keep, Some(1), at(1), &by())
+                    .await
+                    .unwrap();
+                assert_eq!(changed.version, 2);
+                // Everybody wants the same one, too: one gets it.
+                let contested = lamp(tenant, 999_999);
+                match store.create_device(scope, &contested, &by()).await {
+                    Ok(_) | Err(WriteDeviceError::DevEuiTaken) => {}
+                    Err(error) => panic!("{error}"),
+                }
+                if round % 2 == 0 {
+                    store
+                        .delete_device(scope, new.id, Some(2), at(2), &by())
+                        .await
+                        .unwrap();
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    let count = async |filter: DeviceFilter| store.count_devices(scope, &filter).await.unwrap();
+    assert_eq!(count(DeviceFilter::default()).await, 50 * 3 + 1);
+    let renamed = DeviceFilter {
+        name: Some("renamed".to_owned()),
+        synced: Some(false),
+        ..DeviceFilter::default()
+    };
+    assert_eq!(count(renamed).await, 50 * 3);
+    let wishes = store
+        .unfinished_syncs(NetworkServerId::Default, 1_000)
+        .await
+        .unwrap();
+    assert_eq!(wishes.len(), 50 * 6);
+    let (wanted, unwanted): (Vec<_>, Vec<_>) = wishes
+        .into_iter()
+        .partition(|sync| sync.wish.device.is_some());
+    assert_eq!((wanted.len(), unwanted.len()), (150, 150));
+    let mut entries = 0;
+    let mut page = PageRequest::first(PAGE_MAX);
+    loop {
+        let filter = AuditFilter::default();
+        let listed = store.list_audit(scope, &filter, page).await.unwrap();
+        entries += listed.items.len();
+        let Some(next) = listed.next else { break };
+        page.after = Some(next);
+    }
+    assert_eq!(entries, 50 * (6 + 6 + 3) + 1);
+}

@@ -18,7 +18,7 @@ use super::{Sqlite, store_error};
 use crate::store::row::batch::{
     Batch, DeviceKeyRow, DeviceRow, DownlinkRow, EventRow, StepRow, StoredDeviceRow,
 };
-use crate::store::row::{millis, of_count};
+use crate::store::row::{millis, of_count, span};
 
 /// Rows of one statement: 500 of 17 columns stay well below `SQLite`'s 32,766 parameters.
 const ROWS_MAX: usize = 500;
@@ -78,20 +78,26 @@ impl Sqlite {
         limit: u32,
     ) -> Result<Vec<DeviceKey>, StoreError> {
         // Each half is one index, read up to the moment before which nobody is silent.
-        let rows: Vec<DeviceKeyRow> = sqlx::query_as(concat!(
-            "SELECT network_server_id, dev_eui FROM (",
-            "SELECT * FROM (SELECT network_server_id, dev_eui, last_seen FROM device
-                WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= ?1 AND dev_eui IS NOT NULL
-                ORDER BY last_seen LIMIT ?3)
-             UNION ALL
-             SELECT * FROM (SELECT network_server_id, dev_eui, last_seen FROM device
-                WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL
-                    AND last_seen + 2 * uplink_interval_ms <= ?2 AND dev_eui IS NOT NULL
-                ORDER BY last_seen + 2 * uplink_interval_ms LIMIT ?3)",
-            ") ORDER BY last_seen, dev_eui LIMIT ?3"
-        ))
-        .bind(millis(now - interval * SILENT_INTERVALS))
+        let allowed = interval * SILENT_INTERVALS;
+        let rows: Vec<DeviceKeyRow> = sqlx::query_as(
+            "SELECT network_server_id, dev_eui FROM (
+                SELECT * FROM (
+                    SELECT network_server_id, dev_eui, last_seen + ?3 AS silent_from FROM device
+                    WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= ?2
+                    ORDER BY last_seen LIMIT ?4
+                )
+                UNION ALL
+                SELECT * FROM (
+                    SELECT network_server_id, dev_eui, last_seen + 2 * uplink_interval_ms AS silent_from FROM device
+                    WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL
+                        AND last_seen + 2 * uplink_interval_ms <= ?1
+                    ORDER BY last_seen + 2 * uplink_interval_ms LIMIT ?4
+                )
+             ) WHERE dev_eui IS NOT NULL ORDER BY silent_from, dev_eui LIMIT ?4",
+        )
         .bind(millis(now))
+        .bind(millis(now - allowed))
+        .bind(span(allowed))
         .bind(limit)
         .fetch_all(&self.readers)
         .await
