@@ -10,9 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use downbeat_actors::observe::{
-    FeedBody, FeedEvent, FeedItem, FeedPosition, Subscription, SyncView,
-};
+use downbeat_actors::observe::{FeedBody, FeedEvent, FeedItem, FeedPosition, Subscription};
 use downbeat_core::id::TenantId;
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
@@ -58,53 +56,24 @@ pub(super) struct DownlinkEventBody {
 /// A `sync` event: how far ChirpStack is in step with a device.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SyncEventBody {
-<<<<<<< HEAD
-    id: String,
-    lorawan_dev_eui: String,
-=======
     /// The device's id.
     id: String,
     lorawan_dev_eui: String,
     /// Whether ChirpStack holds what the registry says.
->>>>>>> http1
     chirpstack_synced: bool,
     /// `pending`, `synced`, `failing`, `conflict` or `rejected`.
     state: &'static str,
     /// What is in the way.
     error: Option<String>,
-<<<<<<< HEAD
-=======
     /// Attempts that failed.
->>>>>>> http1
     attempts: u32,
     /// RFC 3339.
     next_attempt_at: Option<String>,
 }
 
-<<<<<<< HEAD
-impl SyncEventBody {
-    fn new(view: &SyncView) -> Self {
-        let status = &view.status;
-        Self {
-            id: view.device_id.to_string(),
-            lorawan_dev_eui: view.dev_eui.to_string(),
-            chirpstack_synced: view.is_synced,
-            state: status.state.name(),
-            error: status.error.clone(),
-            attempts: status.attempts,
-            next_attempt_at: status.next_attempt_at.map(|at| at.to_string()),
-        }
-    }
-}
-
-/// What happens, as Server-Sent Events
-///
-/// `device`: what is known of a device after a change. `sync`: how far ChirpStack is in step with it. `downlink`: a command and its newest step. `gateway`: a gateway
-=======
 /// What happens, as Server-Sent Events
 ///
 /// `device`: what is known of a device after a change. `sync`: how far ChirpStack is in step with a device. `downlink`: a command and its newest step. `gateway`: a gateway
->>>>>>> http1
 /// after a change. `reset`: events are missing, load everything anew.
 #[utoipa::path(
     get,
@@ -246,11 +215,6 @@ impl Reader {
                 let change = DeviceChangeBody::new(view, now, within);
                 Event::default().event("device").json_data(change)
             }
-<<<<<<< HEAD
-            FeedBody::Sync(view) => Event::default()
-                .event("sync")
-                .json_data(SyncEventBody::new(view)),
-=======
             FeedBody::Sync(view) => Event::default().event("sync").json_data(SyncEventBody {
                 id: view.device_id.to_string(),
                 lorawan_dev_eui: view.dev_eui.to_string(),
@@ -260,7 +224,6 @@ impl Reader {
                 attempts: view.status.attempts,
                 next_attempt_at: view.status.next_attempt_at.map(|at| at.to_string()),
             }),
->>>>>>> http1
             FeedBody::Gateway(gateway) => Event::default()
                 .event("gateway")
                 .json_data(GatewayBody::new(gateway)),

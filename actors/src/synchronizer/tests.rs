@@ -190,10 +190,13 @@ impl DeviceStore for Registry {
     }
 }
 
+/// Devices, each with the key that it was given.
+type Held = BTreeMap<DevEui, (RemoteDevice, Option<[u8; 16]>)>;
+
 /// Holds devices; can be taken away, and counts what is asked of it.
 #[derive(Default)]
 struct Server {
-    devices: Mutex<BTreeMap<DevEui, (RemoteDevice, Option<[u8; 16]>)>>,
+    devices: Mutex<Held>,
     is_away: AtomicBool,
     /// The next answer to a change is lost, though the change is made.
     loses_answer: AtomicBool,
@@ -202,7 +205,7 @@ struct Server {
 }
 
 impl Server {
-    fn devices(&self) -> MutexGuard<'_, BTreeMap<DevEui, (RemoteDevice, Option<[u8; 16]>)>> {
+    fn devices(&self) -> MutexGuard<'_, Held> {
         self.devices.lock().unwrap()
     }
 
