@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::http::{AppState, Connect, ConnectError, RouterParts};
 use crate::retention;
 use crate::seal::EncryptionKeyError;
-use crate::secret_key;
+use crate::secret_key::{self, NewKey};
 use crate::store::{By, OpenStoreError, PageRequest, Role, Scope, Store};
 use crate::telemetry::{TelemetryError, start_metrics};
 
@@ -305,6 +305,7 @@ async fn ensure_admin_key(
         (secret_key::generate(), true)
     };
     let (name, now) = ("administrator", clock.now());
-    secret_key::store(store, &key, name, Role::Admin, None, now, &By::downbeat()).await?;
+    let new = NewKey::new(name, Role::Admin, None);
+    secret_key::keep(store, &key, new, now, &By::downbeat()).await?;
     Ok(is_new.then_some(key))
 }

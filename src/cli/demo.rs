@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::print;
 use crate::config::Config;
 use crate::http::RouterParts;
-use crate::secret_key;
+use crate::secret_key::{self, NewKey};
 use crate::server::{self, Server};
 use crate::store::{By, DEFAULT_TENANT, DeviceFields, NewDevice, Role, Scope};
 
@@ -167,16 +167,9 @@ async fn register_lights(server: &Server, sim: &RunningSim) -> anyhow::Result<()
 /// Has the simulated ChirpStack post its events here, with a key that may do nothing else.
 async fn connect_webhooks(server: &Server, sim: &RunningSim) -> anyhow::Result<()> {
     let key = secret_key::generate();
-    secret_key::store(
-        &server.store,
-        &key,
-        "simulated ChirpStack",
-        Role::Webhook,
-        None,
-        server.state.now(),
-        &By::downbeat(),
-    )
-    .await?;
+    let new = NewKey::new("simulated ChirpStack", Role::Webhook, None);
+    let now = server.state.now();
+    secret_key::keep(&server.store, &key, new, now, &By::downbeat()).await?;
     let url = format!("http://{}/api/v1/webhooks/chirpstack", server.address);
     let headers = BTreeMap::from([(
         "Authorization".to_owned(),

@@ -10,6 +10,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Visitor};
 
+use crate::store::{PAGE_MAX, PageRequest};
+
 use super::problem::{ApiError, FieldError};
 
 /// The largest body that is read: 1 MiB.
@@ -289,6 +291,15 @@ impl Fields {
             );
         }
         number
+    }
+
+    /// Which page of a list; 100 rows if the caller does not say.
+    pub(super) fn page(&mut self, limit: Option<&str>, cursor: Option<&str>) -> PageRequest {
+        let limit = self.number("limit", limit, 1..=PAGE_MAX);
+        PageRequest {
+            limit: limit.unwrap_or(PageRequest::default().limit),
+            after: self.parsed("cursor", cursor),
+        }
     }
 
     /// An instant that may be absent, in RFC 3339.

@@ -11,6 +11,7 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use downbeat_core::id::Scope;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -84,13 +85,25 @@ pub(super) struct Target {
 pub(super) struct Made {
     status: StatusCode,
     body: Value,
+    /// A field of the first answer alone: it is not stored, so a repeated request does not get it.
+    once: Option<(&'static str, SecretString)>,
 }
 
 impl Made {
     pub(super) fn new(status: StatusCode, body: &impl Serialize) -> Result<Self, ApiError> {
         let body =
             serde_json::to_value(body).map_err(|error| ApiError::Internal(Box::new(error)))?;
-        Ok(Self { status, body })
+        Ok(Self {
+            status,
+            body,
+            once: None,
+        })
+    }
+
+    /// The same with a secret that is told this once.
+    pub(super) fn with_secret(mut self, field: &'static str, secret: SecretString) -> Self {
+        self.once = Some((field, secret));
+        self
     }
 }
 
@@ -184,8 +197,12 @@ impl Making<'_> {
 
     fn response(&self, made: &Made) -> Result<Response, ApiError> {
         let location = (self.location)(&made.body);
+        let mut whole = made.body.clone();
+        if let Some((field, secret)) = &made.once {
+            whole[*field] = secret.expose_secret().into();
+        }
         let body =
-            serde_json::to_vec(&made.body).map_err(|error| ApiError::Internal(Box::new(error)))?;
+            serde_json::to_vec(&whole).map_err(|error| ApiError::Internal(Box::new(error)))?;
         Ok(answer(made.status, location.as_deref(), body))
     }
 

@@ -19,8 +19,8 @@ use super::extract::BODY_MAX;
 use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
-    AppState, admission, devices, downlinks, events, gateways, health, metrics, request, session,
-    webhooks,
+    AppState, admission, api_keys, devices, downlinks, events, gateways, health, metrics, request,
+    session, tenants, webhooks,
 };
 
 /// The page of the API's description loads its own files only. Its styles are set by its scripts.
@@ -92,6 +92,22 @@ pub(super) struct Routes {
 
 pub(super) fn routes() -> Routes {
     let quick = OpenApiRouter::new()
+        .routes(routes!(tenants::list::list, tenants::create::create))
+        .routes(routes!(
+            tenants::get::get,
+            tenants::update::update,
+            tenants::delete::delete
+        ))
+        .routes(routes!(
+            api_keys::list::of_tenant,
+            api_keys::create::of_tenant
+        ))
+        .routes(routes!(
+            api_keys::get::of_tenant,
+            api_keys::revoke::of_tenant
+        ))
+        .routes(routes!(api_keys::list::all, api_keys::create::of_platform))
+        .routes(routes!(api_keys::get::of_all, api_keys::revoke::of_all))
         .routes(routes!(downlinks::list::list))
         .routes(routes!(downlinks::get::get))
         .routes(routes!(downlinks::cancel::cancel))

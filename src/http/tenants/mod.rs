@@ -1,12 +1,89 @@
 //! Tenants: the one of a path, and how they are administered.
 
-pub(super) mod commands;
+use downbeat_core::id::Scope;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
 
-use crate::store::{DEFAULT_TENANT, Tenant};
+use crate::store::{DEFAULT_TENANT, DeviceFilter, PageRequest, Tenant, WriteTenantError};
 
 use super::AppState;
 use super::auth::Caller;
-use super::problem::ApiError;
+use super::extract::Fields;
+use super::problem::{ApiError, Conflict};
+
+pub(super) mod commands;
+pub(super) mod create;
+pub(super) mod delete;
+pub(super) mod get;
+pub(super) mod list;
+pub(super) mod update;
+
+/// The most devices, and commands a minute, that a tenant can be limited to.
+const LIMIT_MAX: u32 = 100_000_000;
+
+/// A tenant.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct TenantBody {
+    /// UUID v7.
+    id: String,
+    /// Unique.
+    name: String,
+    /// ChirpStack's tenant that it is, on the network server that it uses: webhooks of another one are refused.
+    chirpstack_tenant_id: Option<String>,
+    /// How many devices it may have; null: as many as it likes.
+    devices_max: Option<u32>,
+    /// How many commands it may give within a minute; null: as many as it likes.
+    commands_per_minute: Option<u32>,
+    /// How many devices it has.
+    device_count: u64,
+    /// RFC 3339.
+    created_at: String,
+    /// RFC 3339.
+    updated_at: String,
+}
+
+impl TenantBody {
+    async fn new(state: &AppState, tenant: &Tenant) -> Result<Self, ApiError> {
+        let (scope, all) = (Scope::Tenant(tenant.id), DeviceFilter::default());
+        let device_count = state.store().count_devices(scope, &all).await?;
+        let fields = tenant.fields.clone();
+        Ok(Self {
+            id: tenant.id.to_string(),
+            name: fields.name,
+            chirpstack_tenant_id: fields.chirpstack_tenant_id.map(|id| id.to_string()),
+            devices_max: fields.devices_max,
+            commands_per_minute: fields.commands_per_minute,
+            device_count,
+            created_at: tenant.created_at.to_string(),
+            updated_at: tenant.updated_at.to_string(),
+        })
+    }
+}
+
+/// A tenant's name as it may be: one that reads as an id would be taken for one in a path.
+fn checked_name(fields: &mut Fields, name: &str) -> String {
+    let name = fields.name("name", name);
+    fields.check(
+        name.parse::<Uuid>().is_err(),
+        "name",
+        "must not be a UUID: paths name tenants by id or name",
+    );
+    name
+}
+
+fn refused(error: WriteTenantError) -> ApiError {
+    match error {
+        WriteTenantError::NameTaken => ApiError::Conflict(Conflict::TenantNameTaken),
+        WriteTenantError::ChirpstackTenantTaken => {
+            ApiError::Conflict(Conflict::ChirpstackTenantTaken)
+        }
+        WriteTenantError::UnknownTenant => ApiError::NotFound("tenant"),
+        WriteTenantError::HasDevices => ApiError::Conflict(Conflict::TenantNotEmpty),
+        WriteTenantError::VersionMismatch { current } => ApiError::VersionMismatch { current },
+        WriteTenantError::Store(error) => error.into(),
+    }
+}
 
 /// The tenant that a path names by its id or its name. Another tenant's is not found.
 pub(super) async fn of_path(
@@ -21,16 +98,18 @@ pub(super) async fn of_path(
     tenant.ok_or(ApiError::NotFound("tenant"))
 }
 
-/// The tenant that a signed-in person looks at: the key's, or the default one.
+/// The tenant that a signed-in person looks at: the key's; of the platform's, the default one, or the oldest.
 pub(super) async fn of_caller(state: &AppState, caller: &Caller) -> Result<Tenant, ApiError> {
-    let tenant = match caller.scope.tenant() {
-        Some(id) => state.store().tenant(caller.scope, id).await?,
-        None => {
-            state
-                .store()
-                .tenant_by_name(caller.scope, DEFAULT_TENANT)
-                .await?
-        }
+    let (store, scope) = (state.store(), caller.scope);
+    let tenant = match scope.tenant() {
+        Some(id) => store.tenant(scope, id).await?,
+        None => match store.tenant_by_name(scope, DEFAULT_TENANT).await? {
+            Some(tenant) => Some(tenant),
+            None => {
+                let oldest = store.list_tenants(scope, PageRequest::first(1)).await?;
+                oldest.items.into_iter().next()
+            }
+        },
     };
     tenant.ok_or(ApiError::NotFound("tenant"))
 }

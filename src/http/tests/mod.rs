@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 use crate::chirpstack::{ChirpStackClient, ChirpStackConfig};
 use crate::config::Config;
 use crate::seal::Sealer;
-use crate::secret_key;
+use crate::secret_key::{self, NewKey};
 use crate::store::{By, Role, Store, Tenant, TenantFields};
 
 use super::{AppState, Connect, ConnectError, RouterParts, router};
@@ -134,17 +134,10 @@ impl Service {
 
     async fn key(&self, role: Role, tenant_id: Option<TenantId>) -> String {
         let (key, now) = (secret_key::generate(), self.state.now());
-        secret_key::store(
-            &self.store,
-            &key,
-            role.name(),
-            role,
-            tenant_id,
-            now,
-            &By::downbeat(),
-        )
-        .await
-        .unwrap();
+        let new = NewKey::new(role.name(), role, tenant_id);
+        secret_key::keep(&self.store, &key, new, now, &By::downbeat())
+            .await
+            .unwrap();
         key.expose_secret().to_owned()
     }
 
