@@ -19,8 +19,8 @@ use super::extract::BODY_MAX;
 use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
-    AppState, admission, api_keys, devices, downlinks, events, gateways, health, metrics, request,
-    session, tenants, webhooks,
+    AppState, admission, api_keys, audit, devices, downlinks, events, gateways, health, metrics,
+    network_server, request, session, tenants, webhooks,
 };
 
 /// The page of the API's description loads its own files only. Its styles are set by its scripts.
@@ -108,6 +108,14 @@ pub(super) fn routes() -> Routes {
         ))
         .routes(routes!(api_keys::list::all, api_keys::create::of_platform))
         .routes(routes!(api_keys::get::of_all, api_keys::revoke::of_all))
+        .routes(routes!(
+            network_server::get::get,
+            network_server::put::put,
+            network_server::delete::delete
+        ))
+        .routes(routes!(network_server::test::test))
+        .routes(routes!(audit::of_tenant))
+        .routes(routes!(audit::of_all))
         .routes(routes!(downlinks::list::list))
         .routes(routes!(downlinks::get::get))
         .routes(routes!(downlinks::cancel::cancel))
