@@ -30,7 +30,10 @@ mod access;
 mod bad_input;
 mod commands;
 mod deliveries;
+mod isolation;
 mod live;
+mod operations;
+mod registry;
 
 /// A lamp of the captured webhooks.
 const LAMP: &str = "202020ff50330000";
