@@ -116,7 +116,10 @@ fn cookie(secret: &str, more: &str) -> String {
     get,
     path = "/api/v1/session",
     tag = "session",
-    responses((status = 200, description = "Who is", body = SessionBody)),
+    responses(
+        (status = 200, description = "Who is", body = SessionBody),
+        (status = 404, description = "There is no tenant at all", body = Problem),
+    ),
 )]
 pub(super) async fn show(
     State(state): State<AppState>,

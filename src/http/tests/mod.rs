@@ -30,7 +30,10 @@ mod access;
 mod bad_input;
 mod commands;
 mod deliveries;
+mod isolation;
 mod live;
+mod operations;
+mod registry;
 mod webhooks;
 
 /// A lamp of the captured webhooks.
