@@ -29,7 +29,10 @@ use super::{AppState, Connect, ConnectError, RouterParts, router};
 mod access;
 mod bad_input;
 mod commands;
+mod csv;
 mod deliveries;
+mod devices;
+mod drift;
 mod live;
 mod webhooks;
 
