@@ -114,12 +114,15 @@ pub struct LimitsSection {
 pub struct RegistrySection {
     /// How often ChirpStack's devices are compared with the registry's, s; 0: never by itself.
     pub drift_interval_s: u64,
+    /// Calls a second at the most that keep a network server's devices in step with the registry.
+    pub sync_calls_per_second: u32,
 }
 
 impl Default for RegistrySection {
     fn default() -> Self {
         Self {
             drift_interval_s: 900,
+            sync_calls_per_second: 20,
         }
     }
 }
@@ -292,6 +295,10 @@ const KEYS: &[Key] = &[
         "registry.drift_interval_s",
         "DOWNBEAT_REGISTRY_DRIFT_INTERVAL_S",
     ),
+    key(
+        "registry.sync_calls_per_second",
+        "DOWNBEAT_REGISTRY_SYNC_CALLS_PER_SECOND",
+    ),
 ];
 
 /// Keys whose text is a number or a truth value; all others are taken as the text they are.
@@ -311,6 +318,7 @@ const SCALARS: &[&str] = &[
     "limits.history_days",
     "limits.telemetry_days",
     "registry.drift_interval_s",
+    "registry.sync_calls_per_second",
     "limits.untransmitted",
     "limits.key_requests_per_minute",
     "limits.tenants_may_set_network_server",
@@ -612,6 +620,11 @@ impl Config {
             matches!(self.registry.drift_interval_s, 0 | 60..=604_800),
             "registry.drift_interval_s",
             "must be 0 (never) or 60 to 604800",
+        )?;
+        range(
+            (1..=10_000).contains(&self.registry.sync_calls_per_second),
+            "registry.sync_calls_per_second",
+            "must be 1 to 10000",
         )?;
         range(
             (1..=1_000_000).contains(&self.limits.requests),

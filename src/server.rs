@@ -109,6 +109,7 @@ pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartSe
             held_max: config.limits.untransmitted,
             ..TurnLimits::default()
         },
+        sync_calls_per_second: config.registry.sync_calls_per_second,
         ..SystemConfig::default()
     };
     let connector = Connector {
