@@ -25,7 +25,7 @@ impl AppKey {
 
     /// The secret as 32 lower-case hex digits, as `ChirpStack` takes it.
     pub fn expose_hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:032x}", u128::from_be_bytes(self.0))
     }
 
     /// Whether it is no secret: one byte repeated, bytes that count up or down, or an example of the AES standard
