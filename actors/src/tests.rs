@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use downbeat_core::app_key::AppKey;
 use downbeat_core::codec::{CodecKind, Command};
 use downbeat_core::device::{Downlink, DownlinkState, Policy, Reason, Record};
 use downbeat_core::gateway::{ListedGateway, ListedState};
@@ -15,14 +16,15 @@ use downbeat_core::id::{
 use downbeat_core::light::{Color, LightState};
 use downbeat_core::network::{NetworkEvent, QueueItem, Reception, Transmitted, Uplink};
 use downbeat_core::radio::{DeviceClass, Modulation};
+use downbeat_core::sync::RemoteDevice;
 use downbeat_core::time::Timestamp;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::port::{
-    DeviceChange, DeviceStore, HistoryEntry, ListedDevice, NetworkServer, NetworkServerError,
-    NewQueueItem, StoreError, StoredDevice,
+    DeviceChange, DeviceStore, HistoryEntry, ListedApplication, ListedDevice, NetworkServer,
+    NetworkServerError, NewQueueItem, StoreError, StoredDevice,
 };
 use crate::{AskError, Order, Submission, System, SystemConfig};
 
@@ -190,11 +192,40 @@ impl NetworkServer for Server {
         panic!("the life of a downlink never flushes");
     }
 
+    async fn applications(
+        &self,
+        _tenant_id: Option<Uuid>,
+    ) -> Result<Vec<ListedApplication>, NetworkServerError> {
+        Ok(Vec::new())
+    }
+
     async fn devices(
         &self,
         _application_id: Uuid,
+        _offset: u32,
+        _limit: u32,
     ) -> Result<Vec<ListedDevice>, NetworkServerError> {
         Ok(Vec::new())
+    }
+
+    async fn device(&self, _dev_eui: DevEui) -> Result<Option<RemoteDevice>, NetworkServerError> {
+        Ok(None)
+    }
+
+    async fn create_device(&self, device: &RemoteDevice) -> Result<(), NetworkServerError> {
+        panic!("nobody asked for {}", device.dev_eui);
+    }
+
+    async fn update_device(&self, device: &RemoteDevice) -> Result<(), NetworkServerError> {
+        panic!("nobody asked for {}", device.dev_eui);
+    }
+
+    async fn delete_device(&self, dev_eui: DevEui) -> Result<(), NetworkServerError> {
+        panic!("nobody asked for {dev_eui}");
+    }
+
+    async fn set_app_key(&self, dev_eui: DevEui, _key: &AppKey) -> Result<(), NetworkServerError> {
+        panic!("nobody asked for {dev_eui}");
     }
 
     async fn gateways(&self) -> Result<Vec<ListedGateway>, NetworkServerError> {

@@ -1,10 +1,11 @@
 //! ChirpStack's messages in our words, and the other way round.
 
 use chirpstack_api::api;
-use downbeat_actors::port::{ListedDevice, NewQueueItem};
+use downbeat_actors::port::{ListedApplication, ListedDevice, NewQueueItem};
 use downbeat_core::gateway::{ListedGateway, ListedState};
-use downbeat_core::id::{DevEui, ParseEuiError, QueueItemId};
+use downbeat_core::id::{DevEui, JoinEui, ParseEuiError, QueueItemId};
 use downbeat_core::network::{Location, QueueItem};
+use downbeat_core::sync::RemoteDevice;
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
 
@@ -61,16 +62,70 @@ pub(super) fn queue_item(item: api::DeviceQueueItem) -> Result<QueueItem, Conver
     })
 }
 
+pub(super) fn listed_application(
+    application: api::ApplicationListItem,
+) -> Result<ListedApplication, ConvertError> {
+    Ok(ListedApplication {
+        id: uuid("id", &application.id)?,
+        name: application.name,
+    })
+}
+
 pub(super) fn listed_device(device: api::DeviceListItem) -> Result<ListedDevice, ConvertError> {
-    let dev_eui = device.dev_eui.parse();
     Ok(ListedDevice {
-        dev_eui: dev_eui.map_err(|source| ConvertError::Eui {
-            field: "dev_eui",
-            source,
-        })?,
+        dev_eui: dev_eui(&device.dev_eui)?,
         name: device.name,
+        description: device.description,
+        tags: device.tags.into_iter().collect(),
         device_profile_id: uuid("device_profile_id", &device.device_profile_id)?,
         last_seen_at: device.last_seen_at.map(from_timestamp),
+    })
+}
+
+fn dev_eui(text: &str) -> Result<DevEui, ConvertError> {
+    text.parse().map_err(|source| ConvertError::Eui {
+        field: "dev_eui",
+        source,
+    })
+}
+
+/// The device as Create and Update take it: whole.
+pub(super) fn device(device: &RemoteDevice) -> api::Device {
+    api::Device {
+        dev_eui: device.dev_eui.to_string(),
+        name: device.name.clone(),
+        description: device.description.clone(),
+        application_id: device.application_id.to_string(),
+        device_profile_id: device.device_profile_id.to_string(),
+        skip_fcnt_check: device.skip_fcnt_check,
+        is_disabled: device.is_disabled,
+        variables: device.variables.clone().into_iter().collect(),
+        tags: device.tags.clone().into_iter().collect(),
+        join_eui: device.join_eui.to_string(),
+    }
+}
+
+pub(super) fn remote_device(device: api::Device) -> Result<RemoteDevice, ConvertError> {
+    // Empty from a server that knows no such field.
+    let join_eui = if device.join_eui.is_empty() {
+        Ok(JoinEui::from_u64(0))
+    } else {
+        device.join_eui.parse()
+    };
+    Ok(RemoteDevice {
+        dev_eui: dev_eui(&device.dev_eui)?,
+        name: device.name,
+        description: device.description,
+        application_id: uuid("application_id", &device.application_id)?,
+        device_profile_id: uuid("device_profile_id", &device.device_profile_id)?,
+        join_eui: join_eui.map_err(|source| ConvertError::Eui {
+            field: "join_eui",
+            source,
+        })?,
+        is_disabled: device.is_disabled,
+        skip_fcnt_check: device.skip_fcnt_check,
+        tags: device.tags.into_iter().collect(),
+        variables: device.variables.into_iter().collect(),
     })
 }
 

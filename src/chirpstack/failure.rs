@@ -8,7 +8,9 @@
 //! | an answer that breaks off or cannot be read | `AnswerLost` |
 //! | UNAUTHENTICATED without text | an unknown object, or the key: to be found out |
 //! | UNAUTHENTICATED otherwise, `PERMISSION_DENIED` | `Unauthenticated` |
-//! | `NOT_FOUND`, or INTERNAL with a foreign key violation (admin key), of a call that names a device | `UnknownDevice` |
+//! | `NOT_FOUND` of a call that names a device (admin key) | `UnknownDevice` |
+//! | INTERNAL with a foreign key violation (admin key), of a call about what belongs to a device | `UnknownDevice` |
+//! | the same, or "Record not found", of a call that writes a device: its application or profile | `Invalid` |
 //! | `INVALID_ARGUMENT`, UNIMPLEMENTED, `NOT_FOUND` of anything else | `Invalid` |
 //! | any other INTERNAL, and the rest | `Refused` |
 //!
@@ -28,6 +30,17 @@ pub(super) enum CallFailure {
     Deadline(tokio::time::error::Elapsed),
     /// tonic's word, be it an answer or its own.
     Status(Box<Status>),
+}
+
+/// What a call is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// Nothing of a single device.
+    Server,
+    /// What belongs to a device.
+    Device(DevEui),
+    /// The device itself, written with the application and the profile that it belongs to.
+    DeviceRecord(DevEui),
 }
 
 /// What a failure means.
@@ -50,9 +63,11 @@ const NOT_AN_ANSWER: [&str; 3] = [
 /// Texts of a foreign key violation: PostgreSQL's and `SQLite`'s, in lower case.
 const FOREIGN_KEY: &str = "foreign key";
 
+/// What Create says of an application that does not exist (admin key).
+const NO_RECORD: &str = "Record not found";
+
 impl CallFailure {
-    /// `device` is the one that the call names.
-    pub(super) fn meaning(self, device: Option<DevEui>) -> Meaning {
+    pub(super) fn meaning(self, subject: Subject) -> Meaning {
         let status = match self {
             Self::Deadline(elapsed) => {
                 return Meaning::Error(NetworkServerError::AnswerLost(Box::new(elapsed)));
@@ -69,14 +84,14 @@ impl CallFailure {
         if status.code() == Code::Unauthenticated && status.message().is_empty() {
             return Meaning::NoRight;
         }
-        Meaning::Error(answered(status, device))
+        Meaning::Error(answered(status, subject))
     }
 }
 
 /// What the server's own refusal means.
-fn answered(status: Box<Status>, device: Option<DevEui>) -> NetworkServerError {
+fn answered(status: Box<Status>, subject: Subject) -> NetworkServerError {
     let text = || status.message().to_owned();
-    match (status.code(), device) {
+    match (status.code(), subject) {
         (
             Code::DeadlineExceeded
             | Code::Cancelled
@@ -87,8 +102,10 @@ fn answered(status: Box<Status>, device: Option<DevEui>) -> NetworkServerError {
             _,
         ) => NetworkServerError::AnswerLost(status),
         (Code::Unauthenticated | Code::PermissionDenied, _) => NetworkServerError::Unauthenticated,
-        (Code::NotFound, Some(device)) => NetworkServerError::UnknownDevice(device),
-        (Code::InvalidArgument | Code::Unimplemented, _) | (Code::NotFound, None) => {
+        (Code::NotFound, Subject::Device(device) | Subject::DeviceRecord(device)) => {
+            NetworkServerError::UnknownDevice(device)
+        }
+        (Code::InvalidArgument | Code::Unimplemented, _) | (Code::NotFound, Subject::Server) => {
             NetworkServerError::Invalid(text())
         }
         (Code::Internal, _)
@@ -98,8 +115,16 @@ fn answered(status: Box<Status>, device: Option<DevEui>) -> NetworkServerError {
         {
             NetworkServerError::AnswerLost(status)
         }
-        (Code::Internal, Some(device)) if status.message().to_lowercase().contains(FOREIGN_KEY) => {
+        (Code::Internal, Subject::Device(device)) if is_foreign_key(&status) => {
             NetworkServerError::UnknownDevice(device)
+        }
+        (Code::Internal, Subject::DeviceRecord(_)) if status.message() == NO_RECORD => {
+            NetworkServerError::Invalid("the device's application does not exist".to_owned())
+        }
+        (Code::Internal, Subject::DeviceRecord(_)) if is_foreign_key(&status) => {
+            NetworkServerError::Invalid(
+                "the device's application or device profile does not exist".to_owned(),
+            )
         }
         (
             Code::Internal
@@ -111,6 +136,10 @@ fn answered(status: Box<Status>, device: Option<DevEui>) -> NetworkServerError {
             _,
         ) => NetworkServerError::Refused(text()),
     }
+}
+
+fn is_foreign_key(status: &Status) -> bool {
+    status.message().to_lowercase().contains(FOREIGN_KEY)
 }
 
 /// Whether the cause is that there was no connection. tonic gives UNAVAILABLE for a connection that broke, too.

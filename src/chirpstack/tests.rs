@@ -1,5 +1,7 @@
 //! Against a server that fails on demand, behind a wire that can be cut; and against the simulated ChirpStack.
 
+mod registry;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -280,12 +282,15 @@ async fn an_item_comes_back_from_the_queue_as_it_was_sent() {
 }
 
 #[tokio::test]
-async fn devices_are_listed_over_all_pages() {
+async fn devices_are_listed_page_by_page() {
     let (sim, client) = simulated(KeyKind::Admin, None).await;
-    let devices = client
-        .devices(SimConfig::default().identity.application_id)
-        .await
-        .unwrap();
+    let application_id = SimConfig::default().identity.application_id;
+    let mut devices = Vec::new();
+    for (offset, rows) in [(0, 200), (200, 200), (400, 101), (600, 0)] {
+        let page = client.devices(application_id, offset, 200).await.unwrap();
+        assert_eq!(page.len(), rows);
+        devices.extend(page);
+    }
     assert_eq!(devices.len(), 501);
     assert!(
         devices
@@ -419,10 +424,8 @@ async fn simulated(key: KeyKind, tenant_id: Option<uuid::Uuid>) -> (RunningSim, 
 }
 
 async fn first_light(client: &ChirpStackClient) -> DevEui {
-    let devices = client
-        .devices(SimConfig::default().identity.application_id)
-        .await
-        .unwrap();
+    let application_id = SimConfig::default().identity.application_id;
+    let devices = client.devices(application_id, 0, 1).await.unwrap();
     devices[0].dev_eui
 }
 

@@ -3,5 +3,7 @@
 pub mod network_server;
 pub mod store;
 
-pub use network_server::{ListedDevice, NetworkServer, NetworkServerError, NewQueueItem};
+pub use network_server::{
+    ListedApplication, ListedDevice, NetworkServer, NetworkServerError, NewQueueItem,
+};
 pub use store::{DeviceChange, DeviceStore, HistoryEntry, StoreError, StoredDevice};

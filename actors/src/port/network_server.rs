@@ -1,9 +1,11 @@
 //! A LoRaWAN network server: ChirpStack, or the simulated one.
 
 use async_trait::async_trait;
+use downbeat_core::app_key::AppKey;
 use downbeat_core::gateway::ListedGateway;
 use downbeat_core::id::{DevEui, QueueItemId};
 use downbeat_core::network::{EnqueueFailure, QueueItem};
+use downbeat_core::sync::RemoteDevice;
 use downbeat_core::time::Timestamp;
 
 /// A source of an error, whatever it is.
@@ -22,6 +24,15 @@ pub struct NewQueueItem {
     pub expires_at: Timestamp,
 }
 
+/// An application as the network server lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedApplication {
+    /// Its id.
+    pub id: uuid::Uuid,
+    /// Its name there.
+    pub name: String,
+}
+
 /// A device as the network server lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedDevice {
@@ -29,6 +40,10 @@ pub struct ListedDevice {
     pub dev_eui: DevEui,
     /// Its name there.
     pub name: String,
+    /// For people.
+    pub description: String,
+    /// Its labels there.
+    pub tags: std::collections::BTreeMap<String, String>,
     /// Its device profile.
     pub device_profile_id: uuid::Uuid,
     /// When it was last heard, by the network server's clock.
@@ -100,11 +115,36 @@ pub trait NetworkServer: Send + Sync + 'static {
     /// frame is on its way; the life of a downlink never uses it.
     async fn flush_queue(&self, dev_eui: DevEui) -> Result<(), NetworkServerError>;
 
-    /// All devices of an application, by `DevEUI`.
+    /// The applications of one of its tenants; of the key's tenant, or of all for a global key, when none is named.
+    async fn applications(
+        &self,
+        tenant_id: Option<uuid::Uuid>,
+    ) -> Result<Vec<ListedApplication>, NetworkServerError>;
+
+    /// One page of an application's devices, by `DevEUI`: at most `limit` from the row `offset` on. A short page is the
+    /// last one.
     async fn devices(
         &self,
         application_id: uuid::Uuid,
+        offset: u32,
+        limit: u32,
     ) -> Result<Vec<ListedDevice>, NetworkServerError>;
+
+    /// A device; `None` if it is certainly not there for this key.
+    async fn device(&self, dev_eui: DevEui) -> Result<Option<RemoteDevice>, NetworkServerError>;
+
+    /// Makes a device. One that is there already gives [`NetworkServerError::Refused`], as other failures do: look.
+    async fn create_device(&self, device: &RemoteDevice) -> Result<(), NetworkServerError>;
+
+    /// Replaces a device whole.
+    async fn update_device(&self, device: &RemoteDevice) -> Result<(), NetworkServerError>;
+
+    /// Takes a device out, and its keys and queue with it. [`NetworkServerError::UnknownDevice`] if it is not there.
+    async fn delete_device(&self, dev_eui: DevEui) -> Result<(), NetworkServerError>;
+
+    /// Sets a device's root key, whether it had one or not. For `LoRaWAN` 1.0.x, where `ChirpStack` keeps the `AppKey` in
+    /// the field `nwk_key`.
+    async fn set_app_key(&self, dev_eui: DevEui, key: &AppKey) -> Result<(), NetworkServerError>;
 
     /// All gateways that the key may see.
     async fn gateways(&self) -> Result<Vec<ListedGateway>, NetworkServerError>;

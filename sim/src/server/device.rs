@@ -34,7 +34,7 @@ impl DeviceService for Rpc {
             .into_inner()
             .device
             .ok_or_else(|| Status::invalid_argument("device is missing"))?;
-        let (eui, fields) = self.read_device(device, kind, "Record not found")?;
+        let (eui, fields) = self.read_device(device, kind, Write::Create)?;
         let created = self
             .world
             .with(|network, now| network.create_device(now, eui, fields));
@@ -68,7 +68,7 @@ impl DeviceService for Rpc {
             .ok_or_else(|| Status::invalid_argument("device is missing"))?;
         self.record(dev_eui(&device.dev_eui)?, kind)?;
         let named = !device.name.is_empty();
-        let (eui, fields) = self.read_device(device, kind, "Object does not exist")?;
+        let (eui, fields) = self.read_device(device, kind, Write::Update)?;
         if !named {
             return Err(Status::invalid_argument(
                 "Validation error: name is not set",
@@ -136,7 +136,12 @@ impl DeviceService for Rpc {
         let created = self
             .world
             .with(|network, now| network.create_keys(now, eui, keys));
-        created.map_err(|fault| status_of(&fault, kind, &eui.to_string(), "device_keys_pkey"))?;
+        created.map_err(|fault| match (&fault, kind) {
+            (ApiFault::UnknownDevice, KeyKind::Admin) => {
+                Status::internal(foreign_key("device_keys", "dev_eui"))
+            }
+            _ => status_of(&fault, kind, &eui.to_string(), "device_keys_pkey"),
+        })?;
         self.world.answer(()).await
     }
 
@@ -273,10 +278,9 @@ impl DeviceService for Rpc {
             .world
             .with(|network, now| network.enqueue(now, eui, new));
         let id = id.map_err(|fault| match (&fault, kind) {
-            (ApiFault::UnknownDevice, KeyKind::Admin) => Status::internal(
-                "insert or update on table \"device_queue_item\" violates foreign key constraint \
-                 \"device_queue_item_dev_eui_fkey\"",
-            ),
+            (ApiFault::UnknownDevice, KeyKind::Admin) => {
+                Status::internal(foreign_key("device_queue_item", "dev_eui"))
+            }
             _ => of_device(&fault, kind, eui),
         })?;
         self.world
@@ -352,7 +356,7 @@ impl Rpc {
         &self,
         device: Device,
         kind: KeyKind,
-        without_application: &str,
+        write: Write,
     ) -> Result<(DevEui, DeviceFields), Status> {
         let identity = &self.world.identity;
         let key = dev_eui(&device.dev_eui)?;
@@ -361,15 +365,21 @@ impl Rpc {
         let join_eui = eui(&device.join_eui)?;
         if application_id != identity.application_id {
             return Err(match kind {
-                KeyKind::Admin => Status::internal(without_application),
+                KeyKind::Admin => match write {
+                    Write::Create => Status::internal("Record not found"),
+                    Write::Update => Status::internal(foreign_key("device", "application_id")),
+                },
                 KeyKind::Tenant | KeyKind::OtherTenant => no_right(),
             });
         }
         if device_profile_id != identity.device_profile_id {
-            return Err(Status::internal(
-                "insert or update on table \"device\" violates foreign key constraint \
-                 \"device_device_profile_id_fkey\"",
-            ));
+            // Only Update asks whether the key may see the profile.
+            return Err(match (write, kind) {
+                (Write::Create, _) | (Write::Update, KeyKind::Admin) => {
+                    Status::internal(foreign_key("device", "device_profile_id"))
+                }
+                (Write::Update, KeyKind::Tenant | KeyKind::OtherTenant) => no_right(),
+            });
         }
         if device.name.chars().count() > 100 {
             return Err(Status::internal(
@@ -421,6 +431,20 @@ impl Rpc {
                 .map(|us| timestamp(self.world.clock.to_real_us(us))),
         }
     }
+}
+
+/// PostgreSQL's words for a column that refers to nothing.
+fn foreign_key(table: &str, column: &str) -> String {
+    format!(
+        "insert or update on table \"{table}\" violates foreign key constraint \"{table}_{column}_fkey\""
+    )
+}
+
+/// The two calls that write a device.
+#[derive(Debug, Clone, Copy)]
+enum Write {
+    Create,
+    Update,
 }
 
 fn of_device(fault: &ApiFault, kind: KeyKind, eui: DevEui) -> Status {
