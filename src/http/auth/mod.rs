@@ -11,6 +11,8 @@ use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use downbeat_core::id::Scope;
 
 use crate::secret_key;
@@ -76,9 +78,17 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let state = AppState::from_ref(state);
         if let Some(header) = parts.headers.get(AUTHORIZATION) {
-            let key = header.to_str().ok().and_then(bearer);
-            let key = key.ok_or(ApiError::Unauthenticated)?;
-            return by_key(&state, secret_key::hash(key)).await;
+            let header = header.to_str().unwrap_or_default();
+            if let Some(key) = bearer(header) {
+                return by_key(&state, secret_key::hash(key)).await;
+            }
+            let password = basic_password(header).ok_or(ApiError::Unauthenticated)?;
+            let caller = by_key(&state, secret_key::hash(&password)).await?;
+            // A browser repeats a password by itself, also for a page of another site.
+            return match caller.role {
+                Role::Webhook => Ok(caller),
+                Role::Admin | Role::Operator | Role::Viewer => Err(ApiError::Unauthenticated),
+            };
         }
         let id = session_cookie(&parts.headers).ok_or(ApiError::Unauthenticated)?;
         let caller = by_session(&state, id).await?;
@@ -149,6 +159,17 @@ fn bearer(header: &str) -> Option<&str> {
     let (scheme, key) = header.split_once(' ')?;
     let key = key.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
+}
+
+/// The password of an `Authorization: Basic` header (RFC 7617): how a key arrives that stands in a webhook's URL.
+fn basic_password(header: &str) -> Option<String> {
+    let (scheme, pair) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(pair.trim()).ok()?).ok()?;
+    let (_, password) = pair.split_once(':')?;
+    (!password.is_empty()).then(|| password.to_owned())
 }
 
 /// The session of the cookie.
@@ -273,6 +294,20 @@ mod tests {
         assert_eq!(bearer("bearer  abc "), Some("abc"));
         for header in ["", "Bearer", "Bearer ", "Basic abc", "abc"] {
             assert_eq!(bearer(header), None, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_read_from_a_basic_header_only() {
+        let password = |pair: &str| basic_password(&format!("Basic {}", STANDARD.encode(pair)));
+        assert_eq!(password("downbeat:db_1"), Some("db_1".to_owned()));
+        assert_eq!(password(":a:b"), Some("a:b".to_owned()));
+        assert_eq!(basic_password("basic OmE="), Some("a".to_owned()));
+        for pair in ["", "db_1", "downbeat:"] {
+            assert_eq!(password(pair), None, "{pair:?}");
+        }
+        for header in ["", "Basic", "Basic !", "Basic //8=", "Bearer OmE="] {
+            assert_eq!(basic_password(header), None, "{header:?}");
         }
     }
 
