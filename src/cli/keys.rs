@@ -369,7 +369,7 @@ mod tests {
             "operator",
             "db_abcde…",
             "expired",
-            "never  wall",
+            "never      wall",
         ] {
             assert!(lines[1].contains(word), "{word} in {shown}");
         }

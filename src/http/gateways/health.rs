@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use downbeat_core::id::NetworkServerId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::AppState;
 use crate::http::auth::Viewer;
+use crate::http::problem::ApiError;
 
-use super::GatewayBody;
+use super::{GatewayBody, seen_by};
 
 /// How many gateways are there.
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,10 +34,10 @@ pub(in crate::http) struct GatewayHealth {
 )]
 pub(in crate::http) async fn health(
     State(state): State<AppState>,
-    _: Viewer,
-) -> Json<GatewayHealth> {
-    let snapshot = state.system().gateways(NetworkServerId::Default);
-    Json(GatewayHealth {
+    Viewer(caller): Viewer,
+) -> Result<Json<GatewayHealth>, ApiError> {
+    let snapshot = seen_by(&state, &caller).await?;
+    Ok(Json(GatewayHealth {
         total: snapshot.gateways.len(),
         online_count: snapshot.online_count,
         offline_count: snapshot.offline_count,
@@ -45,5 +45,5 @@ pub(in crate::http) async fn health(
         gateways: snapshot.gateways.values().map(GatewayBody::new).collect(),
         checked_at: snapshot.checked_at.to_string(),
         listed_at: snapshot.listed_at.map(|at| at.to_string()),
-    })
+    }))
 }

@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use downbeat_core::id::NetworkServerId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::AppState;
 use crate::http::auth::Viewer;
+use crate::http::problem::ApiError;
 
-use super::GatewayBody;
+use super::{GatewayBody, seen_by};
 
 /// All gateways.
 #[derive(Debug, Serialize, ToSchema)]
@@ -17,15 +17,18 @@ pub(in crate::http) struct GatewayList {
     gateways: Vec<GatewayBody>,
 }
 
-/// All gateways, by id
+/// All gateways of the caller's network server, by id
 #[utoipa::path(
     get,
     path = "/api/v1/gateways",
     tag = "gateways",
     responses((status = 200, description = "All that are known", body = GatewayList)),
 )]
-pub(in crate::http) async fn list(State(state): State<AppState>, _: Viewer) -> Json<GatewayList> {
-    let snapshot = state.system().gateways(NetworkServerId::Default);
+pub(in crate::http) async fn list(
+    State(state): State<AppState>,
+    Viewer(caller): Viewer,
+) -> Result<Json<GatewayList>, ApiError> {
+    let snapshot = seen_by(&state, &caller).await?;
     let gateways = snapshot.gateways.values().map(GatewayBody::new).collect();
-    Json(GatewayList { gateways })
+    Ok(Json(GatewayList { gateways }))
 }

@@ -1,12 +1,29 @@
 //! Gateways as the API shows them, from the monitor's snapshot: nobody waits for ChirpStack.
 
-use downbeat_core::gateway::{GatewayState, GatewayStatus, GatewayTransition, ListedState};
+use downbeat_core::gateway::{
+    GatewaySnapshot, GatewayState, GatewayStatus, GatewayTransition, ListedState,
+};
+use downbeat_core::id::NetworkServerId;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use super::AppState;
+use super::auth::Caller;
+use super::problem::ApiError;
 
 pub(super) mod health;
 pub(super) mod list;
 pub(super) mod status;
+
+/// The gateways that a caller sees: those of its tenant's network server, which may be the service's; the platform sees
+/// the service's.
+async fn seen_by(state: &AppState, caller: &Caller) -> Result<GatewaySnapshot, ApiError> {
+    let server = match caller.scope.tenant() {
+        Some(tenant_id) => state.store().network_server_of(tenant_id).await?,
+        None => NetworkServerId::Default,
+    };
+    Ok(state.system().gateways(server))
+}
 
 /// One gateway.
 #[derive(Debug, Clone, Serialize, ToSchema)]

@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use downbeat_core::id::{GatewayId, NetworkServerId};
+use downbeat_core::id::GatewayId;
 
 use crate::http::AppState;
 use crate::http::auth::Viewer;
 use crate::http::extract::path_field;
 use crate::http::problem::{ApiError, Problem};
 
-use super::GatewayStatusBody;
+use super::{GatewayStatusBody, seen_by};
 
 /// One gateway with its latest history
 #[utoipa::path(
@@ -24,11 +24,11 @@ use super::GatewayStatusBody;
 )]
 pub(in crate::http) async fn status(
     State(state): State<AppState>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     Path(id): Path<String>,
 ) -> Result<Json<GatewayStatusBody>, ApiError> {
     let id: GatewayId = path_field("id", &id)?;
-    let snapshot = state.system().gateways(NetworkServerId::Default);
+    let snapshot = seen_by(&state, &caller).await?;
     let gateway = snapshot.gateways.get(&id);
     let gateway = gateway.ok_or(ApiError::NotFound("gateway"))?;
     Ok(Json(GatewayStatusBody::new(gateway)))

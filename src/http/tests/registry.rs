@@ -18,7 +18,7 @@ impl Service {
         self.send(request).await
     }
 
-    async fn made_tenant(&self, body: Value) -> String {
+    async fn new_tenant(&self, body: Value) -> String {
         let made = self.change("POST", "/api/v1/tenants", &body).await;
         assert_eq!(made.status, StatusCode::CREATED, "{}", made.json());
         let id = made.json()["id"].as_str().unwrap().to_owned();
@@ -54,7 +54,7 @@ fn refused(status: u16, name: &str) -> (u16, String) {
 async fn a_tenant_is_made_changed_and_deleted() {
     let service = Service::start().await;
     let id = service
-        .made_tenant(json!({"name": " Fourth floor ", "devices_max": 1}))
+        .new_tenant(json!({"name": " Fourth floor ", "devices_max": 1}))
         .await;
     let path = format!("/api/v1/tenants/{id}");
     let found = service
@@ -138,7 +138,7 @@ async fn a_tenant_with_devices_stays_and_one_that_goes_takes_its_keys_along() {
         .change("DELETE", "/api/v1/tenants/default", &Value::Null)
         .await;
     assert_eq!(kind(&kept), refused(409, "tenant-not-empty"));
-    let id = service.made_tenant(json!({"name": "short"})).await;
+    let id = service.new_tenant(json!({"name": "short"})).await;
     let path = format!("/api/v1/tenants/{id}");
     let (_, key) = service
         .api_key(
@@ -520,7 +520,7 @@ async fn tenants_set_their_network_server_only_where_they_may() {
 async fn the_audit_log_tells_who_did_what_from_where() {
     let service = Service::start().await;
     let id = service
-        .made_tenant(json!({"name": "=cmd|' /C calc'!A0"}))
+        .new_tenant(json!({"name": "=cmd|' /C calc'!A0"}))
         .await;
     let path = format!("/api/v1/tenants/{id}");
     service
@@ -572,7 +572,7 @@ async fn the_whole_audit_log_is_exported() {
             .await;
         assert_eq!(changed.status, StatusCode::OK);
     }
-    service.made_tenant(json!({"name": "=1+1"})).await;
+    service.new_tenant(json!({"name": "=1+1"})).await;
     let export = async |accept: &str| {
         let mut request = request("GET", "/api/v1/audit?action=tenant", &service.admin, None);
         let accept = accept.parse().unwrap();
