@@ -242,7 +242,10 @@ impl SynchronizerState {
         }
         for stored in wishes {
             let dev_eui = stored.key.dev_eui;
-            if self.devices.contains_key(&dev_eui) {
+            if let Some(entry) = self.devices.get(&dev_eui) {
+                if entry.machine.generation() < stored.wish.generation {
+                    self.call_back(shared, now, dev_eui);
+                }
                 self.step(shared, now, dev_eui, SyncEvent::Wanted(stored.wish));
             } else if self.devices.len() < MACHINES_MAX {
                 self.take_up(shared, now, stored);
@@ -321,6 +324,19 @@ impl SynchronizerState {
             self.urgent.push_back(call);
         } else {
             self.patient.push_back(call);
+        }
+    }
+
+    /// A newer wish has come: a call for the older one that was not begun is not made.
+    fn call_back(&mut self, shared: &Shared, now: Timestamp, dev_eui: DevEui) {
+        let take = |queue: &mut VecDeque<Call>| {
+            let at = queue.iter().position(|call| call.dev_eui == dev_eui)?;
+            queue.remove(at)
+        };
+        let held = take(&mut self.urgent).or_else(|| take(&mut self.patient));
+        if let Some(call) = held {
+            let event = call.what.failed(call.number, SyncFailure::Unavailable);
+            self.step(shared, now, dev_eui, event);
         }
     }
 

@@ -424,6 +424,8 @@ async fn while_the_server_is_away_the_newest_wish_wins_and_nothing_is_made_for_o
         returned.elapsed()
     );
     assert_eq!(world.server.names(), ["Door"]);
+    let calls = world.server.calls.lock().unwrap().len();
+    assert!(calls <= 3, "the shelf was nothing to do: {calls} calls");
 }
 
 #[tokio::test(start_paused = true)]
