@@ -142,6 +142,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(metrics::prometheus::prometheus))
         .routes(routes!(unclaimed::list::of_tenant))
         .routes(routes!(unclaimed::list::all))
+        .routes(routes!(unclaimed::claim::claim))
         .routes(routes!(unclaimed::dismiss::dismiss))
         .routes(routes!(webhooks::receive::chirpstack))
         .routes(routes!(webhooks::receive::uplink))

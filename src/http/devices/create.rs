@@ -97,7 +97,7 @@ pub(in crate::http) fn new_device(
     }
 }
 
-fn location(body: &Value) -> Option<String> {
+pub(in crate::http) fn location(body: &Value) -> Option<String> {
     let text = |name| body.get(name).and_then(Value::as_str);
     Some(format!(
         "/api/v1/tenants/{}/devices/{}",

@@ -36,7 +36,11 @@ impl Service {
     }
 
     /// A tenant that is one of ChirpStack's, and its key for webhooks.
-    async fn tenant(&self, name: &str, chirpstack_tenant_id: Option<&str>) -> (TenantId, String) {
+    async fn hooked_tenant(
+        &self,
+        name: &str,
+        chirpstack_tenant_id: Option<&str>,
+    ) -> (TenantId, String) {
         let (id, now) = (TenantId::from_uuid(uuid::Uuid::now_v7()), self.state.now());
         let tenant = Tenant {
             id,
@@ -138,7 +142,7 @@ async fn every_shape_of_v3_takes_effect_at_a_tenants_addresses() {
     }
     let device = service.device(&id).await;
     assert_eq!(device.rssi_dbm, Some(-83));
-    assert_eq!(device.battery_percent.map(f32::round), Some(44.0));
+    assert_eq!(device.battery_percent.map(f32::round), Some(88.0));
     let kinds = {
         let (page, id) = (PageRequest::default(), id.parse().unwrap());
         let scope = Scope::Platform;
@@ -190,7 +194,7 @@ async fn somebody_who_knows_tells_whether_a_device_is_there() {
 #[tokio::test]
 async fn another_tenants_path_is_not_there() {
     let service = Service::start().await;
-    let (id, key) = service.tenant("other", None).await;
+    let (id, key) = service.hooked_tenant("other", None).await;
     let body = json!({"devEUI": LAMP_V3});
     for path in ["", "/uplink", "/status", "/error"] {
         for tenant in ["default", "nobody", "0198c1a4-0000-7000-8000-000000000000"] {
@@ -214,10 +218,12 @@ async fn another_tenants_path_is_not_there() {
 async fn what_is_another_tenants_is_refused_and_not_stored() {
     let service = Service::start().await;
     let id = service.register(LAMP).await;
-    let (chirpstacks, _) = service.tenant("chirpstacks", Some(CHIRPSTACK_TENANT)).await;
-    let (_, other) = service.tenant("other", None).await;
+    let (chirpstacks, _) = service
+        .hooked_tenant("chirpstacks", Some(CHIRPSTACK_TENANT))
+        .await;
+    let (_, other) = service.hooked_tenant("other", None).await;
     let elsewhere = Some("7f1d2c3e-0000-4000-8000-000000000000");
-    let (_, elsewhere) = service.tenant("elsewhere", elsewhere).await;
+    let (_, elsewhere) = service.hooked_tenant("elsewhere", elsewhere).await;
     let v4 = captured("up-status-25.json");
     // The DevEUI is the default tenant's; ChirpStack's tenant is another's; it is not the one that the tenant is.
     let by_dev_eui = json!({"devEUI": LAMP, "fCnt": 1}).to_string().into_bytes();
@@ -251,7 +257,7 @@ async fn what_is_another_tenants_is_refused_and_not_stored() {
 #[tokio::test]
 async fn strangers_are_ignored_and_listed_for_whose_key_delivered_them() {
     let service = Service::start().await;
-    let (tenant, key) = service.tenant("other", None).await;
+    let (tenant, key) = service.hooked_tenant("other", None).await;
     let path = "/api/v1/lorawan/webhooks/other/uplink";
     for _ in 0..3 {
         let body = captured("up-status-3gw.json");
@@ -301,8 +307,8 @@ async fn strangers_are_ignored_and_listed_for_whose_key_delivered_them() {
         .json();
     assert_eq!(all["unclaimed"][0]["tenant_id"], Value::Null);
     let next = all["next_cursor"].as_str().unwrap();
-    let rest = format!("/api/v1/unclaimed?cursor={next}");
-    let all = service.get(&rest, &service.viewer).await.json();
+    let second = format!("/api/v1/unclaimed?cursor={next}");
+    let all = service.get(&second, &service.viewer).await.json();
     assert_eq!(all["unclaimed"][0]["tenant_id"], json!(tenant.to_string()));
     for (path, status) in [
         ("/api/v1/unclaimed", StatusCode::FORBIDDEN),
@@ -332,6 +338,90 @@ async fn strangers_are_ignored_and_listed_for_whose_key_delivered_them() {
 }
 
 #[tokio::test]
+async fn a_stranger_is_claimed_with_one_call() {
+    let service = Service::start().await;
+    let (tenant, key) = service.hooked_tenant("other", None).await;
+    let hook = "/api/v1/lorawan/webhooks/other/uplink";
+    let body = captured("up-status-3gw.json");
+    service.deliver(hook, &key, &body, "application/json").await;
+    let v3 = json!({"devEUI": LAMP, "deviceName": "a\u{7}b"});
+    service.deliver_json(hook, &key, &v3).await;
+    assert_eq!(service.strangers(Scope::Tenant(tenant)).await.len(), 2);
+
+    let admin = service.key(Role::Admin, Some(tenant)).await;
+    let claim = |dev_eui: &str| format!("/api/v1/tenants/other/unclaimed/{dev_eui}/claim");
+    let answer = service
+        .post(&claim(LAMP_V3), &admin, &json!({"codec": "morse"}))
+        .await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let answer = service
+        .post(&claim("202020ff5033ffff"), &admin, &json!({}))
+        .await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    let tags = json!({"tags": {"floor": "2"}});
+    let answer = service.post(&claim(LAMP_V3), &admin, &tags).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.json());
+    let device = answer.json();
+    assert_eq!(
+        (
+            &device["name"],
+            &device["tags"]["floor"],
+            &device["lorawan_dev_eui"]
+        ),
+        (&json!("desk-5033-001"), &json!("2"), &json!(LAMP_V3))
+    );
+    assert_eq!(
+        device["chirpstack_app_id"],
+        "1a2b7fa4-7f26-4109-bc88-d0b5abe764e0"
+    );
+    assert_eq!(
+        device["device_profile_id"],
+        "0c253e79-1ee4-44a5-9786-475c86eca57f"
+    );
+    let id = device["id"].as_str().unwrap();
+    let location = format!("/api/v1/tenants/{tenant}/devices/{id}");
+    assert_eq!(answer.header("location"), Some(&*location));
+    // Of v3 only the DevEUI and the name are known.
+    let device = service.post(&claim(LAMP), &admin, &json!({})).await.json();
+    assert_eq!(
+        (&device["name"], &device["chirpstack_app_id"]),
+        (&json!("ab"), &Value::Null)
+    );
+    let answer = service.post(&claim(LAMP), &admin, &json!({})).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    assert_eq!(service.strangers(Scope::Tenant(tenant)).await, []);
+    let answer = service.deliver(hook, &key, &body, "application/json").await;
+    assert_eq!(answer.json(), json!({"status": "ok"}));
+}
+
+#[tokio::test]
+async fn what_is_nobodys_is_claimed_by_the_platform() {
+    let service = Service::start().await;
+    let (own, _) = service.hooked_tenant("own", None).await;
+    service.own_network_server(own).await;
+    let (tenant, _) = service.hooked_tenant("other", None).await;
+    let body = json!({"devEUI": LAMP_V3});
+    let path = "/api/v1/webhooks/chirpstack";
+    service.deliver_json(path, &service.webhook, &body).await;
+    assert_eq!(service.strangers(Scope::Platform).await.len(), 1);
+    let claim = |tenant: &str| format!("/api/v1/tenants/{tenant}/unclaimed/{LAMP_V3}/claim");
+    let admin = service.key(Role::Admin, Some(tenant)).await;
+    // It speaks on the configuration's network server, where the tenant with its own has no devices.
+    for (tenant, key, status) in [
+        ("other", &admin, StatusCode::NOT_FOUND),
+        ("own", &service.admin, StatusCode::NOT_FOUND),
+        ("other", &service.viewer, StatusCode::FORBIDDEN),
+        ("other", &service.admin, StatusCode::CREATED),
+    ] {
+        let answer = service
+            .post(&claim(tenant), key, &json!({"name": "Desk"}))
+            .await;
+        assert_eq!(answer.status, status, "{tenant}");
+    }
+    assert_eq!(service.strangers(Scope::Platform).await, []);
+}
+
+#[tokio::test]
 async fn a_registered_device_is_no_stranger() {
     let service = Service::start().await;
     let body = json!({"devEUI": LAMP_V3});
@@ -347,7 +437,7 @@ async fn a_registered_device_is_no_stranger() {
 #[tokio::test]
 async fn a_platforms_key_finds_whose_it_is() {
     let service = Service::start().await;
-    let (own, own_key) = service.tenant("own", None).await;
+    let (own, own_key) = service.hooked_tenant("own", None).await;
     service.own_network_server(own).await;
     let id = service.register_for("own", LAMP_V3).await;
     let up = |f_cnt: u32| json!({"devEUI": LAMP_V3, "fCnt": f_cnt, "rxInfo": [{"gatewayID": "0016c00150330002", "rssi": -70}]});
@@ -357,7 +447,9 @@ async fn a_platforms_key_finds_whose_it_is() {
     assert_eq!(answer.json(), json!({"status": "ok"}));
     assert_eq!(service.device(&id).await.rssi_dbm, Some(-70));
     // The one on the configuration's goes first.
-    let (_, second_key) = service.tenant("second", Some(CHIRPSTACK_TENANT)).await;
+    let (_, second_key) = service
+        .hooked_tenant("second", Some(CHIRPSTACK_TENANT))
+        .await;
     let second = service.register_for("second", LAMP_V3).await;
     let answer = service.deliver_json(path, &service.webhook, &up(2)).await;
     assert_eq!(answer.json(), json!({"status": "ok"}));
@@ -377,7 +469,7 @@ async fn a_platforms_key_finds_whose_it_is() {
 async fn of_two_on_network_servers_of_their_own_nothing_tells_which() {
     let service = Service::start().await;
     for name in ["one", "two"] {
-        let (tenant, _) = service.tenant(name, None).await;
+        let (tenant, _) = service.hooked_tenant(name, None).await;
         service.own_network_server(tenant).await;
         service.register_for(name, LAMP_V3).await;
     }
@@ -440,7 +532,9 @@ async fn a_signature_has_to_hold_and_holds_once() {
 #[tokio::test]
 async fn while_the_database_is_away_a_tenants_events_are_held_too() {
     let service = Service::start().await;
-    let (tenant, key) = service.tenant("other", Some(CHIRPSTACK_TENANT)).await;
+    let (tenant, key) = service
+        .hooked_tenant("other", Some(CHIRPSTACK_TENANT))
+        .await;
     service.register_for("other", LAMP_V3).await;
     let deliver = |path: String, body: Vec<u8>| {
         let event = event(&path, &key, &body, "application/json");

@@ -14,6 +14,7 @@ use super::auth::Caller;
 use super::extract::Fields;
 use super::problem::ApiError;
 
+pub(super) mod claim;
 pub(super) mod dismiss;
 pub(super) mod list;
 
