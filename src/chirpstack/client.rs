@@ -133,11 +133,16 @@ impl ChirpStackClient {
     /// A request with the key, and with the deadline as the server sees it.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        request
-            .metadata_mut()
-            .insert("authorization", self.inner.authorization.clone());
+        self.authorize(&mut request);
         request.set_timeout(self.inner.deadline);
         request
+    }
+
+    pub(super) fn authorize<T>(&self, request: &mut Request<T>) {
+        let authorization = self.inner.authorization.clone();
+        request
+            .metadata_mut()
+            .insert("authorization", authorization);
     }
 
     /// Waits no longer than the deadline, which also covers the waiting for a connection.

@@ -67,6 +67,18 @@ const FOREIGN_KEY: &str = "foreign key";
 const NO_RECORD: &str = "Record not found";
 
 impl CallFailure {
+    /// The code of an answer; `None` where nothing was answered.
+    pub(super) fn code(&self) -> Option<Code> {
+        match self {
+            Self::Status(status) if status.source().is_none() => Some(status.code()),
+            Self::Status(_) | Self::Deadline(_) => None,
+        }
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        self.code() == Some(Code::NotFound)
+    }
+
     pub(super) fn meaning(self, subject: Subject) -> Meaning {
         let status = match self {
             Self::Deadline(elapsed) => {

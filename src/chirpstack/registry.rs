@@ -265,7 +265,7 @@ impl ChirpStackClient {
     }
 }
 
-fn no_application(application_id: Uuid) -> String {
+pub(super) fn no_application(application_id: Uuid) -> String {
     format!("no application {application_id} that this key may use")
 }
 

@@ -5,7 +5,7 @@
 //! else advances the model. Handlers lock it for the moment of one call.
 //!
 //! - `config`: what to start. `run`: the arguments and body of `downbeat sim`.
-//! - `device`, `gateway`, `application`, `profile`: the gRPC services; `auth`: keys and faults before each call.
+//! - `device`, `gateway`, `application`, `profile`, `internal`, `fuota`: the gRPC services; `auth`: keys and faults before each call.
 //! - `poster`, `body`: webhooks. `control`: the control API.
 
 mod application;
@@ -15,7 +15,9 @@ mod clock;
 pub mod config;
 mod control;
 mod device;
+mod fuota;
 mod gateway;
+mod internal;
 mod poster;
 mod profile;
 mod rpc;
@@ -30,7 +32,9 @@ use std::time::Duration;
 use chirpstack_api::api::application_service_server::ApplicationServiceServer;
 use chirpstack_api::api::device_profile_service_server::DeviceProfileServiceServer;
 use chirpstack_api::api::device_service_server::DeviceServiceServer;
+use chirpstack_api::api::fuota_service_server::FuotaServiceServer;
 use chirpstack_api::api::gateway_service_server::GatewayServiceServer;
+use chirpstack_api::api::internal_service_server::InternalServiceServer;
 use chirpstack_api::api::tenant_service_server::TenantServiceServer;
 use downbeat_core::time::Timestamp;
 use tokio::net::TcpListener;
@@ -215,6 +219,8 @@ async fn serve_grpc(world: Arc<World>, listener: TcpListener) {
         .add_service(GatewayServiceServer::new(rpc.clone()))
         .add_service(ApplicationServiceServer::new(rpc.clone()))
         .add_service(DeviceProfileServiceServer::new(rpc.clone()))
+        .add_service(FuotaServiceServer::new(rpc.clone()))
+        .add_service(InternalServiceServer::new(rpc.clone()))
         .add_service(TenantServiceServer::new(rpc))
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),

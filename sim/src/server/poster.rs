@@ -1,7 +1,10 @@
 //! ChirpStack's HTTP integration: one task and one attempt for each event, five seconds, no order, no second try.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use super::body::{self, About, Body};
 use super::world::{Encoding, HttpIntegration, World};
@@ -27,6 +30,7 @@ impl Poster {
 
     /// Posts one event; what becomes of it is nobody's business.
     pub(super) fn post(&self, webhook: &Webhook) {
+        self.world.log(webhook);
         let Some(integration) = self.world.integration() else {
             return;
         };
@@ -58,6 +62,10 @@ async fn deliver(client: reqwest::Client, integration: HttpIntegration, body: Bo
         Encoding::Json => "application/json",
         Encoding::Protobuf => "application/octet-stream",
     };
+    let Some(headers) = headers(&integration.headers, content_type) else {
+        tracing::warn!("an event is lost: a header is invalid");
+        return;
+    };
     for url in integration
         .url
         .split(',')
@@ -69,14 +77,10 @@ async fn deliver(client: reqwest::Client, integration: HttpIntegration, body: Bo
             continue;
         };
         url.query_pairs_mut().append_pair("event", body.event);
-        let mut request = client.post(url);
-        for (name, value) in &integration.headers {
-            request = request.header(name, value);
-        }
-        let request = request
-            .header("content-type", content_type)
-            .body(body.bytes.clone());
+        // A name and password in the URL become an Authorization header, which one of the integration replaces.
+        let request = client.post(url).headers(headers.clone());
         match request
+            .body(body.bytes.clone())
             .send()
             .await
             .and_then(reqwest::Response::error_for_status)
@@ -91,4 +95,14 @@ async fn deliver(client: reqwest::Client, integration: HttpIntegration, body: Bo
             }
         }
     }
+}
+
+/// One that is invalid spoils all.
+fn headers(configured: &BTreeMap<String, String>, content_type: &'static str) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in configured {
+        headers.insert(HeaderName::try_from(name).ok()?, value.parse().ok()?);
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Some(headers)
 }

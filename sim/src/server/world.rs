@@ -1,9 +1,10 @@
 //! What all parts of the server share: the model behind a lock, the clock, ChirpStack's faults and its integration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use downbeat_core::id::DevEui;
 use downbeat_core::random::Random;
 use downbeat_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,10 @@ use tokio::sync::{Notify, watch};
 
 use super::clock::Clock;
 use super::config::{KeyKind, SimConfig};
-use crate::model::Network;
+use crate::model::{Network, Webhook};
+
+/// Events that ChirpStack keeps of a device (`monitoring.device_event_log_max_history`).
+const LOG_LEN: usize = 10;
 
 /// How ChirpStack misbehaves towards those who call it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -57,6 +61,7 @@ pub(super) struct World {
     pub(super) clock: Clock,
     faults: Mutex<ChirpstackFaults>,
     integration: Mutex<Option<HttpIntegration>>,
+    log: Mutex<BTreeMap<DevEui, VecDeque<Webhook>>>,
     chance: Mutex<Random>,
     pub(super) keys: BTreeMap<String, KeyKind>,
     pub(super) identity: super::config::Identity,
@@ -74,6 +79,7 @@ impl World {
             clock,
             faults: Mutex::new(ChirpstackFaults::default()),
             integration: Mutex::new(config.integration.clone()),
+            log: Mutex::default(),
             chance: Mutex::new(Random::from_seed(config.seed)),
             keys: config.keys.iter().cloned().collect(),
             identity: config.identity.clone(),
@@ -115,6 +121,21 @@ impl World {
 
     pub(super) fn set_integration(&self, integration: Option<HttpIntegration>) {
         *lock(&self.integration) = integration;
+    }
+
+    /// Keeps an event in its device's log.
+    pub(super) fn log(&self, webhook: &Webhook) {
+        let mut logs = lock(&self.log);
+        let log = logs.entry(webhook.dev_eui).or_default();
+        if log.len() == LOG_LEN {
+            log.pop_front();
+        }
+        log.push_back(webhook.clone());
+    }
+
+    /// A device's log, oldest first.
+    pub(super) fn logged(&self, dev_eui: DevEui) -> VecDeque<Webhook> {
+        lock(&self.log).get(&dev_eui).cloned().unwrap_or_default()
     }
 
     pub(super) fn answer_is_lost(&self) -> bool {
