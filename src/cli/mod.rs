@@ -1,20 +1,24 @@
 //! The command line: one file per command.
 
+mod connect;
 mod demo;
 mod keys;
 mod loadtest;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use downbeat_sim::server::SimArgs;
 use secrecy::ExposeSecret as _;
 
+use crate::chirpstack::{ChirpStackClient, ChirpStackConfig};
 use crate::config::{Config, Loaded};
 use crate::http::RouterParts;
 use crate::store::Store;
 
+pub use connect::ConnectArgs;
 pub use demo::DemoArgs;
 pub use keys::KeyCommand;
 pub use loadtest::LoadCommand;
@@ -58,6 +62,18 @@ enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// Have ChirpStack post an application's events here, beside the URLs that it posts them to already.
+    ///
+    /// ChirpStack has one HTTP integration for each application: a list of URLs, and one set of headers that goes to all of
+    /// them. What others have put there stays as it is. Where events come here alone, the key is put into an Authorization
+    /// header. Where others get them, too, that header would hand the key to them; then it stands in our URL, as its
+    /// password, which goes nowhere else (ChirpStack writes URLs into its own log; the key can deliver events and nothing
+    /// else). An Authorization header of somebody else would take the place of ours: then nothing is changed, and you are
+    /// told. Run it as often as you like: what is connected stays as it is.
+    #[command(
+        after_help = "Example:\n  downbeat connect --application lights --webhook-url http://downbeat:8000 --dry-run"
+    )]
+    Connect(Box<ConnectArgs>),
     /// Print the OpenAPI document.
     #[command(after_help = "Example:\n  downbeat openapi > openapi.json")]
     Openapi,
@@ -135,6 +151,7 @@ impl Cli {
             }
             Command::Loadtest { command } => loadtest::run(command).await,
             Command::Key { command } => keys::run(command).await,
+            Command::Connect(arguments) => connect::run(*arguments).await,
             Command::Openapi => print(&crate::http::openapi_json()),
             Command::Config(arguments) => print(&arguments.load()?.describe()),
         }
@@ -165,6 +182,24 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
         )
     })?;
     Ok(Store::open(&config.database_url, config.sealer()?).await?)
+}
+
+/// A client of the configured ChirpStack, if one is configured.
+fn chirpstack(config: &Config) -> anyhow::Result<Option<ChirpStackClient>> {
+    let section = &config.chirpstack;
+    let (Some(url), Some(api_key)) = (&section.url, &section.api_key) else {
+        return Ok(None);
+    };
+    let client = ChirpStackClient::connect_lazy(ChirpStackConfig {
+        url: url.clone(),
+        api_key: api_key.clone(),
+        tenant_id: section.tenant_id,
+        channels: section.channels,
+        deadline: Duration::from_millis(section.deadline_ms),
+    });
+    Ok(Some(client.context(
+        "chirpstack.url or chirpstack.api_key cannot be used",
+    )?))
 }
 
 /// Prints to standard output; a closed pipe is no error.

@@ -128,6 +128,11 @@ impl RunningSim {
         }));
     }
 
+    /// The HTTP integration as it is now.
+    pub fn integration(&self) -> Option<HttpIntegration> {
+        self.world.integration()
+    }
+
     /// Replaces the HTTP integration, or removes it.
     pub fn set_integration(&self, integration: Option<HttpIntegration>) {
         self.world.set_integration(integration);

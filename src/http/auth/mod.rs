@@ -13,6 +13,8 @@ use axum::extract::{ConnectInfo, FromRef, FromRequestParts, OptionalFromRequestP
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use downbeat_core::id::Scope;
 
 use crate::secret_key;
@@ -125,9 +127,8 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let state = AppState::from_ref(state);
-        let caller = if parts.headers.contains_key(AUTHORIZATION) {
-            let key = bearer_of(&parts.headers).ok_or(ApiError::Unauthenticated)?;
-            by_key(&state, secret_key::hash(key)).await?
+        let caller = if let Some(header) = parts.headers.get(AUTHORIZATION) {
+            by_header(&state, header.to_str().unwrap_or_default()).await?
         } else {
             let id = session_cookie(&parts.headers).ok_or(ApiError::Unauthenticated)?;
             let caller = by_session(&state, id).await?;
@@ -232,6 +233,17 @@ pub(super) fn bearer_of(headers: &HeaderMap) -> Option<&str> {
     headers.get(AUTHORIZATION)?.to_str().ok().and_then(bearer)
 }
 
+/// The password of an `Authorization: Basic` header (RFC 7617): how a key arrives that stands in a webhook's URL.
+fn basic_password(header: &str) -> Option<String> {
+    let (scheme, pair) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(pair.trim()).ok()?).ok()?;
+    let (_, password) = pair.split_once(':')?;
+    (!password.is_empty()).then(|| password.to_owned())
+}
+
 /// The session of the cookie.
 pub(super) fn session_cookie(headers: &HeaderMap) -> Option<SessionId> {
     let cookies = headers.get_all(COOKIE).into_iter();
@@ -241,6 +253,20 @@ pub(super) fn session_cookie(headers: &HeaderMap) -> Option<SessionId> {
         .filter_map(|pair| pair.trim().split_once('='));
     let (_, value) = pairs.find(|(name, _)| *name == SESSION_COOKIE)?;
     Some(SessionId::of(value))
+}
+
+/// By a key in an `Authorization` header.
+async fn by_header(state: &AppState, header: &str) -> Result<Caller, ApiError> {
+    if let Some(key) = bearer(header) {
+        return by_key(state, secret_key::hash(key)).await;
+    }
+    let password = basic_password(header).ok_or(ApiError::Unauthenticated)?;
+    let caller = by_key(state, secret_key::hash(&password)).await?;
+    // A browser repeats a password by itself, also for a page of another site.
+    match caller.role {
+        Role::Webhook => Ok(caller),
+        Role::Admin | Role::Operator | Role::Viewer => Err(ApiError::Unauthenticated),
+    }
 }
 
 async fn by_key(state: &AppState, hash: KeyHash) -> Result<Caller, ApiError> {
@@ -360,6 +386,20 @@ mod tests {
         assert_eq!(bearer("bearer  abc "), Some("abc"));
         for header in ["", "Bearer", "Bearer ", "Basic abc", "abc"] {
             assert_eq!(bearer(header), None, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_read_from_a_basic_header_only() {
+        let password = |pair: &str| basic_password(&format!("Basic {}", STANDARD.encode(pair)));
+        assert_eq!(password("downbeat:db_1"), Some("db_1".to_owned()));
+        assert_eq!(password(":a:b"), Some("a:b".to_owned()));
+        assert_eq!(basic_password("basic OmE="), Some("a".to_owned()));
+        for pair in ["", "db_1", "downbeat:"] {
+            assert_eq!(password(pair), None, "{pair:?}");
+        }
+        for header in ["", "Basic", "Basic !", "Basic //8=", "Bearer OmE="] {
+            assert_eq!(basic_password(header), None, "{header:?}");
         }
     }
 

@@ -134,3 +134,29 @@ async fn health_is_open_to_everybody() {
         (StatusCode::SERVICE_UNAVAILABLE, &json!("unavailable"))
     );
 }
+
+#[tokio::test]
+async fn a_password_is_good_for_webhooks_alone() {
+    use base64::Engine as _;
+    let service = Service::start().await;
+    for (role, allowed) in [
+        (Role::Webhook, true),
+        (Role::Viewer, false),
+        (Role::Operator, false),
+        (Role::Admin, false),
+    ] {
+        let key = service.key(role, None).await;
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("downbeat:{key}"));
+        let path = "/api/v1/webhooks/chirpstack?event=nothing";
+        let mut request = request("POST", path, "", Some(&json!({})));
+        let value = format!("Basic {pair}").parse().unwrap();
+        request.headers_mut().insert("authorization", value);
+        let answer = service.send(request).await;
+        let expected = if allowed {
+            StatusCode::OK
+        } else {
+            StatusCode::UNAUTHORIZED
+        };
+        assert_eq!(answer.status, expected, "{role:?}");
+    }
+}
