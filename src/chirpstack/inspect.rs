@@ -57,16 +57,10 @@ pub struct DeviceProfile {
     pub name: String,
     /// Whether ChirpStack switches devices to Class C.
     pub supports_class_c: bool,
-    /// How long an acknowledgement of a Class C downlink is waited for, s.
-    pub class_c_timeout_s: u32,
     /// `LoRaWAN` 1.1.x. Such devices ask for Class C themselves.
     pub is_lorawan_1_1: bool,
     /// The region, as ChirpStack names it (`EU868`).
     pub region: String,
-    /// Whether a join empties the queue.
-    pub flush_queue_on_activate: bool,
-    /// How often the devices speak, s; 0 when nobody said.
-    pub uplink_interval_s: u32,
 }
 
 /// A device, as ChirpStack operates it.
@@ -118,9 +112,8 @@ impl ChirpStackClient {
             }),
             flush_queue: false,
         });
-        let refused = match self.within_deadline(devices.enqueue(enqueue)).await {
-            Ok(_) => return Ok(true),
-            Err(refused) => refused,
+        let Err(refused) = self.within_deadline(devices.enqueue(enqueue)).await else {
+            return Ok(true);
         };
         match refused.meaning(Subject::Device(dev_eui)) {
             Meaning::NoRight => Ok(false),
@@ -162,11 +155,8 @@ impl ChirpStackClient {
         let profile = profile.and_then(|answer| answer.device_profile);
         Ok(profile.map(|profile| DeviceProfile {
             supports_class_c: profile.supports_class_c,
-            class_c_timeout_s: profile.class_c_timeout,
             is_lorawan_1_1: profile.mac_version() == common::MacVersion::Lorawan110,
             region: profile.region().as_str_name().to_owned(),
-            flush_queue_on_activate: profile.flush_queue_on_activate,
-            uplink_interval_s: profile.uplink_interval,
             name: profile.name,
         }))
     }

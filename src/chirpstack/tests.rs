@@ -1,5 +1,6 @@
 //! Against a server that fails on demand, behind a wire that can be cut; and against the simulated ChirpStack.
 
+mod inspect;
 mod registry;
 
 use std::net::SocketAddr;

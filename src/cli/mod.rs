@@ -2,6 +2,7 @@
 
 mod connect;
 mod demo;
+mod doctor;
 mod keys;
 mod loadtest;
 
@@ -20,6 +21,7 @@ use crate::store::Store;
 
 pub use connect::ConnectArgs;
 pub use demo::DemoArgs;
+pub use doctor::DoctorArgs;
 pub use keys::KeyCommand;
 pub use loadtest::LoadCommand;
 
@@ -74,6 +76,15 @@ enum Command {
         after_help = "Example:\n  downbeat connect --application lights --webhook-url http://downbeat:8000 --dry-run"
     )]
     Connect(Box<ConnectArgs>),
+    /// Examine a configuration together with the ChirpStack that it names, and tell in words what is wrong and what to do.
+    ///
+    /// One line a check: ok, WARN (works, could be better), FAIL, or ? (cannot be found out). Exits with 1 if a check fails.
+    /// Nothing is changed in ChirpStack; a database that is older than this version is brought up to date, as by
+    /// `downbeat migrate`.
+    #[command(
+        after_help = "Example:\n  DOWNBEAT_CHIRPSTACK_API_KEY_FILE=/run/secrets/chirpstack downbeat doctor --chirpstack-url http://chirpstack:8080"
+    )]
+    Doctor(Box<DoctorArgs>),
     /// Print the OpenAPI document.
     #[command(after_help = "Example:\n  downbeat openapi > openapi.json")]
     Openapi,
@@ -152,6 +163,7 @@ impl Cli {
             Command::Loadtest { command } => loadtest::run(command).await,
             Command::Key { command } => keys::run(command).await,
             Command::Connect(arguments) => connect::run(*arguments).await,
+            Command::Doctor(arguments) => doctor::run(*arguments).await,
             Command::Openapi => print(&crate::http::openapi_json()),
             Command::Config(arguments) => print(&arguments.load()?.describe()),
         }

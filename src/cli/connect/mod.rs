@@ -10,14 +10,14 @@ use downbeat_core::id::TenantId;
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
-use self::plan::{KeyPlace, WebhookUrl};
+use self::plan::{KeyPlace, masked};
 use super::{ConfigArgs, chirpstack, open_store, print};
 use crate::chirpstack::{ChirpStackClient, HttpIntegration};
 use crate::config::Config;
 use crate::secret_key;
 use crate::store::{ApiKey, Role, Scope, Store};
 
-pub(in crate::cli) use self::plan::{Endpoint, endpoints, masked};
+pub(in crate::cli) use self::plan::{Endpoint, WebhookUrl, endpoints};
 
 /// What to connect.
 #[derive(Debug, Args)]
@@ -193,10 +193,10 @@ async fn find_application(
         (Some(application), None) => Ok((application.id, application.name.clone())),
         (Some(_), Some(_)) => bail!("several applications are called {asked}: name one by its id"),
         (None, _) => {
-            let names: Vec<&str> = listed.iter().map(|it| it.name.as_str()).collect();
+            let all: Vec<&str> = listed.iter().map(|it| it.name.as_str()).collect();
             bail!(
                 "there is no application {asked} that this key can see; there are: {}",
-                names.join(", ")
+                all.join(", ")
             )
         }
     }

@@ -45,10 +45,10 @@ pub(super) enum Collision {
 
 /// Our URL: absolute, with neither name nor password.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct WebhookUrl(String);
+pub(in crate::cli) struct WebhookUrl(String);
 
 impl WebhookUrl {
-    pub(super) fn as_str(&self) -> &str {
+    pub(in crate::cli) fn as_str(&self) -> &str {
         &self.0
     }
 
@@ -217,7 +217,7 @@ pub(super) fn connected(
 }
 
 /// A URL for people: without the password in it.
-pub(in crate::cli) fn masked(url: &str) -> String {
+pub(super) fn masked(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };

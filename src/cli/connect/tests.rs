@@ -13,6 +13,12 @@ use crate::store::PageRequest;
 
 const OTHERS: &str = "https://others.example/hook";
 
+#[derive(Debug, clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    arguments: ConnectArgs,
+}
+
 struct World {
     sim: RunningSim,
     data: TempDir,
@@ -59,11 +65,6 @@ impl World {
             arguments,
         ]
         .concat();
-        #[derive(Debug, clap::Parser)]
-        struct Line {
-            #[command(flatten)]
-            arguments: ConnectArgs,
-        }
         let line = <Line as clap::Parser>::try_parse_from(arguments)?;
         let variable = |name: &str| (name == "KEY").then(|| "given,key".to_owned());
         connect(&line.arguments, &self.config, variable).await
