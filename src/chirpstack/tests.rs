@@ -1,6 +1,7 @@
 //! Against a server that fails on demand, behind a wire that can be cut; and against the simulated ChirpStack.
 
 mod inspect;
+mod real;
 mod registry;
 
 use std::net::SocketAddr;
