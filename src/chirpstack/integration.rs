@@ -81,7 +81,11 @@ impl ChirpStackClient {
             .into(),
             event_endpoint_url: integration.endpoints.clone(),
         });
-        let absent = || no_application(application_id);
+        let absent = || {
+            format!(
+                "this key may not change application {application_id}: it is read-only, or there is no such application"
+            )
+        };
         let mut applications = self.applications_api();
         if is_new {
             let create = self.request(api::CreateHttpIntegrationRequest { integration });

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::client::{ANSWER_BYTES_MAX, ChirpStackClient, unreadable};
 use super::convert;
-use super::failure::Subject;
+use super::failure::{Meaning, Subject};
 use super::key::{Reach, Witness};
 use super::network_server::PAGE;
 
@@ -157,7 +157,12 @@ impl ChirpStackClient {
         self.of_object(
             Subject::DeviceRecord(device.dev_eui),
             devices.create(create),
-            || no_application(device.application_id),
+            || {
+                format!(
+                    "{}, or the key is read-only",
+                    no_application(device.application_id)
+                )
+            },
         )
         .await?;
         self.granted(|key| key.witness = Some(Witness::Application(device.application_id)));
@@ -181,20 +186,31 @@ impl ChirpStackClient {
             Err(failure) => failure,
         };
         match failure.meaning(Subject::DeviceRecord(device.dev_eui)) {
-            super::failure::Meaning::Error(error) => Err(error),
-            // The device, its application or its profile is not there for this key.
-            super::failure::Meaning::NoRight => match self.get_device(device.dev_eui).await {
-                Ok(None) => Err(NetworkServerError::UnknownDevice(device.dev_eui)),
-                Ok(Some(_)) => Err(NetworkServerError::Invalid(format!(
-                    "no application {} with a device profile {} that this key may use",
-                    device.application_id, device.device_profile_id
-                ))),
-                // That the look got no answer does not put the update in doubt: it was refused.
-                Err(NetworkServerError::AnswerLost(cause)) => {
-                    Err(NetworkServerError::Unavailable(cause))
-                }
-                Err(error) => Err(error),
-            },
+            Meaning::Error(error) => Err(error),
+            // The device, its application or its profile is not there for this key, or the key is read-only.
+            Meaning::NoRight => Err(self
+                .refused_write(device.dev_eui, || {
+                    format!(
+                        "no application {} with a device profile {} that this key may use, or the key is read-only",
+                        device.application_id, device.device_profile_id
+                    )
+                })
+                .await),
+        }
+    }
+
+    /// Why a write was refused without a word: whether the device is not there at all, or what `otherwise` says.
+    async fn refused_write(
+        &self,
+        dev_eui: DevEui,
+        otherwise: impl FnOnce() -> String,
+    ) -> NetworkServerError {
+        match self.get_device(dev_eui).await {
+            Ok(None) => NetworkServerError::UnknownDevice(dev_eui),
+            Ok(Some(_)) => NetworkServerError::Invalid(otherwise()),
+            // That the look got no answer does not put the write in doubt: it was refused.
+            Err(NetworkServerError::AnswerLost(cause)) => NetworkServerError::Unavailable(cause),
+            Err(error) => error,
         }
     }
 
@@ -203,7 +219,13 @@ impl ChirpStackClient {
         let delete = self.request(api::DeleteDeviceRequest {
             dev_eui: dev_eui.to_string(),
         });
-        self.of_device(dev_eui, devices.delete(delete)).await?;
+        match self.of_device(dev_eui, devices.delete(delete)).await {
+            // A read-only key is told the same: a device must not be taken for gone that is there.
+            Err(NetworkServerError::UnknownDevice(_)) => {
+                return Err(self.refused_write(dev_eui, read_only).await);
+            }
+            settled => settled?,
+        }
         // It tells nothing of the key any more.
         self.granted(|key| key.witness = None);
         Ok(())
@@ -239,6 +261,9 @@ impl ChirpStackClient {
                     settled => settled,
                 }
             }
+            Err(NetworkServerError::UnknownDevice(_)) => {
+                Err(self.refused_write(dev_eui, read_only).await)
+            }
             settled => settled,
         }
     }
@@ -263,6 +288,10 @@ impl ChirpStackClient {
         });
         self.of_device(dev_eui, devices.update_keys(update)).await
     }
+}
+
+fn read_only() -> String {
+    "the key is read-only".to_owned()
 }
 
 pub(super) fn no_application(application_id: Uuid) -> String {

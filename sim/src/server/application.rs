@@ -157,7 +157,7 @@ impl ApplicationService for Rpc {
         request: Request<DeleteHttpIntegrationRequest>,
     ) -> Result<Response<()>, Status> {
         let application_id = &request.get_ref().application_id;
-        self.admit_to_application(request.metadata(), application_id)
+        self.admit_writer_to_application(request.metadata(), application_id)
             .await?;
         if self.world.integration().is_none() {
             return Err(no_integration(application_id));
@@ -220,6 +220,15 @@ impl Rpc {
         Rpc::the_one(kind, id, self.world.identity.application_id)
     }
 
+    async fn admit_writer_to_application(
+        &self,
+        metadata: &MetadataMap,
+        id: &str,
+    ) -> Result<(), Status> {
+        let kind = self.world.admit_writer(metadata).await?;
+        Rpc::the_one(kind, id, self.world.identity.application_id)
+    }
+
     async fn read_integration(
         &self,
         metadata: &MetadataMap,
@@ -227,7 +236,7 @@ impl Rpc {
     ) -> Result<HttpIntegration, Status> {
         let integration =
             integration.ok_or_else(|| Status::invalid_argument("integration is missing"))?;
-        self.admit_to_application(metadata, &integration.application_id)
+        self.admit_writer_to_application(metadata, &integration.application_id)
             .await?;
         let encoding = match integration.encoding() {
             cs::Encoding::Json => Encoding::Json,

@@ -49,6 +49,14 @@ impl World {
     pub(super) async fn admit_tenant(&self, metadata: &MetadataMap) -> Result<KeyKind, Status> {
         match self.admit(metadata).await? {
             KeyKind::OtherTenant => Err(no_right()),
+            kind @ (KeyKind::Admin | KeyKind::Tenant | KeyKind::ReadOnly) => Ok(kind),
+        }
+    }
+
+    /// As [`World::admit_tenant`], for calls that change something.
+    pub(super) async fn admit_writer(&self, metadata: &MetadataMap) -> Result<KeyKind, Status> {
+        match self.admit_tenant(metadata).await? {
+            KeyKind::ReadOnly | KeyKind::OtherTenant => Err(no_right()),
             kind @ (KeyKind::Admin | KeyKind::Tenant) => Ok(kind),
         }
     }
@@ -72,7 +80,7 @@ pub(super) fn no_right() -> Status {
 pub(super) fn missing(kind: KeyKind, id: &str) -> Status {
     match kind {
         KeyKind::Admin => Status::not_found(format!("Object does not exist (id: {id})")),
-        KeyKind::Tenant | KeyKind::OtherTenant => no_right(),
+        KeyKind::Tenant | KeyKind::ReadOnly | KeyKind::OtherTenant => no_right(),
     }
 }
 

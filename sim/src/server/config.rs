@@ -18,6 +18,8 @@ pub enum KeyKind {
     Admin,
     /// A key of the one tenant.
     Tenant,
+    /// A key of the one tenant that may look and change nothing.
+    ReadOnly,
     /// A key of another tenant: valid, and of no use here.
     OtherTenant,
 }

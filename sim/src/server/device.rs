@@ -29,7 +29,7 @@ use crate::model::{self, ApiFault, DeviceFields, DeviceRecord, NewQueueItem, Que
 #[tonic::async_trait]
 impl DeviceService for Rpc {
     async fn create(&self, request: Request<CreateDeviceRequest>) -> Result<Response<()>, Status> {
-        let kind = self.world.admit_tenant(request.metadata()).await?;
+        let kind = self.world.admit_writer(request.metadata()).await?;
         let device = request
             .into_inner()
             .device
@@ -61,7 +61,7 @@ impl DeviceService for Rpc {
     }
 
     async fn update(&self, request: Request<UpdateDeviceRequest>) -> Result<Response<()>, Status> {
-        let kind = self.world.admit_tenant(request.metadata()).await?;
+        let kind = self.world.admit_writer(request.metadata()).await?;
         let device = request
             .into_inner()
             .device
@@ -82,7 +82,7 @@ impl DeviceService for Rpc {
     }
 
     async fn delete(&self, request: Request<DeleteDeviceRequest>) -> Result<Response<()>, Status> {
-        let kind = self.world.admit_tenant(request.metadata()).await?;
+        let kind = self.world.admit_writer(request.metadata()).await?;
         let eui = dev_eui(&request.get_ref().dev_eui)?;
         let deleted = self
             .world
@@ -131,7 +131,7 @@ impl DeviceService for Rpc {
         &self,
         request: Request<CreateDeviceKeysRequest>,
     ) -> Result<Response<()>, Status> {
-        let kind = self.world.admit_tenant(request.metadata()).await?;
+        let kind = self.world.admit_writer(request.metadata()).await?;
         let (eui, keys) = read_keys(request.into_inner().device_keys)?;
         let created = self
             .world
@@ -176,7 +176,7 @@ impl DeviceService for Rpc {
         &self,
         request: Request<UpdateDeviceKeysRequest>,
     ) -> Result<Response<()>, Status> {
-        let kind = self.world.admit_tenant(request.metadata()).await?;
+        let kind = self.world.admit_writer(request.metadata()).await?;
         let (eui, keys) = read_keys(request.into_inner().device_keys)?;
         let updated = self
             .world
@@ -189,7 +189,7 @@ impl DeviceService for Rpc {
         &self,
         request: Request<DeleteDeviceKeysRequest>,
     ) -> Result<Response<()>, Status> {
-        let kind = self.world.admit_tenant(request.metadata()).await?;
+        let kind = self.world.admit_writer(request.metadata()).await?;
         let eui = dev_eui(&request.get_ref().dev_eui)?;
         let deleted = self
             .world
@@ -202,7 +202,7 @@ impl DeviceService for Rpc {
         &self,
         request: Request<FlushDevNoncesRequest>,
     ) -> Result<Response<()>, Status> {
-        let kind = self.world.admit_tenant(request.metadata()).await?;
+        let kind = self.world.admit_writer(request.metadata()).await?;
         self.record(dev_eui(&request.get_ref().dev_eui)?, kind)?;
         self.world.answer(()).await
     }
@@ -211,7 +211,7 @@ impl DeviceService for Rpc {
         &self,
         request: Request<DeactivateDeviceRequest>,
     ) -> Result<Response<()>, Status> {
-        let kind = self.world.admit_tenant(request.metadata()).await?;
+        let kind = self.world.admit_writer(request.metadata()).await?;
         let eui = dev_eui(&request.get_ref().dev_eui)?;
         let deactivated = self.world.with(|network, now| network.deactivate(now, eui));
         deactivated.map_err(|fault| of_device(&fault, kind, eui))?;
@@ -246,7 +246,7 @@ impl DeviceService for Rpc {
         &self,
         request: Request<EnqueueDeviceQueueItemRequest>,
     ) -> Result<Response<EnqueueDeviceQueueItemResponse>, Status> {
-        let kind = self.world.admit_tenant(request.metadata()).await?;
+        let kind = self.world.admit_writer(request.metadata()).await?;
         let EnqueueDeviceQueueItemRequest {
             queue_item,
             flush_queue,
@@ -292,7 +292,7 @@ impl DeviceService for Rpc {
         &self,
         request: Request<FlushDeviceQueueRequest>,
     ) -> Result<Response<()>, Status> {
-        let kind = self.world.admit_tenant(request.metadata()).await?;
+        let kind = self.world.admit_writer(request.metadata()).await?;
         let eui = dev_eui(&request.get_ref().dev_eui)?;
         let flushed = self.world.with(|network, now| network.flush(now, eui));
         flushed.map_err(|fault| of_device(&fault, kind, eui))?;
@@ -369,7 +369,7 @@ impl Rpc {
                     Write::Create => Status::internal("Record not found"),
                     Write::Update => Status::internal(foreign_key("device", "application_id")),
                 },
-                KeyKind::Tenant | KeyKind::OtherTenant => no_right(),
+                KeyKind::Tenant | KeyKind::ReadOnly | KeyKind::OtherTenant => no_right(),
             });
         }
         if device_profile_id != identity.device_profile_id {
@@ -378,7 +378,9 @@ impl Rpc {
                 (Write::Create, _) | (Write::Update, KeyKind::Admin) => {
                     Status::internal(foreign_key("device", "device_profile_id"))
                 }
-                (Write::Update, KeyKind::Tenant | KeyKind::OtherTenant) => no_right(),
+                (Write::Update, KeyKind::Tenant | KeyKind::ReadOnly | KeyKind::OtherTenant) => {
+                    no_right()
+                }
             });
         }
         if device.name.chars().count() > 100 {

@@ -124,6 +124,28 @@ async fn what_a_device_refers_to_must_exist() {
 }
 
 #[tokio::test]
+async fn a_read_only_key_sees_everything_and_takes_nothing_for_gone() {
+    let (sim, client) = known_to(KeyKind::ReadOnly).await;
+    let light = first_light(&client).await;
+    let held = client.device(light).await.unwrap().unwrap();
+    for refused in [
+        client.create_device(&lamp()).await,
+        client.update_device(&held).await,
+        client.delete_device(light).await,
+        client.set_app_key(light, &app_key(1)).await,
+    ] {
+        let refused = refused.unwrap_err();
+        assert_eq!(kind(&refused), "invalid", "{refused:?}");
+        assert!(refused.to_string().contains("read-only"), "{refused}");
+    }
+    let gone = client.delete_device(lamp().dev_eui).await.unwrap_err();
+    assert_eq!(kind(&gone), "unknown device", "{gone:?}");
+    assert!(!client.may_command(light).await.unwrap());
+    assert_eq!(client.device(light).await.unwrap(), Some(held));
+    sim.shutdown().await;
+}
+
+#[tokio::test]
 async fn texts_that_chirpstack_cannot_keep_are_refused_for_good() {
     // Nobody listens: nothing is asked.
     let client = ChirpStackClient::connect_lazy(config("http://127.0.0.1:1".to_owned())).unwrap();

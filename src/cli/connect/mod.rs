@@ -16,6 +16,7 @@ use crate::chirpstack::{ChirpStackClient, HttpIntegration};
 use crate::config::Config;
 use crate::secret_key::{self, NewKey};
 use crate::store::{ApiKey, By, Role, Scope, Store};
+use crate::webhook::Encoding;
 
 pub(in crate::cli) use self::plan::{Endpoint, WebhookUrl, endpoints};
 
@@ -220,7 +221,11 @@ fn describe(now: Option<&HttpIntegration>, then: &HttpIntegration, key: &str) ->
         names => names.join(", "),
     };
     lines.push(format!("  headers: {headers}"));
-    lines.push(format!("  encoding: {:?}", then.encoding));
+    let encoding = match then.encoding {
+        Encoding::Json => "JSON",
+        Encoding::Protobuf => "Protobuf",
+    };
+    lines.push(format!("  encoding: {encoding}"));
     if !key.is_empty() {
         lines.push(format!("  key: {key}"));
     }

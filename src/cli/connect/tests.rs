@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use downbeat_sim::server::{
-    ChirpstackFaults, DEFAULT_API_KEY, Encoding, HttpIntegration as Integration, Identity,
-    RunningSim, SimConfig,
+    ChirpstackFaults, DEFAULT_API_KEY, Encoding as Encoded, HttpIntegration as Integration,
+    Identity, RunningSim, SimConfig,
 };
 use tempfile::TempDir;
 
@@ -49,7 +49,7 @@ impl World {
             headers: headers
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
-            encoding: Encoding::Protobuf,
+            encoding: Encoded::Protobuf,
         }));
     }
 
@@ -151,7 +151,7 @@ async fn others_keep_what_is_theirs() {
         made.headers,
         BTreeMap::from([("X-Site".to_owned(), "north".to_owned())])
     );
-    assert_eq!(made.encoding, Encoding::Protobuf);
+    assert_eq!(made.encoding, Encoded::Protobuf);
     assert!(world.keys().await[0].tenant_id.is_some());
     for again in [&["--tenant", "default"][..], &[]] {
         world.connect(again).await.unwrap();

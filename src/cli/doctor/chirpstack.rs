@@ -46,7 +46,9 @@ pub(super) async fn examine(
     let Some(verdict) = key(&client, config, report).await else {
         return;
     };
-    let applications = applications(&client, verdict, arguments, config, report).await;
+    let Some(applications) = applications(&client, verdict, arguments, config, report).await else {
+        return;
+    };
     let mut connected = false;
     let mut all_devices = Vec::new();
     for application in &applications {
@@ -140,16 +142,17 @@ fn remedy(error: &NetworkServerError) -> &'static str {
     }
 }
 
+/// The applications to look at; `None` if the key is not of the tenant at all.
 async fn applications(
     client: &ChirpStackClient,
     verdict: KeyVerdict,
     arguments: &DoctorArgs,
     config: &Config,
     report: &mut Report,
-) -> Vec<ListedApplication> {
+) -> Option<Vec<ListedApplication>> {
     let tenant_id = config.chirpstack.tenant_id;
     if let Some(Ok(id)) = arguments.application.as_deref().map(str::parse::<Uuid>) {
-        return named(client, id, report).await;
+        return Some(named(client, id, report).await);
     }
     if verdict == KeyVerdict::Tenant && tenant_id.is_none() {
         report.warn(
@@ -162,7 +165,7 @@ async fn applications(
             "they are not listed for a tenant's key without the tenant's id",
             "set chirpstack.tenant_id, or name one: --application ID",
         );
-        return Vec::new();
+        return Some(Vec::new());
     }
     let mut listed = match client.applications(None).await {
         Ok(listed) => listed,
@@ -172,11 +175,11 @@ async fn applications(
                 "the key is not of the tenant that chirpstack.tenant_id names",
                 "set chirpstack.tenant_id to the id of the key's own tenant, as ChirpStack shows it",
             );
-            return Vec::new();
+            return None;
         }
         Err(error) => {
             report.unknown("applications", chain(&error), remedy(&error));
-            return Vec::new();
+            return Some(Vec::new());
         }
     };
     if let Some(tenant_id) = tenant_id {
@@ -191,7 +194,7 @@ async fn applications(
                 "name one that is there, by its id or its name",
             );
         }
-        return listed;
+        return Some(listed);
     }
     if listed.is_empty() {
         report.fail(
@@ -207,7 +210,7 @@ async fn applications(
         report.ok("applications", format!("{}{more}", listed.len()));
     }
     listed.truncate(APPLICATIONS_MAX);
-    listed
+    Some(listed)
 }
 
 async fn named(client: &ChirpStackClient, id: Uuid, report: &mut Report) -> Vec<ListedApplication> {
