@@ -20,6 +20,9 @@ use crate::webhook::Encoding;
 
 pub(in crate::cli) use self::plan::{Endpoint, WebhookUrl, endpoints};
 
+/// Characters of a key's name at the most. An application's alone may have as many.
+const KEY_NAME_MAX: usize = 100;
+
 /// What to connect.
 #[derive(Debug, Args)]
 pub struct ConnectArgs {
@@ -323,6 +326,7 @@ impl Keys {
             return Ok(None);
         };
         let name = format!("ChirpStack's application {application}");
+        let name: String = name.chars().take(KEY_NAME_MAX).collect();
         let tenant_id = tenant.as_ref().map(|it| it.0);
         let now = Clock::system().now();
         let new = NewKey::new(&name, Role::Webhook, tenant_id);
