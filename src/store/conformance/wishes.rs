@@ -18,6 +18,8 @@ pub(in crate::store) async fn a_device_of_an_application_is_wanted(store: &Store
         .create_device(Scope::Platform, &new, &by())
         .await
         .unwrap();
+    let stored = store.device(Scope::Platform, new.id).await.unwrap();
+    assert_eq!(stored.as_ref(), Some(&device));
     let sync = device.sync.clone().unwrap();
     assert!(!sync.is_synced());
     assert_eq!(sync.status, SyncStatus::default());
@@ -473,10 +475,15 @@ async fn update(
     fields: &DeviceFields,
     app_key: AppKeyChange,
 ) -> Device {
-    store
-        .update_device(Scope::Platform, id, fields, app_key, None, at(50), &by())
+    let scope = Scope::Platform;
+    let changed = store
+        .update_device(scope, id, fields, app_key, None, at(50), &by())
         .await
-        .unwrap()
+        .unwrap();
+    // What is answered is what is stored.
+    let stored = store.device(scope, id).await.unwrap();
+    assert_eq!(stored.as_ref(), Some(&changed));
+    changed
 }
 
 async fn sync_of(store: &Store, id: DeviceId) -> DeviceSync {

@@ -170,19 +170,23 @@ async fn transact(pool: &SqlitePool, gathered: &mut [Box<dyn Write>]) -> Result<
     done
 }
 
+/// Behind one savepoint after the other; the last of them goes with the transaction.
 async fn carry_out_each(
     connection: &mut SqliteConnection,
     gathered: &mut [Box<dyn Write>],
 ) -> Result<(), Failure> {
+    savepoint(connection, "SAVEPOINT one_write").await?;
     for write in gathered {
         if !write.is_awaited() {
             continue;
         }
-        savepoint(connection, "SAVEPOINT one_write").await?;
-        if !write.carry_out(connection).await {
-            savepoint(connection, "ROLLBACK TO one_write").await?;
-        }
-        savepoint(connection, "RELEASE one_write").await?;
+        let stands = write.carry_out(connection).await;
+        let next = if stands {
+            "RELEASE one_write; SAVEPOINT one_write"
+        } else {
+            "ROLLBACK TO one_write"
+        };
+        savepoint(connection, next).await?;
     }
     Ok(())
 }
