@@ -173,11 +173,11 @@ mod tests {
     fn a_secret_opens_with_its_key_in_its_context() {
         let sealer = Sealer::for_tests();
         for secret in [&b""[..], b"a", &[0xff; 1_000]] {
-            let sealed = sealer.seal("app_key:1", secret);
-            assert_eq!(sealer.open("app_key:1", &sealed), Ok(secret.to_vec()));
-            assert_eq!(sealer.open("app_key:2", &sealed), Err(OpenError));
+            let bytes = sealer.seal("app_key:1", secret);
+            assert_eq!(sealer.open("app_key:1", &bytes), Ok(secret.to_vec()));
+            assert_eq!(sealer.open("app_key:2", &bytes), Err(OpenError));
             assert_eq!(
-                Sealer::from_key([8; 32]).open("app_key:1", &sealed),
+                Sealer::from_key([8; 32]).open("app_key:1", &bytes),
                 Err(OpenError)
             );
         }
@@ -186,12 +186,12 @@ mod tests {
     #[test]
     fn no_byte_can_be_changed_or_left_out() {
         let sealer = Sealer::for_tests();
-        let sealed = sealer.seal("c", b"secret");
-        for place in 0..sealed.len() {
-            let mut changed = sealed.clone();
+        let bytes = sealer.seal("c", b"secret");
+        for place in 0..bytes.len() {
+            let mut changed = bytes.clone();
             changed[place] ^= 1;
             assert_eq!(sealer.open("c", &changed), Err(OpenError), "{place}");
-            assert_eq!(sealer.open("c", &sealed[..place]), Err(OpenError));
+            assert_eq!(sealer.open("c", &bytes[..place]), Err(OpenError));
         }
     }
 
@@ -239,9 +239,9 @@ mod tests {
             .into_iter()
             .map(|maker| maker.join().unwrap())
             .collect();
-        let sealed = sealers[0].seal("c", b"secret");
+        let bytes = sealers[0].seal("c", b"secret");
         for sealer in &sealers {
-            assert_eq!(sealer.open("c", &sealed), Ok(b"secret".to_vec()));
+            assert_eq!(sealer.open("c", &bytes), Ok(b"secret".to_vec()));
         }
         let file = dir.path().join(KEY_FILE);
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();

@@ -65,6 +65,16 @@ pub enum AppKeyState {
     Default,
 }
 
+impl AppKeyState {
+    fn of(key: Option<&AppKey>) -> Self {
+        match key {
+            None => Self::None,
+            Some(key) if key.is_default() => Self::Default,
+            Some(_) => Self::Set,
+        }
+    }
+}
+
 /// How far `ChirpStack` is in step with a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceSync {
@@ -137,6 +147,67 @@ pub struct Device {
     pub desired: Option<LightState>,
     /// The light that it last reported, and when.
     pub reported: Option<(LightState, Timestamp)>,
+}
+
+impl Device {
+    /// A device as it is when it was just registered, before anything is wished of it.
+    pub(super) fn registered(new: &NewDevice, server: NetworkServerId) -> Self {
+        Self {
+            id: new.id,
+            tenant_id: new.tenant_id,
+            fields: new.fields.clone(),
+            created_at: new.created_at,
+            updated_at: new.created_at,
+            version: 1,
+            server,
+            app_key: AppKeyState::of(new.app_key.as_ref()),
+            sync: None,
+            presence: Presence::NeverSeen,
+            uplinks_heard: 0,
+            uplinks_missed: 0,
+            last_seen: None,
+            rssi_dbm: None,
+            snr_db: None,
+            battery_percent: None,
+            desired: None,
+            reported: None,
+        }
+    }
+
+    /// The device as its users change it, before anything is wished of it.
+    pub(super) fn changed(
+        &self,
+        fields: &DeviceFields,
+        app_key: AppKeyChange,
+        at: Timestamp,
+    ) -> Self {
+        let mut after = self.clone();
+        if fields.dev_eui != self.fields.dev_eui {
+            // What the old one said is forgotten.
+            after.sync = None;
+            after.presence = Presence::NeverSeen;
+            (after.uplinks_heard, after.uplinks_missed) = (0, 0);
+            (after.last_seen, after.rssi_dbm, after.snr_db) = (None, None, None);
+            (after.battery_percent, after.desired, after.reported) = (None, None, None);
+        }
+        after.fields = fields.clone();
+        after.updated_at = at;
+        after.version += 1;
+        after.app_key = match app_key {
+            AppKeyChange::Keep => self.app_key,
+            AppKeyChange::Set(key) => AppKeyState::of(Some(&key)),
+            AppKeyChange::Clear => AppKeyState::None,
+        };
+        after
+    }
+
+    /// The device on the air, if it is on it.
+    pub(super) fn key(&self) -> Option<DeviceKey> {
+        let server = self.server;
+        self.fields
+            .dev_eui
+            .map(|dev_eui| DeviceKey { server, dev_eui })
+    }
 }
 
 /// Which devices of a list.

@@ -2,7 +2,7 @@
 
 use downbeat_core::id::DeviceKey;
 
-use super::Device;
+use super::{Device, DeviceSync};
 
 /// A wish that a change makes. Each is newer than any before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +41,17 @@ fn wanted(device: &Device) -> Option<DeviceKey> {
     let fields = &device.fields;
     fields.chirpstack_app_id?;
     fields.device_profile_id?;
-    Some(DeviceKey {
-        server: device.server,
-        dev_eui: fields.dev_eui?,
-    })
+    device.key()
+}
+
+/// Tells a device how far its newest wish is, if one of those that were just made is about it.
+pub(super) fn tell(device: &mut Device, made: Vec<(DeviceKey, DeviceSync)>) {
+    let key = device.key();
+    for (wished, sync) in made {
+        if Some(wished) == key {
+            device.sync = Some(sync);
+        }
+    }
 }
 
 /// What `ChirpStack` holds of it, beside its key.

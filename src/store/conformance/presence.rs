@@ -57,7 +57,13 @@ pub(in crate::store) async fn who_is_overdue_for_longest_comes_first(store: &Sto
 pub(in crate::store) async fn presence_and_counts_are_stored_and_forgotten(store: &Store) {
     let device = register(store, default_tenant(store).await, 1).await;
     assert_eq!(device.presence, Presence::NeverSeen);
+    let light = downbeat_core::light::LightState::steady(downbeat_core::light::Color::rgb(1, 2, 3));
     let heard = DeviceChange {
+        rssi_dbm: Some(-7),
+        snr_db: Some(1.0),
+        battery_percent: Some(2.0),
+        desired: Some(light),
+        reported: Some((light, at(5))),
         uplinks_heard: 7,
         uplinks_missed: 2,
         ..heard_at(&device, 5, Presence::Online)
@@ -83,6 +89,8 @@ pub(in crate::store) async fn presence_and_counts_are_stored_and_forgotten(store
         )
         .await
         .unwrap();
+    let stored = store.device(Scope::Platform, device.id).await.unwrap();
+    assert_eq!(stored.as_ref(), Some(&moved));
     assert_eq!(moved.presence, Presence::NeverSeen);
     assert_eq!((moved.uplinks_heard, moved.uplinks_missed), (0, 0));
 }

@@ -89,6 +89,21 @@ pub(in crate::store) async fn a_registered_device_is_not_unclaimed(store: &Store
     // A sighting of before that is noted only now.
     store.note_unclaimed(&sightings).await.unwrap();
     assert_eq!(store.unclaimed(scope, eui(1)).await.unwrap(), None);
+    // Nor is one that another device becomes.
+    store
+        .note_unclaimed(&[sighting(Some(acme), 7, 12)])
+        .await
+        .unwrap();
+    let fields = DeviceFields {
+        dev_eui: Some(eui(7)),
+        ..device.fields.clone()
+    };
+    let keep = AppKeyChange::Keep;
+    store
+        .update_device(scope, device.id, &fields, keep, None, at(13), &by())
+        .await
+        .unwrap();
+    assert_eq!(store.unclaimed(scope, eui(7)).await.unwrap(), None);
     // On another network server it is another device.
     let elsewhere = UnclaimedSighting {
         key: DeviceKey {

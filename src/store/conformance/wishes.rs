@@ -18,6 +18,8 @@ pub(in crate::store) async fn a_device_of_an_application_is_wanted(store: &Store
         .create_device(Scope::Platform, &new, &by())
         .await
         .unwrap();
+    let stored = store.device(Scope::Platform, new.id).await.unwrap();
+    assert_eq!(stored.as_ref(), Some(&device));
     let sync = device.sync.clone().unwrap();
     assert!(!sync.is_synced());
     assert_eq!(sync.status, SyncStatus::default());
@@ -156,7 +158,7 @@ pub(in crate::store) async fn a_deleted_device_is_unwanted_until_its_absence_is_
     assert!(absent.wish.generation > present);
     assert_eq!(absent.machine.as_deref(), Some("fulfilled"));
     let unfinished = store.unfinished_syncs(NetworkServerId::Default, 9).await;
-    assert_eq!(unfinished.unwrap(), [absent.clone()]);
+    assert_eq!(unfinished.unwrap(), std::slice::from_ref(&absent));
 
     // What was under way for the old wish confirms nothing.
     store
@@ -473,10 +475,15 @@ async fn update(
     fields: &DeviceFields,
     app_key: AppKeyChange,
 ) -> Device {
-    store
-        .update_device(Scope::Platform, id, fields, app_key, None, at(50), &by())
+    let scope = Scope::Platform;
+    let changed = store
+        .update_device(scope, id, fields, app_key, None, at(50), &by())
         .await
-        .unwrap()
+        .unwrap();
+    // What is answered is what is stored.
+    let stored = store.device(scope, id).await.unwrap();
+    assert_eq!(stored.as_ref(), Some(&changed));
+    changed
 }
 
 async fn sync_of(store: &Store, id: DeviceId) -> DeviceSync {

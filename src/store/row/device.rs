@@ -197,13 +197,13 @@ impl AppKeyValues {
 /// A device's root key.
 pub(crate) fn open_app_key(
     id: DeviceId,
-    sealed: &[u8],
+    bytes: &[u8],
     sealer: &Sealer,
 ) -> Result<AppKey, StoreError> {
     let wrong =
         |error: Box<dyn std::error::Error + Send + Sync>| corrupt(TABLE, "app_key", &id, error);
     let bytes = sealer
-        .open(&app_key_context(id), sealed)
+        .open(&app_key_context(id), bytes)
         .map_err(|error| wrong(error.into()))?;
     let bytes = bytes.try_into().map_err(|_| wrong("not 16 bytes".into()))?;
     Ok(AppKey::from_bytes(bytes))

@@ -6,6 +6,6 @@ use crate::seal::Sealer;
 pub(crate) const SEAL_CHECK: &str = "seal_check";
 
 /// Whether that is what was sealed, with the same key.
-pub(crate) fn opens_seal_check(sealer: &Sealer, sealed: &[u8]) -> bool {
-    sealer.open(SEAL_CHECK, sealed).as_deref() == Ok(SEAL_CHECK.as_bytes())
+pub(crate) fn opens_seal_check(sealer: &Sealer, bytes: &[u8]) -> bool {
+    sealer.open(SEAL_CHECK, bytes).as_deref() == Ok(SEAL_CHECK.as_bytes())
 }

@@ -134,6 +134,15 @@ impl StoredSyncRow {
     }
 }
 
+/// A wish that was just made.
+pub(crate) fn new_sync(generation: i64, synced_generation: i64) -> DeviceSync {
+    DeviceSync {
+        generation: to_generation(generation),
+        synced_generation: to_generation(synced_generation),
+        status: SyncStatus::default(),
+    }
+}
+
 /// A generation, which is never negative.
 pub(crate) fn to_generation(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)

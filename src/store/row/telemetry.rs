@@ -136,10 +136,10 @@ fn value(at: i64, number: Option<f64>, text: Option<String>) -> Result<Telemetry
 mod tests {
     use super::*;
 
-    fn kept(field: &str, value: TelemetryValue) -> Option<TelemetryValue> {
+    fn kept(field: &str, value: &TelemetryValue) -> Option<TelemetryValue> {
         let id = Uuid::nil();
         let (device, tenant) = (DeviceId::from_uuid(id), TenantId::from_uuid(id));
-        let row = telemetry_row(device, tenant, Timestamp::from_millis(1), field, &value)?;
+        let row = telemetry_row(device, tenant, Timestamp::from_millis(1), field, value)?;
         let text = row.text.map(str::to_owned);
         Some(super::value(row.at, row.number, text).unwrap())
     }
@@ -147,17 +147,17 @@ mod tests {
     #[test]
     fn texts_are_cut_and_what_is_no_number_is_left_out() {
         let text = |text: &str| TelemetryValue::Text(text.to_owned());
-        assert_eq!(kept("a", text("ö")), Some(text("ö")));
+        assert_eq!(kept("a", &text("ö")), Some(text("ö")));
         assert_eq!(
-            kept("a", text(&"ö".repeat(513))),
+            kept("a", &text(&"ö".repeat(513))),
             Some(text(&"ö".repeat(512)))
         );
-        assert_eq!(kept("", text("x")), None);
-        assert_eq!(kept(&"x".repeat(256), text("x")), None);
+        assert_eq!(kept("", &text("x")), None);
+        assert_eq!(kept(&"x".repeat(256), &text("x")), None);
         for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            assert_eq!(kept("a", TelemetryValue::Number(number)), None);
+            assert_eq!(kept("a", &TelemetryValue::Number(number)), None);
         }
         let number = TelemetryValue::Number(-0.5);
-        assert_eq!(kept("a", number.clone()), Some(number));
+        assert_eq!(kept("a", &number), Some(number));
     }
 }

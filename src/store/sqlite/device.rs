@@ -1,16 +1,16 @@
 //! Changes of the registry's devices. Each makes its wishes and its audit entry in the same transaction.
 
 use downbeat_actors::port::StoreError;
-use downbeat_core::app_key::AppKey;
 use downbeat_core::id::{DeviceId, NetworkServerId, TenantId};
 use downbeat_core::time::Timestamp;
 use sqlx::SqliteConnection;
+use uuid::Uuid;
 
-use super::{Sqlite, audit, device_list, is_duplicate, network_server, store_error, sync};
+use super::{Sqlite, audit, device_list, is_duplicate, store_error, sync};
 use crate::seal::Sealer;
 use crate::store::audit::Change;
 use crate::store::row::{AppKeyValues, FieldValues, millis};
-use crate::store::wish::new_wishes;
+use crate::store::wish::{new_wishes, tell};
 use crate::store::{
     AppKeyChange, AppKeyState, By, Device, DeviceFields, NewDevice, Scope, WriteDeviceError,
 };
@@ -50,29 +50,28 @@ impl Sqlite {
                 if before.fields.dev_eui != fields.dev_eui {
                     forget_what_was_heard(connection, id).await?;
                 }
-                update(connection, id, &fields, at).await?;
+                let key = match app_key {
+                    AppKeyChange::Keep | AppKeyChange::Clear => None,
+                    AppKeyChange::Set(key) => Some(AppKeyValues::of(&key, id, &sealer)),
+                };
+                let mut after = before.changed(&fields, app_key, at);
+                update(connection, &after, app_key, key).await?;
                 let app_key_changed = match app_key {
                     AppKeyChange::Keep => false,
-                    AppKeyChange::Set(key) => {
-                        set_app_key(connection, &sealer, id, &key).await?;
-                        true
-                    }
-                    AppKeyChange::Clear => {
-                        clear_app_key(connection, id).await?;
-                        before.app_key != AppKeyState::None
-                    }
+                    AppKeyChange::Set(_) => true,
+                    AppKeyChange::Clear => before.app_key != AppKeyState::None,
                 };
+                let wishes = new_wishes(Some(&before), Some(&after), app_key_changed);
+                let made = sync::wish(connection, &after, &wishes).await?;
+                tell(&mut after, made);
                 let change = Change {
                     by: &by,
                     at,
                     action: "device.update",
                 };
-                let after = written(connection, id).await?;
-                let wishes = new_wishes(Some(&before), Some(&after), app_key_changed);
-                sync::wish(connection, &after, &wishes).await?;
                 let entry = change.of_device(Some(&before), Some(&after));
                 audit::append(connection, &entry).await?;
-                written(connection, id).await
+                Ok(after)
             })
         })
         .await
@@ -116,66 +115,58 @@ async fn create(
     new: &NewDevice,
     by: &By,
 ) -> Result<Device, WriteDeviceError> {
-    refuse_if_full(connection, new.tenant_id).await?;
-    let server = network_server::server_of(&mut *connection, new.tenant_id).await?;
-    insert(connection, new, server).await?;
-    if let Some(key) = &new.app_key {
-        set_app_key(connection, sealer, new.id, key).await?;
-    }
-    if let Some(dev_eui) = new.fields.dev_eui {
-        sqlx::query("DELETE FROM unclaimed WHERE network_server_id = ?1 AND dev_eui = ?2")
-            .bind(server.as_uuid())
-            .bind(dev_eui.to_string())
-            .execute(&mut *connection)
-            .await
-            .map_err(store_error)?;
-    }
-    let device = written(connection, new.id).await?;
+    let server = server_with_room(connection, new.tenant_id).await?;
+    insert(connection, sealer, new, server).await?;
+    let mut device = Device::registered(new, server);
     let wishes = new_wishes(None, Some(&device), false);
-    sync::wish(connection, &device, &wishes).await?;
+    let made = sync::wish(connection, &device, &wishes).await?;
+    tell(&mut device, made);
     let change = Change {
         by,
         at: new.created_at,
         action: "device.create",
     };
     audit::append(connection, &change.of_device(None, Some(&device))).await?;
-    if wishes.is_empty() {
-        return Ok(device);
-    }
-    written(connection, new.id).await
+    Ok(device)
 }
 
-async fn refuse_if_full(
+/// The network server that the tenant's new devices are on, if it may have one more.
+async fn server_with_room(
     connection: &mut SqliteConnection,
     tenant_id: TenantId,
-) -> Result<(), WriteDeviceError> {
-    let room: Option<bool> = sqlx::query_scalar(
-        "SELECT devices_max IS NULL OR (SELECT count(*) FROM device WHERE tenant_id = ?1) < devices_max
+) -> Result<NetworkServerId, WriteDeviceError> {
+    let row: Option<(bool, Option<Uuid>)> = sqlx::query_as(
+        "SELECT devices_max IS NULL OR (SELECT count(*) FROM device WHERE tenant_id = ?1) < devices_max,
+            (SELECT tenant_id FROM network_server WHERE tenant_id = ?1)
          FROM tenant WHERE id = ?1",
     )
     .bind(tenant_id.as_uuid())
     .fetch_optional(connection)
     .await
     .map_err(store_error)?;
-    match room {
+    match row {
         None => Err(WriteDeviceError::UnknownTenant),
-        Some(false) => Err(WriteDeviceError::TenantFull),
-        Some(true) => Ok(()),
+        Some((false, _)) => Err(WriteDeviceError::TenantFull),
+        Some((true, own)) => Ok(own.map_or(NetworkServerId::Default, NetworkServerId::from_uuid)),
     }
 }
 
 async fn insert(
     connection: &mut SqliteConnection,
+    sealer: &Sealer,
     new: &NewDevice,
     server: NetworkServerId,
 ) -> Result<(), WriteDeviceError> {
     let fields = &new.fields;
     let values = FieldValues::of(fields);
+    let key = new.app_key.as_ref();
+    let key = key.map(|key| AppKeyValues::of(key, new.id, sealer));
     let inserted = sqlx::query(
         "INSERT INTO device
             (id, tenant_id, network_server_id, name, description, device_type, tags, codec, dev_eui,
-             chirpstack_app_id, device_profile_id, join_eui, uplink_interval_ms, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)",
+             chirpstack_app_id, device_profile_id, join_eui, uplink_interval_ms, created_at, updated_at,
+             app_key, app_key_revision, app_key_default)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15, ?15 IS NOT NULL, ?16)",
     )
     .bind(new.id.as_uuid())
     .bind(new.tenant_id.as_uuid())
@@ -191,26 +182,33 @@ async fn insert(
     .bind(values.join_eui)
     .bind(values.uplink_interval_ms)
     .bind(millis(new.created_at))
+    .bind(key.as_ref().map(|key| key.sealed.as_slice()))
+    .bind(key.as_ref().is_some_and(|key| key.is_default))
     .execute(connection)
     .await;
     inserted.map(drop).map_err(write_error)
 }
 
+/// `key`: what is set, if one is.
 async fn update(
     connection: &mut SqliteConnection,
-    id: DeviceId,
-    fields: &DeviceFields,
-    at: Timestamp,
+    after: &Device,
+    app_key: AppKeyChange,
+    key: Option<AppKeyValues>,
 ) -> Result<(), WriteDeviceError> {
+    let fields = &after.fields;
     let values = FieldValues::of(fields);
     let updated = sqlx::query(
         "UPDATE device SET
             name = ?2, description = ?3, device_type = ?4, tags = ?5, codec = ?6, dev_eui = ?7,
             chirpstack_app_id = ?8, device_profile_id = ?9, join_eui = ?10, uplink_interval_ms = ?11,
-            updated_at = ?12, version = version + 1
+            updated_at = ?12, version = ?13,
+            app_key = CASE WHEN ?14 THEN app_key ELSE ?15 END,
+            app_key_revision = app_key_revision + (?15 IS NOT NULL),
+            app_key_default = CASE WHEN ?14 THEN app_key_default ELSE ?16 END
          WHERE id = ?1",
     )
-    .bind(id.as_uuid())
+    .bind(after.id.as_uuid())
     .bind(&fields.name)
     .bind(&fields.description)
     .bind(&fields.device_type)
@@ -221,39 +219,14 @@ async fn update(
     .bind(values.device_profile_id)
     .bind(values.join_eui)
     .bind(values.uplink_interval_ms)
-    .bind(millis(at))
+    .bind(millis(after.updated_at))
+    .bind(after.version)
+    .bind(app_key == AppKeyChange::Keep)
+    .bind(key.as_ref().map(|key| key.sealed.as_slice()))
+    .bind(key.as_ref().is_some_and(|key| key.is_default))
     .execute(connection)
     .await;
     updated.map(drop).map_err(write_error)
-}
-
-async fn set_app_key(
-    connection: &mut SqliteConnection,
-    sealer: &Sealer,
-    id: DeviceId,
-    key: &AppKey,
-) -> Result<(), StoreError> {
-    let values = AppKeyValues::of(key, id, sealer);
-    sqlx::query(
-        "UPDATE device SET app_key = ?2, app_key_default = ?3, app_key_revision = app_key_revision + 1
-         WHERE id = ?1",
-    )
-    .bind(id.as_uuid())
-    .bind(values.sealed)
-    .bind(values.is_default)
-    .execute(connection)
-    .await
-    .map_err(store_error)?;
-    Ok(())
-}
-
-async fn clear_app_key(connection: &mut SqliteConnection, id: DeviceId) -> Result<(), StoreError> {
-    sqlx::query("UPDATE device SET app_key = NULL, app_key_default = 0 WHERE id = ?1")
-        .bind(id.as_uuid())
-        .execute(connection)
-        .await
-        .map_err(store_error)?;
-    Ok(())
 }
 
 /// The device as it is, if the caller may write it and knows its version.
@@ -272,16 +245,6 @@ async fn device_to_write(
         });
     }
     Ok(device)
-}
-
-/// A device that this transaction wrote.
-async fn written(
-    connection: &mut SqliteConnection,
-    id: DeviceId,
-) -> Result<Device, WriteDeviceError> {
-    device_list::find(connection, Scope::Platform, id)
-        .await?
-        .ok_or(WriteDeviceError::UnknownDevice)
 }
 
 /// What the actor of another `DevEUI` stored.

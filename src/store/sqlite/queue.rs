@@ -3,6 +3,9 @@
 //! There is no timer: while one transaction commits, writes gather, and the next one takes them all. Each stands behind a
 //! savepoint of its own, so that one that fails, or panics, is undone alone. Nobody is answered before the commit.
 
+#[cfg(test)]
+mod tests;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -10,8 +13,8 @@ use async_trait::async_trait;
 use downbeat_actors::port::StoreError;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use sqlx::SqliteConnection;
 use sqlx::sqlite::SqlitePool;
+use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -26,7 +29,7 @@ const TRANSACTION_MAX: usize = 256;
 /// Hands writes to the task that carries them out, in the order in which they come. Clones are the same.
 #[derive(Debug, Clone)]
 pub(super) struct WriteQueue {
-    writes: mpsc::Sender<Box<dyn Write>>,
+    sender: mpsc::Sender<Box<dyn Write>>,
     closing: CancellationToken,
     closed: CancellationToken,
 }
@@ -44,15 +47,15 @@ enum WriteError {
 
 impl WriteQueue {
     /// Starts the task; it ends with [`WriteQueue::close`], or when nobody can write any more.
-    pub(super) fn start(writer: SqlitePool) -> Self {
-        let (writes, waiting) = mpsc::channel(WAITING_MAX);
+    pub(super) fn start(pool: SqlitePool) -> Self {
+        let (sender, waiting) = mpsc::channel(WAITING_MAX);
         let queue = Self {
-            writes,
+            sender,
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
         };
         let closed = queue.closed.clone().drop_guard();
-        tokio::spawn(run(writer, waiting, queue.closing.clone(), closed));
+        tokio::spawn(run(pool, waiting, queue.closing.clone(), closed));
         queue
     }
 
@@ -72,7 +75,7 @@ impl WriteQueue {
             reply,
         });
         let unavailable = || StoreError::Unavailable(Box::new(WriteError::Closed)).into();
-        if self.writes.send(write).await.is_err() {
+        if self.sender.send(write).await.is_err() {
             return Err(unavailable());
         }
         // Gone without an answer: the task was ended with its runtime.
@@ -87,16 +90,16 @@ impl WriteQueue {
 }
 
 async fn run(
-    writer: SqlitePool,
+    pool: SqlitePool,
     mut waiting: mpsc::Receiver<Box<dyn Write>>,
     closing: CancellationToken,
     _closed: DropGuard,
 ) {
-    let mut writes = Vec::new();
+    let mut gathered = Vec::new();
     loop {
         tokio::select! {
             biased;
-            taken = waiting.recv_many(&mut writes, TRANSACTION_MAX) => if taken == 0 {
+            taken = waiting.recv_many(&mut gathered, TRANSACTION_MAX) => if taken == 0 {
                 return;
             },
             () = closing.cancelled(), if !waiting.is_closed() => {
@@ -104,9 +107,9 @@ async fn run(
                 continue;
             }
         }
-        match transact(&writer, &mut writes).await {
-            Ok(()) => writes.drain(..).for_each(|write| write.answer()),
-            Err(failure) => writes
+        match transact(&pool, &mut gathered).await {
+            Ok(()) => gathered.drain(..).for_each(Write::answer),
+            Err(failure) => gathered
                 .drain(..)
                 .for_each(|write| write.fail(failure.for_one())),
         }
@@ -148,20 +151,44 @@ impl Failure {
 }
 
 /// Begins as a writer: a transaction that began as a reader may find the lock taken when it wants to write.
-async fn transact(writer: &SqlitePool, writes: &mut [Box<dyn Write>]) -> Result<(), Failure> {
-    let begun = writer.begin_with("BEGIN IMMEDIATE").await;
+async fn transact(pool: &SqlitePool, gathered: &mut [Box<dyn Write>]) -> Result<(), Failure> {
+    let mut connection = pool.acquire().await.map_err(Failure::new)?;
+    let begun = connection.begin_with("BEGIN IMMEDIATE").await;
     let mut transaction = begun.map_err(Failure::new)?;
-    for write in writes {
+    let done = carry_out_each(&mut transaction, gathered).await;
+    let done = match done {
+        Ok(()) => transaction.commit().await.map_err(Failure::new),
+        Err(failure) => {
+            drop(transaction);
+            Err(failure)
+        }
+    };
+    if done.is_err() {
+        // It no longer knows whether a transaction is open.
+        connection.close_on_drop();
+    }
+    done
+}
+
+/// Behind one savepoint after the other; the last of them goes with the transaction.
+async fn carry_out_each(
+    connection: &mut SqliteConnection,
+    gathered: &mut [Box<dyn Write>],
+) -> Result<(), Failure> {
+    savepoint(connection, "SAVEPOINT one_write").await?;
+    for write in gathered {
         if !write.is_awaited() {
             continue;
         }
-        savepoint(&mut transaction, "SAVEPOINT one_write").await?;
-        if !write.carry_out(&mut transaction).await {
-            savepoint(&mut transaction, "ROLLBACK TO one_write").await?;
-        }
-        savepoint(&mut transaction, "RELEASE one_write").await?;
+        let stands = write.carry_out(connection).await;
+        let next = if stands {
+            "RELEASE one_write; SAVEPOINT one_write"
+        } else {
+            "ROLLBACK TO one_write"
+        };
+        savepoint(connection, next).await?;
     }
-    transaction.commit().await.map_err(Failure::new)
+    Ok(())
 }
 
 async fn savepoint(

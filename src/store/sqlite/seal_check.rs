@@ -14,11 +14,11 @@ pub(super) async fn check(writer: &SqlitePool, sealer: &Sealer) -> Result<(), Op
         .execute(writer)
         .await
         .map_err(store_error)?;
-    let sealed: Vec<u8> = sqlx::query_scalar("SELECT sealed FROM seal_check")
+    let bytes: Vec<u8> = sqlx::query_scalar("SELECT sealed FROM seal_check")
         .fetch_one(writer)
         .await
         .map_err(store_error)?;
-    if opens_seal_check(sealer, &sealed) {
+    if opens_seal_check(sealer, &bytes) {
         Ok(())
     } else {
         Err(OpenStoreError::EncryptionKey)

@@ -10,10 +10,10 @@ use uuid::Uuid;
 use super::{Sqlite, audit, store_error};
 use crate::store::audit::Change;
 use crate::store::row::{
-    StoredSyncRow, millis, of_generation, open_app_key, tenant_of, to_generation,
+    StoredSyncRow, millis, new_sync, of_generation, open_app_key, tenant_of, to_generation,
 };
 use crate::store::wish::NewWish;
-use crate::store::{By, Device, Scope};
+use crate::store::{By, Device, DeviceSync, Scope};
 
 /// A wish with the device that is wanted there, if one is.
 macro_rules! select_sync {
@@ -30,10 +30,10 @@ macro_rules! select_sync {
     };
 }
 
-/// What a new wish sets to the beginning, whoever's it is.
+/// What every new wish sets: a generation greater than any before, and how far it is to the beginning.
 macro_rules! anew {
     () => {
-        "sync_state = 'pending', sync_error = NULL, sync_attempts = 0, next_attempt_at = NULL, unfinished = 1"
+        "generation = (SELECT last + 1 FROM sync_generation), sync_state = 'pending', sync_error = NULL, sync_attempts = 0, next_attempt_at = NULL, unfinished = 1"
     };
 }
 
@@ -123,17 +123,15 @@ impl Sqlite {
                 let Some(device) = device.filter(|device| device.sync.is_some()) else {
                     return Ok(None);
                 };
-                let generation = next_generation(connection).await?;
-                sqlx::query(concat!(
-                    "UPDATE device_sync SET generation = ?3, force = ?4, ",
+                let generation: i64 = sqlx::query_scalar(concat!(
+                    "UPDATE device_sync SET force = ?3, ",
                     anew!(),
-                    " WHERE network_server_id = ?1 AND dev_eui = ?2"
+                    " WHERE network_server_id = ?1 AND dev_eui = ?2 RETURNING generation"
                 ))
                 .bind(device.server.as_uuid())
                 .bind(device.fields.dev_eui.map(|eui| eui.to_string()))
-                .bind(generation)
                 .bind(force)
-                .execute(&mut *connection)
+                .fetch_one(&mut *connection)
                 .await
                 .map_err(store_error)?;
                 let generation = to_generation(generation);
@@ -159,14 +157,12 @@ impl Sqlite {
         let by = by.clone();
         self.write(move |connection| {
             Box::pin(async move {
-                let generation = next_generation(connection).await?;
                 let wished = sqlx::query(concat!(
-                    "UPDATE device_sync SET generation = ?2, ",
+                    "UPDATE device_sync SET ",
                     anew!(),
                     " WHERE (?1 IS NULL OR tenant_id = ?1) AND synced_generation < generation"
                 ))
                 .bind(tenant_of(scope))
-                .bind(generation)
                 .execute(&mut *connection)
                 .await
                 .map_err(store_error)?
@@ -184,55 +180,57 @@ impl Sqlite {
     }
 }
 
-/// Makes the wishes of a change, each with a generation greater than any before. `device`: whose wishes they are.
+/// Makes the wishes of a change of a device, and gives them.
 pub(super) async fn wish(
     connection: &mut SqliteConnection,
     device: &Device,
     wishes: &[NewWish],
-) -> Result<(), StoreError> {
+) -> Result<Vec<(DeviceKey, DeviceSync)>, StoreError> {
+    let mut made = Vec::new();
     for wish in wishes {
-        let generation = next_generation(connection).await?;
         let (key, statement) = match wish {
             NewWish::Present(key) => (
                 key,
                 concat!(
-                    "INSERT INTO device_sync (network_server_id, dev_eui, generation, tenant_id, device_id)
-                     VALUES (?1, ?2, ?3, ?4, ?5)
+                    "INSERT INTO device_sync (network_server_id, dev_eui, tenant_id, device_id, generation)
+                     VALUES (?1, ?2, ?3, ?4, (SELECT last + 1 FROM sync_generation))
                      ON CONFLICT (network_server_id, dev_eui) DO UPDATE SET
-                        generation = ?3, tenant_id = ?4, device_id = ?5, force = 0, ",
-                    anew!()
+                        tenant_id = ?3, device_id = ?4, force = 0, ",
+                    anew!(),
+                    " RETURNING generation, synced_generation"
                 ),
             ),
             NewWish::Changed(key) => (
                 key,
                 concat!(
-                    "UPDATE device_sync SET
-                        generation = ?3, tenant_id = ?4, device_id = ?5,
-                        force = (force = 1 AND synced_generation < generation), ",
+                    "INSERT INTO device_sync (network_server_id, dev_eui, tenant_id, device_id, generation)
+                     VALUES (?1, ?2, ?3, ?4, (SELECT last + 1 FROM sync_generation))
+                     ON CONFLICT (network_server_id, dev_eui) DO UPDATE SET
+                        tenant_id = ?3, device_id = ?4, force = (force = 1 AND synced_generation < generation), ",
                     anew!(),
-                    " WHERE network_server_id = ?1 AND dev_eui = ?2"
+                    " RETURNING generation, synced_generation"
                 ),
             ),
             NewWish::Absent(key) => (
                 key,
                 concat!(
-                    "UPDATE device_sync SET generation = ?3, tenant_id = ?4, device_id = ?5, force = 0, ",
+                    "UPDATE device_sync SET tenant_id = ?3, device_id = ?4, force = 0, ",
                     anew!(),
-                    " WHERE network_server_id = ?1 AND dev_eui = ?2"
+                    " WHERE network_server_id = ?1 AND dev_eui = ?2 RETURNING generation, synced_generation"
                 ),
             ),
         };
-        sqlx::query(statement)
+        let row: Option<(i64, i64)> = sqlx::query_as(statement)
             .bind(key.server.as_uuid())
             .bind(key.dev_eui.to_string())
-            .bind(generation)
             .bind(device.tenant_id.as_uuid())
             .bind(device.id.as_uuid())
-            .execute(&mut *connection)
+            .fetch_optional(&mut *connection)
             .await
             .map_err(store_error)?;
+        made.extend(row.map(|(generation, synced)| (*key, new_sync(generation, synced))));
     }
-    Ok(())
+    Ok(made)
 }
 
 /// Wishes everything anew that was wanted of a network server.
@@ -240,25 +238,16 @@ pub(super) async fn wish_server_anew(
     connection: &mut SqliteConnection,
     server: NetworkServerId,
 ) -> Result<(), StoreError> {
-    let generation = next_generation(connection).await?;
     sqlx::query(concat!(
-        "UPDATE device_sync SET generation = ?2, ",
+        "UPDATE device_sync SET ",
         anew!(),
         " WHERE network_server_id = ?1"
     ))
     .bind(server.as_uuid())
-    .bind(generation)
     .execute(connection)
     .await
     .map_err(store_error)?;
     Ok(())
-}
-
-async fn next_generation(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    sqlx::query_scalar("UPDATE sync_generation SET last = last + 1 RETURNING last")
-        .fetch_one(connection)
-        .await
-        .map_err(store_error)
 }
 
 /// What is known of `ChirpStack` is kept whatever has been wished since; how far the wish is, only of the newest one.

@@ -1,13 +1,23 @@
 //! What only `SQLite` has: the file, its lock, and its error codes.
 
 use downbeat_actors::port::{DeviceStore, StoreError};
+use downbeat_core::app_key::AppKey;
+use downbeat_core::device::Presence;
+use secrecy::SecretString;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqlitePool;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::Sqlite;
 use crate::seal::Sealer;
-use crate::store::conformance::{at, change, conformance, default_tenant, on_default, register};
-use crate::store::{Backend, OpenStoreError, Scope, Store};
+use crate::store::conformance::{
+    at, by, change, conformance, default_tenant, lamp, on_default, register,
+};
+use crate::store::{
+    Backend, DeviceFilter, NetworkServerFields, OpenStoreError, PageRequest, Scope, Store,
+};
 
 async fn fresh() -> (Store, TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -22,9 +32,8 @@ fn url(dir: &TempDir) -> String {
 }
 
 fn sqlite(store: &Store) -> &Sqlite {
-    match &store.backend {
-        Backend::Sqlite(sqlite) => sqlite,
-    }
+    let Backend::Sqlite(sqlite) = &store.backend;
+    sqlite
 }
 
 /// A connection beside the store's, as another process has one.
@@ -117,6 +126,153 @@ async fn an_applied_migration_that_was_edited_is_refused() {
         Store::open(&url(&dir), Sealer::for_tests()).await,
         Err(OpenStoreError::Migrate(_))
     ));
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_up_to_date_with_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    first_version(&dir).await;
+    let store = Store::open(&url(&dir), Sealer::for_tests()).await.unwrap();
+    let page = PageRequest::default();
+    let tenants = store.list_tenants(Scope::Platform, page).await.unwrap();
+    assert_eq!(tenants.items.len(), 1);
+    let tenant = &tenants.items[0];
+    assert_eq!(
+        (tenant.fields.name.as_str(), tenant.version),
+        ("default", 1)
+    );
+    assert_eq!(tenant.created_at, tenant.updated_at);
+
+    let devices = store
+        .list_devices(Scope::Platform, &DeviceFilter::default(), page)
+        .await
+        .unwrap()
+        .items;
+    let told: Vec<_> = devices
+        .iter()
+        .map(|device| (device.fields.name.as_str(), device.presence, device.version))
+        .collect();
+    let expected = [
+        ("spoke", Presence::Online, 3),
+        ("never spoke", Presence::NeverSeen, 1),
+        ("on no air", Presence::NeverSeen, 1),
+    ];
+    assert_eq!(told, expected);
+    let app = Uuid::from_u128(0x5aab_1bd1_d2c2_4d38_8b53_e4e4_fbbc_b1f9);
+    assert_eq!(devices[0].fields.chirpstack_app_id, Some(app));
+    assert_eq!(devices[0].fields.device_profile_id, Some(app));
+    // What was no UUID named nothing in ChirpStack.
+    assert_eq!(devices[1].fields.chirpstack_app_id, None);
+    assert_eq!(devices[0].last_seen, Some(at(5)));
+    assert_eq!(devices[0].reported.unwrap().1, at(5));
+
+    let loaded = store.load(on_default(1)).await.unwrap().unwrap();
+    assert_eq!(loaded.state.as_deref(), Some("kept"));
+    assert_eq!(store.unfinished().await.unwrap(), [on_default(1)]);
+    let wish = store.load_sync(on_default(1)).await.unwrap().unwrap();
+    assert_eq!(wish.wish.device.unwrap().device_id, devices[0].id);
+    assert_eq!(store.load_sync(on_default(2)).await.unwrap(), None);
+    // A state goes with its device, as before.
+    store
+        .delete_device(Scope::Platform, devices[0].id, None, at(9), &by())
+        .await
+        .unwrap();
+    let states: i64 = sqlx::query_scalar("SELECT count(*) FROM device_state")
+        .fetch_one(&sqlite(&store).readers)
+        .await
+        .unwrap();
+    assert_eq!(states, 0);
+    let broken: Vec<(String,)> = sqlx::query_as("SELECT \"table\" FROM pragma_foreign_key_check")
+        .fetch_all(&sqlite(&store).readers)
+        .await
+        .unwrap();
+    assert!(broken.is_empty(), "{broken:?}");
+}
+
+/// A file as the first version left it.
+async fn first_version(dir: &TempDir) {
+    let pool = SqlitePool::connect_with(
+        super::options(&dir.path().join("downbeat.db")).create_if_missing(true),
+    );
+    let pool = pool.await.unwrap();
+    let first: Vec<_> = super::MIGRATIONS.iter().take(5).cloned().collect();
+    Migrator::with_migrations(first).run(&pool).await.unwrap();
+    for statement in [
+        "INSERT INTO tenant (id, name, created_at) VALUES (x'00000000000000000000000000000001', 'default', 7)",
+        "INSERT INTO device
+            (id, tenant_id, name, description, device_type, tags, codec, dev_eui, chirpstack_app_id, device_profile_id,
+             created_at, updated_at, version, last_seen, reported_color, reported_on_time, reported_off_time,
+             reported_at, unfinished)
+         VALUES
+            (x'00000000000000000000000000000001', x'00000000000000000000000000000001', 'spoke', '', '', '{}', 'kuando_busylight',
+             '202020ff00000001', '5AAB1BD1D2C24D388B53E4E4FBBCB1F9', '5aab1bd1-d2c2-4d38-8b53-e4e4fbbcb1f9', 1, 2, 3,
+             1795000005000, '#ff0000', 255, 0, 1795000005000, 1),
+            (x'00000000000000000000000000000002', x'00000000000000000000000000000001', 'never spoke', '', '', '{}', 'generic',
+             '202020ff00000002', 'abc-123', NULL, 2, 2, 1, NULL, NULL, NULL, NULL, NULL, 0),
+            (x'00000000000000000000000000000003', x'00000000000000000000000000000001', 'on no air', '', '', '{}', 'generic',
+             NULL, NULL, NULL, 3, 3, 1, NULL, NULL, NULL, NULL, NULL, 0)",
+        "INSERT INTO device_state (device_id, state) VALUES (x'00000000000000000000000000000001', 'kept')",
+    ] {
+        sqlx::query(statement).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn secrets_of_another_key_are_refused() {
+    let (store, dir) = fresh().await;
+    store.close().await;
+    let refused = Store::open(&url(&dir), Sealer::from_key([8; 32])).await;
+    assert!(
+        matches!(refused, Err(OpenStoreError::EncryptionKey)),
+        "{refused:?}"
+    );
+    let store = Store::open(&url(&dir), Sealer::for_tests()).await.unwrap();
+    store.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn secrets_are_never_stored_as_they_are() {
+    let (store, dir) = fresh().await;
+    let tenant = default_tenant(&store).await;
+    let server = NetworkServerFields {
+        url: "http://a".to_owned(),
+        api_key: Some(SecretString::from("ns-secret-0123456789")),
+    };
+    store
+        .put_network_server(Scope::Platform, tenant, &server, at(1), &by())
+        .await
+        .unwrap();
+    let mut device = lamp(tenant, 1);
+    device.app_key = Some(AppKey::from_bytes(*b"app-key-01234567"));
+    store
+        .create_device(Scope::Platform, &device, &by())
+        .await
+        .unwrap();
+    let mut files = Vec::new();
+    for file in ["downbeat.db", "downbeat.db-wal"] {
+        files.extend(std::fs::read(dir.path().join(file)).unwrap());
+    }
+    for (text, is_there) in [
+        (&b"ns-secret-01234567"[..], false),
+        (b"app-key-01234567", false),
+        (b"6170702d6b65792d", false),
+        (b"http://a", true),
+    ] {
+        let found = files.windows(text.len()).any(|window| window == text);
+        assert_eq!(found, is_there, "{}", String::from_utf8_lossy(text));
+    }
+}
+
+#[tokio::test]
+async fn the_audit_log_is_only_ever_added_to() {
+    let (store, _dir) = fresh().await;
+    register(&store, default_tenant(&store).await, 1).await;
+    for statement in ["UPDATE audit SET action = ''", "DELETE FROM audit"] {
+        let refused = sqlx::query(statement).execute(&sqlite(&store).writer).await;
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("only ever added to"), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -260,8 +416,52 @@ async fn lists_and_batches_use_their_indexes() {
             "device_tenant_idx",
         ),
         (
-            "SELECT dev_eui FROM device WHERE unfinished = 1 AND dev_eui IS NOT NULL ORDER BY dev_eui",
+            "SELECT network_server_id, dev_eui FROM device WHERE unfinished = 1 AND dev_eui IS NOT NULL ORDER BY dev_eui, network_server_id",
             "device_unfinished_idx",
+        ),
+        (
+            "SELECT * FROM device WHERE dev_eui = '' ORDER BY network_server_id LIMIT 1",
+            "device_dev_eui_idx",
+        ),
+        (
+            "SELECT * FROM device WHERE tenant_id = x'00' AND dev_eui > '' ORDER BY dev_eui LIMIT 1",
+            "device_tenant_dev_eui_idx",
+        ),
+        (
+            "SELECT * FROM device LEFT JOIN device_sync AS s ON s.network_server_id = device.network_server_id AND s.dev_eui = device.dev_eui AND s.device_id = device.id WHERE true AND device.tenant_id = x'00' ORDER BY device.created_at, device.id LIMIT 1",
+            "device_tenant_idx",
+        ),
+        (
+            "SELECT dev_eui FROM device WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= 1 ORDER BY last_seen LIMIT 1",
+            "device_silent_idx",
+        ),
+        (
+            "SELECT dev_eui FROM device WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL AND last_seen + 2 * uplink_interval_ms <= 1 ORDER BY last_seen + 2 * uplink_interval_ms LIMIT 1",
+            "device_silent_own_idx",
+        ),
+        (
+            "SELECT * FROM device_sync AS s LEFT JOIN device AS d ON d.network_server_id = s.network_server_id AND d.dev_eui = s.dev_eui WHERE s.network_server_id = x'00' AND s.unfinished = 1 ORDER BY s.next_attempt_at, s.dev_eui LIMIT 1",
+            "device_sync_unfinished_idx",
+        ),
+        (
+            "SELECT * FROM audit WHERE true AND tenant_id = x'00' ORDER BY at DESC, id DESC LIMIT 1",
+            "audit_tenant_idx",
+        ),
+        (
+            "SELECT * FROM audit WHERE true ORDER BY at DESC, id DESC LIMIT 1",
+            "audit_at_idx",
+        ),
+        (
+            "SELECT at FROM telemetry WHERE device_id = x'00' AND field = '' AND at >= 1 AND at < 2 ORDER BY at LIMIT 1",
+            "USING PRIMARY KEY",
+        ),
+        (
+            "SELECT * FROM unclaimed WHERE true AND tenant_id = x'00' ORDER BY first_seen DESC, id DESC LIMIT 1",
+            "unclaimed_tenant_idx",
+        ),
+        (
+            "SELECT * FROM drift WHERE tenant_id = x'00' AND dev_eui > '' ORDER BY dev_eui LIMIT 1",
+            "USING PRIMARY KEY",
         ),
         (
             "SELECT * FROM downlink WHERE true AND tenant_id = x'00' ORDER BY created_at DESC, id DESC LIMIT 1",
