@@ -36,10 +36,10 @@ impl Sightings {
         incoming: &Incoming,
         now: Timestamp,
     ) {
-        let rssi_dbm = match &incoming.event {
-            NetworkEvent::Heard(uplink) => uplink.best().map(|best| best.rssi_dbm),
-            _ => None,
-        };
+        let mut rssi_dbm = None;
+        if let NetworkEvent::Heard(uplink) = &incoming.event {
+            rssi_dbm = uplink.best().map(|best| best.rssi_dbm);
+        }
         self.merge(UnclaimedSighting {
             key,
             tenant_id,
