@@ -7,6 +7,11 @@ use utoipa::{Modify, OpenApi};
 
 use super::auth::SESSION_COOKIE;
 
+const JSON: &str = "application/json";
+
+/// The media type of refusals (RFC 9457).
+const PROBLEM_JSON: &str = "application/problem+json";
+
 /// What no operation says by itself.
 #[derive(OpenApi)]
 #[openapi(
@@ -62,6 +67,7 @@ pub(super) fn tell_common_answers(document: &mut Document) {
             &mut item.delete,
         ];
         for operation in operations.into_iter().flatten() {
+            name_problems(operation);
             let is_open = matches!(path.as_str(), "/healthz" | "/readyz");
             if !is_open {
                 for (status, words) in common_answers(operation) {
@@ -121,13 +127,32 @@ fn common_answers(operation: &Operation) -> Vec<(&'static str, &'static str)> {
     answers
 }
 
+/// Gives refusals that an operation tells itself the media type that they are sent in.
+fn name_problems(operation: &mut Operation) {
+    for answer in operation.responses.responses.values_mut() {
+        let RefOr::T(answer) = answer else {
+            continue;
+        };
+        let is_problem = match answer.content.get(JSON) {
+            Some(RefOr::T(content)) => match &content.schema {
+                Some(RefOr::Ref(schema)) => schema.ref_location.ends_with("/Problem"),
+                Some(RefOr::T(_)) | None => false,
+            },
+            Some(RefOr::Ref(_)) | None => false,
+        };
+        if is_problem && let Some(content) = answer.content.shift_remove(JSON) {
+            answer.content.insert(PROBLEM_JSON.to_owned(), content);
+        }
+    }
+}
+
 fn tell(operation: &mut Operation, status: &str, words: &str) {
     let problem = ContentBuilder::new()
         .schema(Some(Ref::from_schema_name("Problem")))
         .build();
     let answer = ResponseBuilder::new()
         .description(words)
-        .content("application/problem+json", problem)
+        .content(PROBLEM_JSON, problem)
         .build();
     let answers = &mut operation.responses.responses;
     answers.entry(status.to_owned()).or_insert(answer.into());

@@ -97,7 +97,12 @@ fn checked_url(fields: &mut Fields, url: &str) -> String {
         .map(|rest| rest.strip_suffix('/').unwrap_or(rest));
     let parsed = url.parse::<Uri>().ok();
     let is_one = authority.is_some_and(|it| !it.is_empty() && !it.contains(['/', '?', '#', '@']))
-        && parsed.is_some_and(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+        && parsed.is_some_and(|uri| {
+            let host = uri.host().unwrap_or_default();
+            // What stands behind the host is a port that there can be.
+            let port = uri.authority().map(|it| &it.as_str()[host.len()..]);
+            !host.is_empty() && (port == Some("") || uri.port_u16().is_some())
+        });
     fields.check(
         is_one && url.len() <= URL_MAX,
         "url",

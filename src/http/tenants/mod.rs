@@ -103,13 +103,14 @@ pub(super) async fn of_caller(state: &AppState, caller: &Caller) -> Result<Tenan
     let (store, scope) = (state.store(), caller.scope);
     let tenant = match scope.tenant() {
         Some(id) => store.tenant(scope, id).await?,
-        None => match store.tenant_by_name(scope, DEFAULT_TENANT).await? {
-            Some(tenant) => Some(tenant),
-            None => {
+        None => {
+            let mut found = store.tenant_by_name(scope, DEFAULT_TENANT).await?;
+            if found.is_none() {
                 let oldest = store.list_tenants(scope, PageRequest::first(1)).await?;
-                oldest.items.into_iter().next()
+                found = oldest.items.into_iter().next();
             }
-        },
+            found
+        }
     };
     tenant.ok_or(ApiError::NotFound("tenant"))
 }

@@ -5,12 +5,15 @@ use super::operations::{Ids, Operation, operations, seen};
 use super::*;
 
 /// What operators may change; all other changes are for administrators.
-const OPERATORS_CHANGE: [&str; 5] = [
+const OPERATORS_CHANGE: [&str; 8] = [
     "POST /api/v1/downlink/{dev_eui}",
     "POST /api/v1/downlinks/{id}/cancel",
     "PUT /api/v1/devices/{dev_eui}/desired",
     "POST /api/v1/devices/{dev_eui}/initialize",
     "POST /api/v1/devices/initialize",
+    "POST /api/v1/tenants/{tenant_id}/devices/{device_id}/sync",
+    "POST /api/v1/tenants/{tenant_id}/drift/check",
+    "POST /api/v1/tenants/{tenant_id}/sync",
 ];
 
 /// What viewers may not read: who else has access, and who did what.
