@@ -337,7 +337,7 @@ impl Import {
     }
 
     fn wanted(&self, cells: &[String], current: WriteDevice) -> Result<WantedDevice, ApiError> {
-        column::wanted(&self.columns, cells, current)?.checked()
+        column::wanted(&self.columns, cells, current)
     }
 
     async fn by_dev_eui(&self, dev_eui: DevEui) -> Result<Option<Device>, ApiError> {
