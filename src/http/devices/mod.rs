@@ -214,7 +214,7 @@ pub(super) struct DeviceBody {
     uplink_interval_s: Option<u64>,
     /// Whether ChirpStack holds it as it is here; false for a device that is not kept in step.
     chirpstack_synced: bool,
-    /// Null for a device that is not kept in step with ChirpStack.
+    /// Null for a device that is not kept in step with ChirpStack, and not to leave it either.
     sync: Option<SyncBody>,
     status: DeviceStatus,
     /// RFC 3339.
