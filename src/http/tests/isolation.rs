@@ -11,6 +11,9 @@ const OPERATORS_CHANGE: [&str; 5] = [
     "PUT /api/v1/devices/{dev_eui}/desired",
     "POST /api/v1/devices/{dev_eui}/initialize",
     "POST /api/v1/devices/initialize",
+    "POST /api/v1/tenants/{tenant_id}/devices/{device_id}/sync",
+    "POST /api/v1/tenants/{tenant_id}/sync",
+    "POST /api/v1/tenants/{tenant_id}/drift/check",
 ];
 
 /// What viewers may not read: who else has access, and who did what.
