@@ -1,6 +1,6 @@
 //! Where ChirpStack and the registry differ: a comparison of all devices, now and then and on request.
 //!
-//! Both sides are read page by page in the order of their DevEUIs, so that memory does not grow with the fleet, and what
+//! Both sides are read page by page in the order of their `DevEUI`s, so that memory does not grow with the fleet, and what
 //! stands on one side only is looked up on the other before it is called missing: pages read one after the other may
 //! miss what came or went in between.
 //!

@@ -187,7 +187,7 @@ impl Reader {
             }
             FeedItem::Event(position, event) if self.concerns(&event) => {
                 let id = position.to_string();
-                self.told(&event)
+                Self::told(&event)
                     .inspect_err(|error| tracing::error!(error = %error, "live.event.unwritable"))
                     .ok()
                     .map(|event| event.id(id))
@@ -200,7 +200,7 @@ impl Reader {
         event.tenant_id.is_none_or(|owner| owner == self.tenant_id)
     }
 
-    fn told(&self, event: &FeedEvent) -> Result<Event, axum::Error> {
+    fn told(event: &FeedEvent) -> Result<Event, axum::Error> {
         match &event.body {
             FeedBody::Downlink(record, dev_eui) => {
                 Event::default()

@@ -193,6 +193,7 @@ impl ApiError {
     }
 
     /// The status, the kind and the kind in words.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Unauthenticated => (
@@ -224,12 +225,7 @@ impl ApiError {
                 "unsupported-media-type",
                 "Unsupported media type",
             ),
-            Self::BodyTooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                "Body too large",
-            ),
-            Self::FileTooLarge => (
+            Self::BodyTooLarge | Self::FileTooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body-too-large",
                 "Body too large",

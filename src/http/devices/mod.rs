@@ -204,9 +204,9 @@ pub(super) struct DeviceBody {
     chirpstack_app_id: Option<String>,
     device_profile_id: Option<String>,
     join_eui: Option<String>,
-    /// Whether it has an AppKey; the key itself is never shown.
+    /// Whether it has an `AppKey`; the key itself is never shown.
     app_key_set: bool,
-    /// Whether that AppKey is one that everybody knows: give it another.
+    /// Whether that `AppKey` is one that everybody knows: give it another.
     app_key_is_default: bool,
     /// How its payloads are read: `kuando_busylight` or `generic`.
     codec: &'static str,

@@ -243,9 +243,9 @@ async fn a_change_replaces_or_patches_and_knows_its_version() {
         }))
         .await;
     let path = path_of(&device);
-    let patch = json!({"tags": {"floor": "3", "wing": null, "desk": "7"}, "description": null});
+    let change = json!({"tags": {"floor": "3", "wing": null, "desk": "7"}, "description": null});
     let changed = service
-        .ask("PATCH", &path, &[("if-match", "\"1\"")], Some(&patch))
+        .ask("PATCH", &path, &[("if-match", "\"1\"")], Some(&change))
         .await;
     assert_eq!(changed.header("etag"), Some("\"2\""));
     let body = changed.json();
@@ -265,7 +265,7 @@ async fn a_change_replaces_or_patches_and_knows_its_version() {
         .await;
     assert_eq!(same.header("etag"), Some("\"2\""), "nothing changed");
     let stale = service
-        .ask("PATCH", &path, &[("if-match", "\"1\"")], Some(&patch))
+        .ask("PATCH", &path, &[("if-match", "\"1\"")], Some(&change))
         .await;
     assert_eq!(stale.status, StatusCode::PRECONDITION_FAILED);
     assert_eq!(
@@ -323,7 +323,7 @@ async fn a_patch_that_is_wrong_is_named_and_changes_nothing() {
         .await;
     service.register("202020ff50330001").await;
     let path = path_of(&device);
-    for (patch, fields) in [
+    for (change, fields) in [
         (json!({"name": null}), vec!["name"]),
         (json!({"name": ""}), vec!["name"]),
         (json!({"tags": {"a": 1}}), vec!["tags.a"]),
@@ -336,9 +336,9 @@ async fn a_patch_that_is_wrong_is_named_and_changes_nothing() {
         (json!({"id": device["id"]}), vec!["id"]),
     ] {
         assert_eq!(
-            wrong_fields(&service.ask("PATCH", &path, &[], Some(&patch)).await),
+            wrong_fields(&service.ask("PATCH", &path, &[], Some(&change)).await),
             fields,
-            "{patch}"
+            "{change}"
         );
     }
     let taken = service

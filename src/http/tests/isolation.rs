@@ -5,7 +5,7 @@ use super::operations::{Ids, Operation, operations, seen};
 use super::*;
 
 /// What operators may change; all other changes are for administrators.
-const OPERATORS_CHANGE: [&str; 5] = [
+const OPERATORS_CHANGE: [&str; 8] = [
     "POST /api/v1/downlink/{dev_eui}",
     "POST /api/v1/downlinks/{id}/cancel",
     "PUT /api/v1/devices/{dev_eui}/desired",
