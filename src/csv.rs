@@ -106,8 +106,9 @@ impl Records {
                 &mut self.text[self.text_len..],
                 &mut self.ends[self.ends_len..],
             );
-            let lines = input[..read].iter().filter(|byte| **byte == b'\n').count();
-            self.line += lines as u64;
+            for byte in &input[..read] {
+                self.line += u64::from(*byte == b'\n');
+            }
             self.input.drain(..read);
             self.text_len += written;
             self.ends_len += ended;
@@ -186,12 +187,15 @@ impl Records {
 }
 
 /// A record as a line of a file, its cells guarded.
+///
+/// # Panics
+/// Never: memory takes what is written to it.
 pub fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
     let mut writer = csv::WriterBuilder::new()
         .terminator(csv::Terminator::CRLF)
         .from_writer(Vec::new());
     let cells = cells.into_iter().map(guarded);
-    let written = writer.write_record(cells.map(|cell| cell.into_bytes()));
+    let written = writer.write_record(cells.map(String::into_bytes));
     written.expect("writing to memory does not fail");
     writer
         .into_inner()

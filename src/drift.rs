@@ -1,6 +1,6 @@
 //! Where ChirpStack and the registry differ: a comparison of all devices, now and then and on request.
 //!
-//! Both sides are read page by page in the order of their DevEUIs, so that memory does not grow with the fleet, and what
+//! Both sides are read page by page in the order of their `DevEUI`s, so that memory does not grow with the fleet, and what
 //! stands on one side only is looked up on the other before it is called missing: pages read one after the other may
 //! miss what came or went in between.
 //!
@@ -11,6 +11,7 @@ mod applications;
 mod compare;
 mod remote;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -63,15 +64,12 @@ struct Shared {
 }
 
 /// The right to compare a tenant; given back when it is dropped.
-#[derive(Clone)]
-pub struct Turn(Arc<Running>);
-
-struct Running {
+pub struct Turn {
     shared: Arc<Shared>,
     tenant_id: TenantId,
 }
 
-impl Drop for Running {
+impl Drop for Turn {
     fn drop(&mut self) {
         let running = self.shared.running.lock();
         let mut running = running.unwrap_or_else(PoisonError::into_inner);
@@ -96,11 +94,9 @@ impl Comparer {
         let running = self.shared.running.lock();
         let mut running = running.unwrap_or_else(PoisonError::into_inner);
         let is_first = running.insert(tenant_id);
-        is_first.then(|| {
-            Turn(Arc::new(Running {
-                shared: Arc::clone(&self.shared),
-                tenant_id,
-            }))
+        is_first.then(|| Turn {
+            shared: Arc::clone(&self.shared),
+            tenant_id,
         })
     }
 
@@ -117,7 +113,7 @@ impl Comparer {
 impl Turn {
     /// Compares the tenant's devices and stores what is found.
     pub async fn compare(self, tenant: &Tenant) -> Result<(), CompareError> {
-        let Shared { store, system, .. } = &*self.0.shared;
+        let Shared { store, system, .. } = &*self.shared;
         let server = store.network_server_of(tenant.id).await?;
         let comparison = Comparison {
             store,
@@ -150,29 +146,33 @@ impl Comparison<'_> {
         let mut registered = Registered::of(self.store, self.tenant_id);
         let (mut ours, mut theirs) = (registered.next().await?, remotes.next().await?);
         while self.found.len() < FOUND_MAX {
-            match (ours.take(), theirs.take()) {
+            let order = match (&ours, &theirs) {
                 (None, None) => break,
-                (Some(device), Some(remote)) if dev_eui(&device) == Some(remote.device.dev_eui) => {
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(device), Some(remote)) => dev_eui(device).cmp(&Some(remote.device.dev_eui)),
+            };
+            let device = if order.is_le() {
+                std::mem::replace(&mut ours, registered.next().await?)
+            } else {
+                None
+            };
+            let remote = if order.is_ge() {
+                std::mem::replace(&mut theirs, remotes.next().await?)
+            } else {
+                None
+            };
+            match (device, remote) {
+                (Some(device), Some(remote)) => {
                     let held = Held {
                         application_id: Some(remote.application_id),
                         ..Held::listed(&remote.device)
                     };
                     self.both(&device, &held);
-                    (ours, theirs) = (registered.next().await?, remotes.next().await?);
                 }
-                (Some(device), remote)
-                    if remote
-                        .as_ref()
-                        .is_none_or(|it| dev_eui(&device) < Some(it.device.dev_eui)) =>
-                {
-                    self.only_ours(&device).await?;
-                    (ours, theirs) = (registered.next().await?, remote);
-                }
-                (device, Some(remote)) => {
-                    self.only_theirs(&remote).await?;
-                    (ours, theirs) = (device, remotes.next().await?);
-                }
-                (Some(_), None) => unreachable!("a device without a counterpart is only ours"),
+                (Some(device), None) => self.only_ours(&device).await?,
+                (None, Some(remote)) => self.only_theirs(&remote).await?,
+                (None, None) => break,
             }
         }
         if self.found.len() >= FOUND_MAX {

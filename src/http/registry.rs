@@ -100,32 +100,39 @@ pub(super) async fn difference(
     Ok((!is_same).then_some(app_key))
 }
 
-/// Takes a device out of the registry.
+/// Takes a device out of the registry; tried again when a change came first, unless the caller named a version.
 pub(super) async fn delete(
     state: &AppState,
     scope: Scope,
     id: DeviceId,
     if_match: &IfMatch,
-    by: By,
+    by: &By,
 ) -> Result<(), ApiError> {
-    let before = state.store().device(scope, id).await?;
-    let before = before.ok_or(ApiError::NotFound("device"))?;
-    let version = if_match.demand(before.version)?;
-    let state = state.clone();
-    to_the_end(async move {
-        let retired = retire(&state, scope, &before).await;
-        let deleted = match retired {
-            Ok(()) => {
-                let at = state.clock().now();
-                let deleted = state.store().delete_device(scope, id, version, at, &by);
-                deleted.await.map_err(ApiError::from)
-            }
-            Err(error) => Err(error),
-        };
-        changed(&state, Some(&before), None);
-        deleted.map(drop)
-    })
-    .await
+    let mut tries = 0;
+    loop {
+        let before = state.store().device(scope, id).await?;
+        let before = before.ok_or(ApiError::NotFound("device"))?;
+        let demanded = if_match.demand(before.version)?;
+        tries += 1;
+        match to_the_end(remove(state.clone(), scope, before, by.clone())).await {
+            Err(ApiError::VersionMismatch { .. }) if demanded.is_none() && tries < TRIES => {}
+            result => return result,
+        }
+    }
+}
+
+async fn remove(state: AppState, scope: Scope, before: Device, by: By) -> Result<(), ApiError> {
+    let removed = match retire(&state, scope, &before).await {
+        Ok(()) => {
+            let (version, at) = (Some(before.version), state.clock().now());
+            let store = state.store();
+            let removed = store.delete_device(scope, before.id, version, at, &by);
+            removed.await.map(drop).map_err(ApiError::from)
+        }
+        Err(error) => Err(error),
+    };
+    changed(&state, Some(&before), None);
+    removed
 }
 
 /// Wishes a device in ChirpStack anew; false if there is no such device, or it is not kept in step.

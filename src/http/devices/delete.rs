@@ -39,6 +39,6 @@ pub(in crate::http) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     let (tenant, id) = of_path(&state, &caller, &tenant, &id).await?;
     let scope = Scope::Tenant(tenant.id);
-    registry::delete(&state, scope, id, &if_match, caller.by()).await?;
+    registry::delete(&state, scope, id, &if_match, &caller.by()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -31,7 +31,7 @@ const HEADER: [&str; 10] = [
 /// A tenant's devices as CSV, oldest first
 ///
 /// Importing the file again changes nothing. A cell that a spreadsheet would take for a formula has an apostrophe before
-/// it, which the import takes away. AppKeys are not exported. A file that ends early, without the connection's proper
+/// it, which the import takes away. Keys are not exported. A file that ends early, without the connection's proper
 /// end, is not whole.
 #[utoipa::path(
     get,

@@ -168,6 +168,7 @@ impl WriteDevice {
     /// The same, with every wrong field named.
     pub(in crate::http) fn checked(self) -> Result<WantedDevice, ApiError> {
         let mut fields = Fields::default();
+        let name = fields.name("name", &self.name);
         let device_type = self.device_type.unwrap_or_default();
         fields.check(
             length(&device_type) <= NAME_MAX && is_plain(&device_type),
@@ -221,7 +222,7 @@ impl WriteDevice {
             UPLINK_INTERVAL_S,
         );
         let checked = DeviceFields {
-            name: fields.name("name", &self.name),
+            name,
             description,
             device_type,
             tags,

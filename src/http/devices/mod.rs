@@ -204,9 +204,9 @@ pub(super) struct DeviceBody {
     chirpstack_app_id: Option<String>,
     device_profile_id: Option<String>,
     join_eui: Option<String>,
-    /// Whether it has an AppKey; the key itself is never shown.
+    /// Whether it has an `AppKey`; the key itself is never shown.
     app_key_set: bool,
-    /// Whether that AppKey is one that everybody knows: give it another.
+    /// Whether that `AppKey` is one that everybody knows: give it another.
     app_key_is_default: bool,
     /// How its payloads are read: `kuando_busylight` or `generic`.
     codec: &'static str,
@@ -214,7 +214,7 @@ pub(super) struct DeviceBody {
     uplink_interval_s: Option<u64>,
     /// Whether ChirpStack holds it as it is here; false for a device that is not kept in step.
     chirpstack_synced: bool,
-    /// Null for a device that is not kept in step with ChirpStack.
+    /// Null for a device that is not kept in step with ChirpStack, and not to leave it either.
     sync: Option<SyncBody>,
     status: DeviceStatus,
     /// RFC 3339.

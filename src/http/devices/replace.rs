@@ -16,7 +16,7 @@ use super::{DeviceBody, of_path};
 
 /// Replace a device
 ///
-/// What is absent gets its default, save the AppKey: the one that is there stays. ChirpStack follows in the background.
+/// What is absent gets its default, save `app_key`: the one that is there stays. ChirpStack follows in the background.
 /// Another DevEUI or another codec ends the commands that are under way.
 #[utoipa::path(
     put,

@@ -20,7 +20,7 @@ use crate::store::{Role, Scope};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct SyncQuery {
-    /// `true`: also if ChirpStack's device belongs to somebody else, and with the AppKey once more; needs the role admin.
+    /// `true`: also if ChirpStack's device belongs to somebody else, and with the `AppKey` once more; needs the role admin.
     #[param(value_type = Option<bool>)]
     force: Option<String>,
 }

@@ -20,7 +20,7 @@ use crate::store::{Drift, DriftKind, PAGE_MAX, PageRequest, Scope, Tenant};
 
 use super::adopt::{Adopted, Defaults, adopt, require_network_server};
 
-/// DevEUIs of one request, at the most.
+/// Devices of one request, at the most.
 const NAMED_MAX: usize = 1_000;
 
 /// Results of one answer, at the most.
@@ -221,10 +221,10 @@ async fn mend(
     while let Some(result) = mending.next().await {
         results.push(result?);
     }
-    let mended = results.iter().filter(|(_, done)| done.is_ok());
-    let mended: Vec<_> = mended.map(|(dev_eui, _)| *dev_eui).collect();
+    let resolved = results.iter().filter(|(_, done)| done.is_ok());
+    let resolved: Vec<_> = resolved.map(|(dev_eui, _)| *dev_eui).collect();
     let scope = Scope::Tenant(tenant.id);
-    for some in mended.chunks(NAMED_MAX) {
+    for some in resolved.chunks(NAMED_MAX) {
         state.store().remove_drift(scope, tenant.id, some).await?;
     }
     Ok(DriftResolved::of(results))
@@ -356,24 +356,21 @@ impl Failure {
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        match error {
-            ApiError::Invalid(errors) => {
-                let words = errors
-                    .iter()
-                    .map(|it| format!("{} {}", it.field, it.message));
-                Self::Words(words.collect::<Vec<_>>().join("; "))
-            }
-            ApiError::Conflict(Conflict::DevEuiTaken) => {
-                Self::words("a device with this DevEUI is registered already")
-            }
-            ApiError::Conflict(Conflict::TenantFull) => {
-                Self::words("the tenant has as many devices as it may")
-            }
-            ApiError::NotFound(_) => Self::words("the device is gone"),
-            ApiError::VersionMismatch { .. } => {
-                Self::words("the device was changed by another at the same time")
-            }
-            error => Self::Error(error),
+        if let ApiError::Invalid(errors) = &error {
+            let words = errors
+                .iter()
+                .map(|it| format!("{} {}", it.field, it.message));
+            Self::Words(words.collect::<Vec<_>>().join("; "))
+        } else if let ApiError::Conflict(Conflict::DevEuiTaken) = error {
+            Self::words("a device with this DevEUI is registered already")
+        } else if let ApiError::Conflict(Conflict::TenantFull) = error {
+            Self::words("the tenant has as many devices as it may")
+        } else if let ApiError::NotFound(_) = error {
+            Self::words("the device is gone")
+        } else if let ApiError::VersionMismatch { .. } = error {
+            Self::words("the device was changed by another at the same time")
+        } else {
+            Self::Error(error)
         }
     }
 }

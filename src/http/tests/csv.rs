@@ -1,5 +1,7 @@
 //! Devices as files: imported, exported, imported again.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -109,10 +111,8 @@ async fn results_are_streamed_in_the_files_order() {
     let service = Service::start().await;
     let mut file = "name,lorawan_dev_eui\n".to_owned();
     for number in 0..600 {
-        file.push_str(&format!(
-            "Desk {number},{:016x}\n",
-            0x2020_20ff_0000_0000_u64 + number
-        ));
+        let dev_eui = 0x2020_20ff_0000_0000_u64 + number;
+        writeln!(file, "Desk {number},{dev_eui:016x}").unwrap();
     }
     file.push_str("Bad,x\n");
     let mut request = request("POST", IMPORT, &service.admin, None);

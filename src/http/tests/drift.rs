@@ -127,6 +127,7 @@ fn made_there(number: u64) -> RemoteDevice {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one story")]
 async fn what_differs_is_found_shown_and_resolved_either_way() {
     let world = World::start().await;
     let first = world.synced(1).await;

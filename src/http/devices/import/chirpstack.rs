@@ -127,7 +127,6 @@ pub(super) async fn import(
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "who, what and how of one device")]
 async fn one(
     state: &AppState,
     caller: &Caller,

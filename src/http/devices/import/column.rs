@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::csv::unguarded;
-use crate::http::devices::fields::{SecretText, WriteDevice};
+use crate::http::devices::fields::{SecretText, WantedDevice, WriteDevice};
 use crate::http::extract::{Fields, Patch};
 use crate::http::problem::ApiError;
 
@@ -84,12 +84,12 @@ pub(super) fn of_header(cells: &[String]) -> Result<Vec<Column>, ApiError> {
     fields.done(columns)
 }
 
-/// A device as a line wants it: what the file has columns for, over what there is.
+/// A device as a line wants it: what the file has columns for, over what there is. Every wrong cell is named.
 pub(super) fn wanted(
     columns: &[Column],
     cells: &[String],
     current: WriteDevice,
-) -> Result<WriteDevice, ApiError> {
+) -> Result<WantedDevice, ApiError> {
     let mut fields = Fields::default();
     let mut device = current;
     for (column, cell) in columns.iter().zip(cells) {
@@ -129,7 +129,15 @@ pub(super) fn wanted(
             },
         }
     }
-    fields.done(device)
+    let unreadable = fields.done(());
+    match (unreadable, device.checked()) {
+        (Ok(()), checked) => checked,
+        (Err(ApiError::Invalid(mut errors)), Err(ApiError::Invalid(more))) => {
+            errors.extend(more);
+            Err(ApiError::Invalid(errors))
+        }
+        (Err(error), _) => Err(error),
+    }
 }
 
 /// The cell of a column, if the file has it.

@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use downbeat_core::id::{DevEui, DeviceId, DeviceKey, NetworkServerId, TenantId};
+use downbeat_core::time::Timestamp;
 use futures_util::{StreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OnceCell, mpsc};
@@ -22,7 +23,7 @@ use crate::http::devices::fields::{WantedDevice, WriteDevice};
 use crate::http::etag::IfMatch;
 use crate::http::problem::{ApiError, Conflict, FieldError};
 use crate::http::{AppState, registry};
-use crate::store::{By, Device, DeviceFilter, PAGE_MAX, PageRequest, Scope, Tenant};
+use crate::store::{By, Device, DeviceFilter, NewDevice, PAGE_MAX, PageRequest, Scope, Tenant};
 
 use super::column::{self, Column};
 use super::file::File;
@@ -116,6 +117,9 @@ struct Ready {
     cells: Vec<String>,
     dev_eui: Option<DevEui>,
     name: String,
+    /// If it is to be registered: chosen when the line is read, so that devices are listed in the file's order.
+    id: DeviceId,
+    created_at: Timestamp,
 }
 
 /// What the lines so far were about: the line of each DevEUI and each name.
@@ -250,6 +254,8 @@ impl Import {
                 cells,
                 dev_eui,
                 name,
+                id: DeviceId::from_uuid(Uuid::now_v7()),
+                created_at: self.state.clock().now(),
             }),
         }
     }
@@ -291,10 +297,12 @@ impl Import {
     async fn create(&self, ready: &Ready) -> Result<(Outcome, Option<DeviceId>), ApiError> {
         let wanted = self.wanted(&ready.cells, WriteDevice::default())?;
         if !self.dry_run {
-            let id = DeviceId::from_uuid(Uuid::now_v7());
-            let device = new_device(id, self.tenant_id, wanted, &self.state);
+            let device = NewDevice {
+                created_at: ready.created_at,
+                ..new_device(ready.id, self.tenant_id, wanted, &self.state)
+            };
             registry::create(&self.state, self.scope, device, self.by.clone()).await?;
-            return Ok((Outcome::Created, Some(id)));
+            return Ok((Outcome::Created, Some(ready.id)));
         }
         if let Some(dev_eui) = ready.dev_eui
             && registry::is_taken(&self.state, self.server, dev_eui).await?
@@ -337,7 +345,7 @@ impl Import {
     }
 
     fn wanted(&self, cells: &[String], current: WriteDevice) -> Result<WantedDevice, ApiError> {
-        column::wanted(&self.columns, cells, current)?.checked()
+        column::wanted(&self.columns, cells, current)
     }
 
     async fn by_dev_eui(&self, dev_eui: DevEui) -> Result<Option<Device>, ApiError> {

@@ -124,26 +124,22 @@ impl ImportResult {
 
 /// The refusals that concern one device only; others end the import.
 fn of_one_device(error: ApiError) -> Result<Vec<FieldError>, ApiError> {
-    let one = |field: &str, message: &str| {
-        Ok(vec![FieldError {
-            field: field.to_owned(),
-            message: message.to_owned(),
-        }])
-    };
-    match error {
-        ApiError::Invalid(errors) => Ok(errors),
-        ApiError::Conflict(Conflict::DevEuiTaken) => one(
+    let (field, message) = if let ApiError::Invalid(errors) = error {
+        return Ok(errors);
+    } else if let ApiError::Conflict(Conflict::DevEuiTaken) = error {
+        (
             "lorawan_dev_eui",
             "is the DevEUI of a device that is registered already",
-        ),
-        ApiError::Conflict(Conflict::TenantFull) => {
-            one("device", "the tenant has as many devices as it may")
-        }
-        ApiError::VersionMismatch { .. } | ApiError::NotFound("device") => {
-            one("device", "was changed by another at the same time")
-        }
-        error => Err(error),
-    }
+        )
+    } else if let ApiError::Conflict(Conflict::TenantFull) = error {
+        ("device", "the tenant has as many devices as it may")
+    } else if let ApiError::VersionMismatch { .. } | ApiError::NotFound("device") = error {
+        ("device", "was changed by another at the same time")
+    } else {
+        return Err(error);
+    };
+    let (field, message) = (field.to_owned(), message.to_owned());
+    Ok(vec![FieldError { field, message }])
 }
 
 /// Import devices
