@@ -174,7 +174,7 @@ pub(super) async fn new_tenant(store: &Store, name: &str) -> TenantId {
     tenant.id
 }
 
-fn lamp(tenant_id: TenantId, number: u64) -> NewDevice {
+pub(super) fn lamp(tenant_id: TenantId, number: u64) -> NewDevice {
     NewDevice {
         id: DeviceId::from_uuid(Uuid::now_v7()),
         tenant_id,
