@@ -19,7 +19,7 @@ ALTER TABLE device
     ADD COLUMN uplinks_missed     bigint  NOT NULL DEFAULT 0,
     -- When a device with an interval of its own has been silent for twice as long. A column, because under row-level
     -- security an index serves comparisons of columns and no arithmetic.
-    ADD COLUMN silent_at          bigint
+    ADD COLUMN silent_from          bigint
         GENERATED ALWAYS AS (last_seen + 2 * least(uplink_interval_ms, 1000000000000000)) STORED;
 
 -- ChirpStack's ids were free text: those that are UUIDs in any spelling are kept in the usual one, others dropped.
@@ -46,4 +46,4 @@ DROP INDEX device_unfinished_idx;
 CREATE INDEX device_unfinished_idx ON device (dev_eui, network_server_id) WHERE unfinished;
 -- Who is silent for longest comes first: by the configuration's interval, or when a device's own has passed twice.
 CREATE INDEX device_silent_idx ON device (last_seen) WHERE presence = 'online' AND uplink_interval_ms IS NULL;
-CREATE INDEX device_silent_own_idx ON device (silent_at) WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL;
+CREATE INDEX device_silent_own_idx ON device (silent_from) WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL;

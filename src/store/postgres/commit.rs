@@ -22,7 +22,7 @@ use super::telemetry::insert_telemetry;
 use crate::store::row::batch::{
     Batch, DeviceKeyRow, DeviceRow, DownlinkRow, EventRow, StepRow, StoredDeviceRow,
 };
-use crate::store::row::{millis, of_count};
+use crate::store::row::{millis, of_count, span};
 
 /// How often a batch is tried that met another transaction. Batches come in the order of ids, so even twice is rare.
 pub(super) const TRIES_MAX: u32 = 5;
@@ -99,20 +99,22 @@ impl Postgres {
     ) -> Result<Vec<DeviceKey>, StoreError> {
         let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
         // Each half is one index, read up to the moment before which nobody is silent.
+        let allowed = interval * SILENT_INTERVALS;
         let rows: Vec<DeviceKeyRow> = sqlx::query_as(
             "SELECT network_server_id, dev_eui FROM (
-                (SELECT network_server_id, dev_eui, last_seen FROM device
-                 WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= $1 AND dev_eui IS NOT NULL
-                 ORDER BY last_seen LIMIT $3)
+                (SELECT network_server_id, dev_eui, last_seen + $3 AS silent_from FROM device
+                 WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= $2
+                 ORDER BY last_seen LIMIT $4)
                 UNION ALL
-                (SELECT network_server_id, dev_eui, last_seen FROM device
-                 WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL AND silent_at <= $2 AND dev_eui IS NOT NULL
-                 ORDER BY silent_at LIMIT $3)
+                (SELECT network_server_id, dev_eui, silent_from FROM device
+                 WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL AND silent_from <= $1
+                 ORDER BY silent_from LIMIT $4)
              ) AS silent
-             ORDER BY last_seen, dev_eui LIMIT $3",
+             WHERE dev_eui IS NOT NULL ORDER BY silent_from, dev_eui LIMIT $4",
         )
-        .bind(millis(now - interval * SILENT_INTERVALS))
         .bind(millis(now))
+        .bind(millis(now - allowed))
+        .bind(span(allowed))
         .bind(i64::from(limit))
         .fetch_all(&mut *transaction)
         .await

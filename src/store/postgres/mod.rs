@@ -98,7 +98,7 @@ fn push_scope(query: &mut QueryBuilder<Db>, scope: Scope) {
 }
 
 /// Parts what comes in order so that no part holds a key twice: a statement changes each row once.
-fn rounds<'a, T, K: Ord>(items: &'a [T], key: impl Fn(&T) -> K) -> Vec<Vec<&'a T>> {
+fn rounds<T, K: Ord>(items: &[T], key: impl Fn(&T) -> K) -> Vec<Vec<&T>> {
     let mut seen: BTreeMap<K, usize> = BTreeMap::new();
     let mut rounds: Vec<Vec<&T>> = Vec::new();
     for item in items {

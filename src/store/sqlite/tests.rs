@@ -24,6 +24,7 @@ fn url(dir: &TempDir) -> String {
 fn sqlite(store: &Store) -> &Sqlite {
     match &store.backend {
         Backend::Sqlite(sqlite) => sqlite,
+        Backend::Postgres(_) => panic!("these tests open files"),
     }
 }
 
