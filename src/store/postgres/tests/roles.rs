@@ -66,17 +66,17 @@ async fn an_owners_url_is_enough_for_everything() {
     use_it(&store).await;
     // A superuser who migrates later leaves the tables whose they are.
     let mut root = superuser(&database).await;
-    run(
-        &mut root,
-        &format!("ALTER ROLE CURRENT_USER SET search_path = {owner}"),
-    )
-    .await;
+    let path = format!(
+        "DO $$ BEGIN
+            EXECUTE format('ALTER DATABASE %I SET search_path = {owner}', current_database());
+         END $$"
+    );
+    run(&mut root, &path).await;
     let later = open(&database.url()).await.unwrap();
     assert_eq!(
         role_and_owner(&later).await,
         (SERVICE_ROLE.to_owned(), owner)
     );
-    run(&mut root, "ALTER ROLE CURRENT_USER RESET search_path").await;
 }
 
 #[tokio::test]
