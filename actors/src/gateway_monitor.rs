@@ -56,7 +56,12 @@ impl MonitorMessage {
         match event {
             NetworkEvent::Heard(uplink) => Self::Heard {
                 dev_eui,
-                receptions: uplink.receptions.clone(),
+                receptions: uplink
+                    .receptions
+                    .iter()
+                    .filter(|reception| reception.gateway_id.is_named())
+                    .copied()
+                    .collect(),
                 modulation: uplink.modulation,
             },
             NetworkEvent::Transmitted(event) => match event.gateway_id {

@@ -24,11 +24,10 @@ CREATE TABLE tenant (
 );
 
 ALTER TABLE tenant ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
--- A tenant reads itself. Only the platform makes one.
-CREATE POLICY tenant_read ON tenant FOR SELECT
-    USING (id = ANY ((SELECT downbeat_tenants())::uuid[]) OR (SELECT downbeat_platform()));
-CREATE POLICY tenant_write ON tenant
-    USING ((SELECT downbeat_platform())) WITH CHECK ((SELECT downbeat_platform()));
+-- A tenant sees itself.
+CREATE POLICY tenant_scope ON tenant
+    USING (id = ANY ((SELECT downbeat_tenants())::uuid[]) OR (SELECT downbeat_platform()))
+    WITH CHECK (id = ANY ((SELECT downbeat_tenants())::uuid[]) OR (SELECT downbeat_platform()));
 GRANT SELECT, INSERT ON tenant TO downbeat_service;
 
 -- The key itself is never stored. Without a tenant it is a key of the platform.

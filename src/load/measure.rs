@@ -43,6 +43,9 @@ impl Measuring {
     }
 
     /// Takes over what another loop gathered.
+    ///
+    /// # Panics
+    /// Never: all have the same range.
     pub fn add(&mut self, other: Self) {
         self.micros
             .add(&other.micros)

@@ -21,6 +21,7 @@ mod idempotency;
 mod migration;
 mod network_server;
 mod page;
+mod postgres;
 mod row;
 mod sqlite;
 mod telemetry;
@@ -60,6 +61,8 @@ pub use telemetry::{
 pub use tenant::{DEFAULT_TENANT, Scope, Tenant, TenantFields, WriteTenantError};
 pub use unclaimed::{UNCLAIMED_MAX, UnclaimedDevice, UnclaimedSighting};
 
+use postgres::Postgres;
+pub use postgres::RoleError;
 use sqlite::Sqlite;
 
 /// How many rows of history are deleted in one transaction at the most, so that commands wait for milliseconds only.
@@ -101,6 +104,9 @@ pub enum OpenStoreError {
         /// The newest that this binary has.
         known: i64,
     },
+    /// The database's roles do not do.
+    #[error(transparent)]
+    Role(#[from] RoleError),
     /// Its schema cannot be brought up to date.
     #[error("the database's schema cannot be brought up to date")]
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -120,6 +126,8 @@ pub struct Store {
 enum Backend {
     /// `SQLite`.
     Sqlite(Sqlite),
+    /// PostgreSQL.
+    Postgres(Postgres),
 }
 
 /// Calls a method of the database that a store is on.
@@ -127,6 +135,7 @@ macro_rules! on_backend {
     ($store:ident.$method:ident($($argument:expr),* $(,)?)) => {
         match &$store.backend {
             $crate::store::Backend::Sqlite(backend) => backend.$method($($argument),*).await,
+            $crate::store::Backend::Postgres(backend) => backend.$method($($argument),*).await,
         }
     };
 }
@@ -138,7 +147,11 @@ impl Store {
     /// The first time it gets the tenant [`DEFAULT_TENANT`]. Secrets are kept sealed; another sealer than the first
     /// time is refused.
     pub async fn open(url: &str, sealer: Sealer) -> Result<Self, OpenStoreError> {
-        let backend = Backend::Sqlite(Sqlite::open(url, sealer).await?);
+        let backend = if Postgres::knows(url) {
+            Backend::Postgres(Postgres::open(url, sealer).await?)
+        } else {
+            Backend::Sqlite(Sqlite::open(url, sealer).await?)
+        };
         Ok(Self { backend })
     }
 

@@ -111,6 +111,16 @@ eui64! {
     JoinEui
 }
 
+impl GatewayId {
+    /// Stands for a gateway that was not named: relays pass copies on without saying whose they are.
+    pub const UNNAMED: Self = Self(0);
+
+    /// Whether it names a gateway.
+    pub const fn is_named(self) -> bool {
+        self.0 != 0
+    }
+}
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -101,16 +101,15 @@ pub(super) async fn of_path(
 /// The tenant that a signed-in person looks at: the key's; of the platform's, the default one, or the oldest.
 pub(super) async fn of_caller(state: &AppState, caller: &Caller) -> Result<Tenant, ApiError> {
     let (store, scope) = (state.store(), caller.scope);
-    let tenant = match scope.tenant() {
-        Some(id) => store.tenant(scope, id).await?,
-        None => {
-            let mut found = store.tenant_by_name(scope, DEFAULT_TENANT).await?;
-            if found.is_none() {
-                let oldest = store.list_tenants(scope, PageRequest::first(1)).await?;
-                found = oldest.items.into_iter().next();
-            }
-            found
+    let tenant = if let Some(id) = scope.tenant() {
+        store.tenant(scope, id).await?
+    } else {
+        let mut found = store.tenant_by_name(scope, DEFAULT_TENANT).await?;
+        if found.is_none() {
+            let oldest = store.list_tenants(scope, PageRequest::first(1)).await?;
+            found = oldest.items.into_iter().next();
         }
+        found
     };
     tenant.ok_or(ApiError::NotFound("tenant"))
 }

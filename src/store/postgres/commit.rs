@@ -4,23 +4,28 @@
 //! are replaced by what they are, never by something older; steps and events have their own keys.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use downbeat_actors::port::{DeviceChange, StoreError, StoredDevice};
-use downbeat_core::device::Reason;
-use downbeat_core::id::{DevEui, TenantId};
+use downbeat_core::device::{Reason, SILENT_INTERVALS};
+use downbeat_core::id::{DeviceKey, TenantId};
+use downbeat_core::time::Timestamp;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres as Db};
-use uuid::Uuid;
 
 use super::Postgres;
+use super::audit::{column, insert_audit};
 use super::error::{is_collision, store_error};
 use super::session::Access;
-use crate::store::row::batch::{Batch, DeviceRow, DownlinkRow, EventRow, StepRow, StoredDeviceRow};
-use crate::store::row::{millis, parse_dev_eui};
+use super::telemetry::insert_telemetry;
+use crate::store::row::batch::{
+    Batch, DeviceKeyRow, DeviceRow, DownlinkRow, EventRow, StepRow, StoredDeviceRow,
+};
+use crate::store::row::{millis, of_count, span};
 
 /// How often a batch is tried that met another transaction. Batches come in the order of ids, so even twice is rare.
-const TRIES_MAX: u32 = 5;
+pub(super) const TRIES_MAX: u32 = 5;
 
 impl Postgres {
     pub(in crate::store) async fn commit(
@@ -31,7 +36,14 @@ impl Postgres {
             return Ok(());
         }
         let batch = Batch::of(changes)?;
-        let tenants: BTreeSet<TenantId> = changes.iter().map(|change| change.tenant_id).collect();
+        let told = changes
+            .iter()
+            .filter_map(|change| change.audit.as_ref()?.tenant_id);
+        let tenants: BTreeSet<TenantId> = changes
+            .iter()
+            .map(|change| change.tenant_id)
+            .chain(told)
+            .collect();
         let tenants: Vec<TenantId> = tenants.into_iter().collect();
         let mut tries_left = TRIES_MAX;
         loop {
@@ -50,33 +62,64 @@ impl Postgres {
 
     pub(in crate::store) async fn load(
         &self,
-        dev_eui: DevEui,
+        key: DeviceKey,
     ) -> Result<Option<StoredDevice>, StoreError> {
         // An uplink names a DevEUI and no tenant.
         let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
         let row: Option<StoredDeviceRow> = sqlx::query_as(
-            "SELECT device.id, device.tenant_id, device.codec, device_state.state
+            "SELECT device.id, device.tenant_id, device.codec, device.uplink_interval_ms, device_state.state
              FROM device LEFT JOIN device_state ON device_state.device_id = device.id
-             WHERE device.dev_eui = $1",
+             WHERE device.network_server_id = $1 AND device.dev_eui = $2",
         )
-        .bind(dev_eui.to_string())
+        .bind(key.server.as_uuid())
+        .bind(key.dev_eui.to_string())
         .fetch_optional(&mut *transaction)
         .await
         .map_err(store_error)?;
         row.map(StoredDevice::try_from).transpose()
     }
 
-    pub(in crate::store) async fn unfinished(&self) -> Result<Vec<DevEui>, StoreError> {
+    pub(in crate::store) async fn unfinished(&self) -> Result<Vec<DeviceKey>, StoreError> {
         let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
-        let rows: Vec<(Uuid, String)> = sqlx::query_as(
-            "SELECT id, dev_eui FROM device WHERE unfinished AND dev_eui IS NOT NULL ORDER BY dev_eui",
+        let rows: Vec<DeviceKeyRow> = sqlx::query_as(
+            "SELECT network_server_id, dev_eui FROM device WHERE unfinished AND dev_eui IS NOT NULL
+             ORDER BY dev_eui, network_server_id",
         )
         .fetch_all(&mut *transaction)
         .await
         .map_err(store_error)?;
-        rows.into_iter()
-            .map(|(id, dev_eui)| parse_dev_eui(&dev_eui, "device", id))
-            .collect()
+        rows.into_iter().map(DeviceKey::try_from).collect()
+    }
+
+    pub(in crate::store) async fn silent(
+        &self,
+        now: Timestamp,
+        interval: Duration,
+        limit: u32,
+    ) -> Result<Vec<DeviceKey>, StoreError> {
+        let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
+        // Each half is one index, read up to the moment before which nobody is silent.
+        let allowed = interval * SILENT_INTERVALS;
+        let rows: Vec<DeviceKeyRow> = sqlx::query_as(
+            "SELECT network_server_id, dev_eui FROM (
+                (SELECT network_server_id, dev_eui, last_seen + $3 AS silent_from FROM device
+                 WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= $2
+                 ORDER BY last_seen LIMIT $4)
+                UNION ALL
+                (SELECT network_server_id, dev_eui, silent_from FROM device
+                 WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL AND silent_from <= $1
+                 ORDER BY silent_from LIMIT $4)
+             ) AS silent
+             WHERE dev_eui IS NOT NULL ORDER BY silent_from, dev_eui LIMIT $4",
+        )
+        .bind(millis(now))
+        .bind(millis(now - allowed))
+        .bind(span(allowed))
+        .bind(i64::from(limit))
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        rows.into_iter().map(DeviceKey::try_from).collect()
     }
 }
 
@@ -92,6 +135,12 @@ async fn write(batch: &Batch<'_>, connection: &mut PgConnection) -> Result<(), s
     if !batch.events.is_empty() {
         execute(connection, insert_events(&batch.events)).await?;
     }
+    if !batch.telemetry.is_empty() {
+        execute(connection, insert_telemetry(&batch.telemetry)).await?;
+    }
+    if !batch.audit.is_empty() {
+        execute(connection, insert_audit(&batch.audit)).await?;
+    }
     Ok(())
 }
 
@@ -100,11 +149,6 @@ async fn execute(
     query: Query<'_, Db, PgArguments>,
 ) -> Result<(), sqlx::Error> {
     query.execute(connection).await.map(drop)
-}
-
-/// One column of all rows.
-fn column<'a, R, V>(rows: &'a [R], value: impl Fn(&'a R) -> V) -> Vec<V> {
-    rows.iter().map(value).collect()
 }
 
 fn update_devices<'q>(rows: &[DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
@@ -123,14 +167,19 @@ fn update_devices<'q>(rows: &[DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
             reported_color = coalesce(v.reported_color, device.reported_color),
             reported_on_time = coalesce(v.reported_on_time, device.reported_on_time),
             reported_off_time = coalesce(v.reported_off_time, device.reported_off_time),
-            reported_at = coalesce(v.reported_at, device.reported_at)
+            reported_at = coalesce(v.reported_at, device.reported_at),
+            presence = v.presence,
+            uplinks_heard = v.uplinks_heard,
+            uplinks_missed = v.uplinks_missed
          FROM unnest(
             $1::uuid[], $2::text[], $3::boolean[], $4::bigint[], $5::integer[], $6::real[], $7::real[],
-            $8::text[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[]
+            $8::text[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
+            $15::text[], $16::bigint[], $17::bigint[]
          ) AS v (
             id, dev_eui, unfinished, last_seen, rssi_dbm, snr_db, battery_percent,
             desired_color, desired_on_time, desired_off_time,
-            reported_color, reported_on_time, reported_off_time, reported_at
+            reported_color, reported_on_time, reported_off_time, reported_at,
+            presence, uplinks_heard, uplinks_missed
          )
          WHERE device.id = v.id AND device.dev_eui = v.dev_eui",
     )
@@ -148,6 +197,9 @@ fn update_devices<'q>(rows: &[DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
     .bind(column(&reported, |light| light.map(|light| i64::from(light.on_time))))
     .bind(column(&reported, |light| light.map(|light| i64::from(light.off_time))))
     .bind(column(rows, |row| row.reported.map(|(_, at)| millis(at))))
+    .bind(column(rows, |row| row.change.presence.name()))
+    .bind(column(rows, |row| of_count(row.change.uplinks_heard)))
+    .bind(column(rows, |row| of_count(row.change.uplinks_missed)))
 }
 
 /// Only of devices that are still registered so: the state of a deleted one would come back with the next of its

@@ -7,6 +7,7 @@ use sqlx::QueryBuilder;
 
 use super::error::store_error;
 use super::session::Access;
+use super::text::text;
 use super::{Postgres, push_scope};
 use crate::store::row::{EventRow, first_id_of};
 use crate::store::{Cursor, DELETE_BATCH_MAX, DeviceEvent, Page, PageRequest, Scope};
@@ -16,6 +17,9 @@ impl Postgres {
         &self,
         scope: Scope,
         device_id: DeviceId,
+        kind: Option<&str>,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
         page: PageRequest,
     ) -> Result<Page<DeviceEvent>, StoreError> {
         let mut transaction = self.sessions.begin_to_read(scope).await?;
@@ -24,7 +28,18 @@ impl Postgres {
         );
         query.push_bind(device_id.as_uuid());
         push_scope(&mut query, scope);
+        if let Some(kind) = kind {
+            query
+                .push(" AND kind = ")
+                .push_bind(text(kind).into_owned());
+        }
         // The ids begin with the time, so they alone are the order.
+        if let Some(from) = from {
+            query.push(" AND id >= ").push_bind(first_id_of(from));
+        }
+        if let Some(to) = to {
+            query.push(" AND id < ").push_bind(first_id_of(to));
+        }
         if let Some(Cursor { id, .. }) = page.after {
             query.push(" AND id < ").push_bind(id);
         }

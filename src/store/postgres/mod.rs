@@ -5,18 +5,28 @@
 //! may succeed later. All else is SQL, file by file as on `SQLite`.
 
 mod api_key;
+mod audit;
 mod commit;
 mod device;
+mod device_list;
 mod downlink;
+mod drift;
 mod error;
 mod event;
 mod idempotency;
+mod network_server;
 mod role;
+mod seal_check;
 mod session;
+mod sync;
+mod telemetry;
 mod tenant;
 #[cfg(test)]
 pub(crate) mod tests;
+mod text;
+mod unclaimed;
 
+use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
 use downbeat_actors::port::StoreError;
@@ -26,6 +36,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Postgres as Db, QueryBuilder};
 
 use super::row::tenant_of;
 use super::{OpenStoreError, Scope};
+use crate::seal::Sealer;
 use error::store_error;
 pub use role::RoleError;
 use session::Sessions;
@@ -36,6 +47,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 #[derive(Debug, Clone)]
 pub(super) struct Postgres {
     sessions: Sessions,
+    sealer: Sealer,
 }
 
 impl Postgres {
@@ -45,7 +57,7 @@ impl Postgres {
     }
 
     /// Opens the database, brings its schema up to date where the URL's role may do so, and drops to the service's role.
-    pub(super) async fn open(url: &str) -> Result<Self, OpenStoreError> {
+    pub(super) async fn open(url: &str, sealer: Sealer) -> Result<Self, OpenStoreError> {
         // What is wrong with it is not passed on: the text could hold the password.
         let options = PgConnectOptions::from_str(url).map_err(|_| OpenStoreError::Url)?;
         let options = options
@@ -56,7 +68,8 @@ impl Postgres {
         let session = role::prepare(&mut login).await;
         login.close().await.map_err(store_error)?;
         let sessions = Sessions::open(options, session?).await?;
-        let store = Self { sessions };
+        let store = Self { sessions, sealer };
+        store.check_seal().await?;
         store.ensure_default_tenant().await?;
         Ok(store)
     }
@@ -82,4 +95,19 @@ fn push_scope(query: &mut QueryBuilder<Db>, scope: Scope) {
     if let Some(tenant) = tenant_of(scope) {
         query.push(" AND tenant_id = ").push_bind(tenant);
     }
+}
+
+/// Parts what comes in order so that no part holds a key twice: a statement changes each row once.
+fn rounds<T, K: Ord>(items: &[T], key: impl Fn(&T) -> K) -> Vec<Vec<&T>> {
+    let mut seen: BTreeMap<K, usize> = BTreeMap::new();
+    let mut rounds: Vec<Vec<&T>> = Vec::new();
+    for item in items {
+        let round = seen.entry(key(item)).or_default();
+        match rounds.get_mut(*round) {
+            Some(items) => items.push(item),
+            None => rounds.push(vec![item]),
+        }
+        *round += 1;
+    }
+    rounds
 }

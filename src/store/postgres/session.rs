@@ -16,7 +16,7 @@ use super::error::{is_lost_connection, store_error};
 use crate::store::Scope;
 
 /// Connections at once; PostgreSQL itself allows 100 by default, for all its clients.
-const CONNECTIONS_MAX: u32 = 16;
+pub(super) const CONNECTIONS_MAX: u32 = 16;
 
 /// How long a query waits for a connection before the database counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,6 +93,14 @@ pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, 
         .execute("SET client_min_messages = warning")
         .await?;
     Ok(connection)
+}
+
+/// Lets the rest of a transaction reach every tenant's rows: a `DevEUI` that one registers may have been another's.
+pub(super) async fn widen(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let widened = connection
+        .execute("SET LOCAL downbeat.scope = 'platform'")
+        .await;
+    widened.map(drop).map_err(store_error)
 }
 
 impl Sessions {

@@ -3,20 +3,26 @@
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::TenantId;
 use downbeat_core::time::Timestamp;
-use sqlx::QueryBuilder;
+use sqlx::{PgConnection, QueryBuilder};
 use uuid::Uuid;
 
-use super::Postgres;
 use super::error::{breaks, store_error};
+use super::session::Access;
+use super::text::text;
+use super::{Postgres, audit};
+use crate::store::audit::Change;
 use crate::store::row::{TenantRow, millis, tenant_of};
-use crate::store::{CreateTenantError, Cursor, DEFAULT_TENANT, Page, PageRequest, Scope, Tenant};
+use crate::store::{
+    By, Cursor, DEFAULT_TENANT, Page, PageRequest, Scope, Tenant, TenantFields, WriteTenantError,
+};
 
 impl Postgres {
     /// Makes the default tenant in a database without any, and never again.
     pub(super) async fn ensure_default_tenant(&self) -> Result<(), StoreError> {
-        let mut transaction = self.sessions.begin(Scope::Platform).await?;
+        let mut transaction = self.sessions.begin(Access::Platform).await?;
         sqlx::query(
-            "INSERT INTO tenant (id, name, created_at) SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT 1 FROM tenant)
+            "INSERT INTO tenant (id, name, created_at, updated_at)
+             SELECT $1, $2, $3, $3 WHERE NOT EXISTS (SELECT 1 FROM tenant)
              ON CONFLICT (name) DO NOTHING",
         )
         .bind(Uuid::now_v7())
@@ -31,19 +37,33 @@ impl Postgres {
     pub(in crate::store) async fn create_tenant(
         &self,
         tenant: &Tenant,
-    ) -> Result<(), CreateTenantError> {
-        let mut transaction = self.sessions.begin(Scope::Platform).await?;
-        let inserted = sqlx::query("INSERT INTO tenant (id, name, created_at) VALUES ($1, $2, $3)")
-            .bind(tenant.id.as_uuid())
-            .bind(&tenant.name)
-            .bind(millis(tenant.created_at))
-            .execute(&mut *transaction)
-            .await;
-        match inserted {
-            Ok(_) => Ok(transaction.commit().await.map_err(store_error)?),
-            Err(error) if breaks(&error, "tenant_name_unique") => Err(CreateTenantError::NameTaken),
-            Err(error) => Err(store_error(error).into()),
-        }
+        by: &By,
+    ) -> Result<(), WriteTenantError> {
+        let mut transaction = self.sessions.begin(Access::Platform).await?;
+        let fields = &tenant.fields;
+        sqlx::query(
+            "INSERT INTO tenant
+                (id, name, chirpstack_tenant_id, devices_max, commands_per_minute, created_at, updated_at, version)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(tenant.id.as_uuid())
+        .bind(text(&fields.name))
+        .bind(fields.chirpstack_tenant_id.map(|id| id.to_string()))
+        .bind(fields.devices_max.map(i64::from))
+        .bind(fields.commands_per_minute.map(i64::from))
+        .bind(millis(tenant.created_at))
+        .bind(millis(tenant.updated_at))
+        .bind(i64::from(tenant.version))
+        .execute(&mut *transaction)
+        .await
+        .map_err(write_error)?;
+        let change = Change {
+            by,
+            at: tenant.created_at,
+            action: "tenant.create",
+        };
+        audit::append(&mut transaction, &change.of_tenant(None, Some(tenant))).await?;
+        Ok(transaction.commit().await.map_err(store_error)?)
     }
 
     pub(in crate::store) async fn tenant(
@@ -52,13 +72,7 @@ impl Postgres {
         id: TenantId,
     ) -> Result<Option<Tenant>, StoreError> {
         let mut transaction = self.sessions.begin_to_read(scope).await?;
-        let row: Option<TenantRow> =
-            sqlx::query_as("SELECT id, name, created_at FROM tenant WHERE id = $1")
-                .bind(id.as_uuid())
-                .fetch_optional(&mut *transaction)
-                .await
-                .map_err(store_error)?;
-        Ok(row.map(Tenant::from))
+        find(&mut transaction, id).await
     }
 
     pub(in crate::store) async fn tenant_by_name(
@@ -67,13 +81,27 @@ impl Postgres {
         name: &str,
     ) -> Result<Option<Tenant>, StoreError> {
         let mut transaction = self.sessions.begin_to_read(scope).await?;
+        let row: Option<TenantRow> = sqlx::query_as("SELECT * FROM tenant WHERE name = $1")
+            .bind(text(name))
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        row.map(Tenant::try_from).transpose()
+    }
+
+    pub(in crate::store) async fn tenant_by_chirpstack_id(
+        &self,
+        id: Uuid,
+    ) -> Result<Option<Tenant>, StoreError> {
+        // A webhook tells ChirpStack's tenant; ours is what is asked for.
+        let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
         let row: Option<TenantRow> =
-            sqlx::query_as("SELECT id, name, created_at FROM tenant WHERE name = $1")
-                .bind(name)
+            sqlx::query_as("SELECT * FROM tenant WHERE chirpstack_tenant_id = $1")
+                .bind(id.to_string())
                 .fetch_optional(&mut *transaction)
                 .await
                 .map_err(store_error)?;
-        Ok(row.map(Tenant::from))
+        row.map(Tenant::try_from).transpose()
     }
 
     pub(in crate::store) async fn list_tenants(
@@ -82,7 +110,7 @@ impl Postgres {
         page: PageRequest,
     ) -> Result<Page<Tenant>, StoreError> {
         let mut transaction = self.sessions.begin_to_read(scope).await?;
-        let mut query = QueryBuilder::new("SELECT id, name, created_at FROM tenant WHERE true");
+        let mut query = QueryBuilder::new("SELECT * FROM tenant WHERE true");
         if let Some(tenant) = tenant_of(scope) {
             query.push(" AND id = ").push_bind(tenant);
         }
@@ -100,10 +128,136 @@ impl Postgres {
             .fetch_all(&mut *transaction)
             .await
             .map_err(store_error)?;
-        let tenants = rows.into_iter().map(Tenant::from).collect();
-        Ok(Page::of(tenants, page, |tenant| Cursor {
+        let tenants = rows
+            .into_iter()
+            .map(Tenant::try_from)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::of(tenants, page, |tenant: &Tenant| Cursor {
             at: tenant.created_at,
             id: tenant.id.as_uuid(),
         }))
+    }
+
+    pub(in crate::store) async fn update_tenant(
+        &self,
+        scope: Scope,
+        id: TenantId,
+        fields: &TenantFields,
+        version: Option<u32>,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<Tenant, WriteTenantError> {
+        let mut transaction = self.sessions.begin(scope).await?;
+        let before = tenant_to_write(&mut transaction, id, version).await?;
+        let row: TenantRow = sqlx::query_as(
+            "UPDATE tenant SET
+                name = $2, chirpstack_tenant_id = $3, devices_max = $4, commands_per_minute = $5, updated_at = $6,
+                version = version + 1
+             WHERE id = $1 RETURNING *",
+        )
+        .bind(id.as_uuid())
+        .bind(text(&fields.name))
+        .bind(fields.chirpstack_tenant_id.map(|id| id.to_string()))
+        .bind(fields.devices_max.map(i64::from))
+        .bind(fields.commands_per_minute.map(i64::from))
+        .bind(millis(at))
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(write_error)?;
+        let after = Tenant::try_from(row)?;
+        let change = Change {
+            by,
+            at,
+            action: "tenant.update",
+        };
+        let entry = change.of_tenant(Some(&before), Some(&after));
+        audit::append(&mut transaction, &entry).await?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(after)
+    }
+
+    pub(in crate::store) async fn delete_tenant(
+        &self,
+        scope: Scope,
+        id: TenantId,
+        version: Option<u32>,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<Tenant, WriteTenantError> {
+        let mut transaction = self.sessions.begin(scope).await?;
+        let before = tenant_to_write(&mut transaction, id, version).await?;
+        // Its keys, its network server and what was compared go with it.
+        for statement in [
+            "DELETE FROM unclaimed WHERE tenant_id = $1",
+            "DELETE FROM tenant WHERE id = $1",
+        ] {
+            sqlx::query(statement)
+                .bind(id.as_uuid())
+                .execute(&mut *transaction)
+                .await
+                .map_err(write_error)?;
+        }
+        let change = Change {
+            by,
+            at,
+            action: "tenant.delete",
+        };
+        audit::append(&mut transaction, &change.of_tenant(Some(&before), None)).await?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(before)
+    }
+}
+
+/// The tenant as it is.
+async fn find(connection: &mut PgConnection, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+    let row: Option<TenantRow> = sqlx::query_as("SELECT * FROM tenant WHERE id = $1")
+        .bind(id.as_uuid())
+        .fetch_optional(connection)
+        .await
+        .map_err(store_error)?;
+    row.map(Tenant::try_from).transpose()
+}
+
+/// The tenant as it is, held against others' changes until the transaction's end. References to it can still be made.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    id: TenantId,
+) -> Result<Option<Tenant>, StoreError> {
+    let row: Option<TenantRow> =
+        sqlx::query_as("SELECT * FROM tenant WHERE id = $1 FOR NO KEY UPDATE")
+            .bind(id.as_uuid())
+            .fetch_optional(connection)
+            .await
+            .map_err(store_error)?;
+    row.map(Tenant::try_from).transpose()
+}
+
+/// The tenant as it is, if the caller may write it and knows its version.
+async fn tenant_to_write(
+    connection: &mut PgConnection,
+    id: TenantId,
+    version: Option<u32>,
+) -> Result<Tenant, WriteTenantError> {
+    let tenant = lock(connection, id)
+        .await?
+        .ok_or(WriteTenantError::UnknownTenant)?;
+    if version.is_some_and(|version| version != tenant.version) {
+        return Err(WriteTenantError::VersionMismatch {
+            current: tenant.version,
+        });
+    }
+    Ok(tenant)
+}
+
+/// Tells apart what a caller can mend.
+fn write_error(error: sqlx::Error) -> WriteTenantError {
+    if breaks(&error, "tenant_name_unique") {
+        WriteTenantError::NameTaken
+    } else if breaks(&error, "tenant_chirpstack_tenant_id_unique") {
+        WriteTenantError::ChirpstackTenantTaken
+    } else if breaks(&error, "device_tenant_fkey") || breaks(&error, "device_sync_tenant_fkey") {
+        WriteTenantError::HasDevices
+    } else {
+        store_error(error).into()
     }
 }

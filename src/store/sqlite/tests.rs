@@ -32,8 +32,10 @@ fn url(dir: &TempDir) -> String {
 }
 
 fn sqlite(store: &Store) -> &Sqlite {
-    let Backend::Sqlite(sqlite) = &store.backend;
-    sqlite
+    match &store.backend {
+        Backend::Sqlite(sqlite) => sqlite,
+        Backend::Postgres(_) => panic!("these tests open files"),
+    }
 }
 
 /// A connection beside the store's, as another process has one.

@@ -193,15 +193,17 @@ impl Device {
 
     /// Whether a gateway that heard the device's last uplink is there: ChirpStack sends through no other.
     fn is_within_reach(&self, gateways: &GatewaySnapshot) -> bool {
-        let receptions = self.receptions();
+        let ids = self
+            .receptions()
+            .iter()
+            .map(|reception| reception.gateway_id);
+        let mut named = ids.filter(|id| id.is_named()).peekable();
         if !gateways.knows_any() {
             true
-        } else if receptions.is_empty() {
+        } else if named.peek().is_none() {
             gateways.any_alive()
         } else {
-            receptions
-                .iter()
-                .any(|reception| gateways.is_alive(reception.gateway_id))
+            named.any(|id| gateways.is_alive(id))
         }
     }
 

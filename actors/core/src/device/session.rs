@@ -105,7 +105,12 @@ impl Device {
         let Some(heard) = session.heard.as_ref().filter(|heard| heard.in_session) else {
             return Place::Newest;
         };
-        if uplink.f_cnt > heard.f_cnt {
+        // Relays pass bodies on that tell no counter at all: then each is news.
+        let is_uncounted = uplink.f_cnt == 0
+            && heard.f_cnt == 0
+            && uplink.dev_addr.is_none()
+            && uplink.deduplication_id.is_none();
+        if uplink.f_cnt > heard.f_cnt || is_uncounted {
             Place::Newest
         } else if uplink.dev_addr.is_none()
             && report.is_some_and(|report| self.counts_went_down(report))

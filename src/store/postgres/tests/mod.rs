@@ -1,21 +1,28 @@
 //! What only PostgreSQL has: roles, row-level security, a server that comes and goes, and its error codes.
 
+mod registry;
 mod roles;
 mod security;
 mod server;
+mod tables;
 
 use downbeat_testdb::Database;
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection};
 
 use super::{MIGRATIONS, Postgres};
+use crate::seal::Sealer;
 use crate::store::conformance::conformance;
-use crate::store::{Backend, Store};
+use crate::store::{Backend, OpenStoreError, Store};
+
+async fn open(url: &str) -> Result<Store, OpenStoreError> {
+    Store::open(url, Sealer::for_tests()).await
+}
 
 /// A store on a database of its own, with the schema and the default tenant.
 async fn fresh() -> (Store, Database) {
     let database = database().await;
-    let store = Store::open(&database.url()).await.unwrap();
+    let store = open(&database.url()).await.unwrap();
     (store, database)
 }
 
@@ -32,7 +39,7 @@ pub(crate) async fn database() -> Database {
     // Other migrations are another template.
     let template = format!("downbeat_template_{}", hex::encode(&digest[..8]));
     Database::copy_of(&template, async |url| {
-        Store::open(url).await.unwrap().close().await;
+        open(url).await.unwrap().close().await;
     })
     .await
 }

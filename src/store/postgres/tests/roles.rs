@@ -4,8 +4,8 @@ use downbeat_testdb::{Database, Server};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::super::role::SERVICE_ROLE;
-use super::{MIGRATIONS, database, postgres, superuser};
-use crate::store::conformance::{default_tenant, eui, register};
+use super::{MIGRATIONS, database, open, postgres, superuser};
+use crate::store::conformance::{default_tenant, on_default, register};
 use crate::store::{OpenStoreError, RoleError, Scope, Store};
 use downbeat_actors::port::DeviceStore as _;
 
@@ -33,20 +33,20 @@ async fn role_and_owner(store: &Store) -> (String, String) {
 
 async fn use_it(store: &Store) {
     register(store, default_tenant(store).await, 1).await;
-    assert!(store.load(eui(1)).await.unwrap().is_some());
+    assert!(store.load(on_default(1)).await.unwrap().is_some());
     store.ping().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_superusers_url_is_enough_for_everything() {
     let database = Database::empty();
-    let store = Store::open(&database.url()).await.unwrap();
+    let store = open(&database.url()).await.unwrap();
     let (role, owner) = role_and_owner(&store).await;
     assert_eq!(role, SERVICE_ROLE);
     assert_ne!(owner, SERVICE_ROLE);
     use_it(&store).await;
-    let again = Store::open(&database.url()).await.unwrap();
-    assert!(again.load(eui(1)).await.unwrap().is_some());
+    let again = open(&database.url()).await.unwrap();
+    assert!(again.load(on_default(1)).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn an_owners_url_is_enough_for_everything() {
         &format!("CREATE SCHEMA {owner} AUTHORIZATION {owner}"),
     )
     .await;
-    let store = Store::open(&database.url_as(&owner)).await.unwrap();
+    let store = open(&database.url_as(&owner)).await.unwrap();
     assert_eq!(
         role_and_owner(&store).await,
         (SERVICE_ROLE.to_owned(), owner.clone())
@@ -66,17 +66,17 @@ async fn an_owners_url_is_enough_for_everything() {
     use_it(&store).await;
     // A superuser who migrates later leaves the tables whose they are.
     let mut root = superuser(&database).await;
-    run(
-        &mut root,
-        &format!("ALTER ROLE CURRENT_USER SET search_path = {owner}"),
-    )
-    .await;
-    let later = Store::open(&database.url()).await.unwrap();
+    let path = format!(
+        "DO $$ BEGIN
+            EXECUTE format('ALTER DATABASE %I SET search_path = {owner}', current_database());
+         END $$"
+    );
+    run(&mut root, &path).await;
+    let later = open(&database.url()).await.unwrap();
     assert_eq!(
         role_and_owner(&later).await,
         (SERVICE_ROLE.to_owned(), owner)
     );
-    run(&mut root, "ALTER ROLE CURRENT_USER RESET search_path").await;
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn a_member_of_the_services_role_works_on_a_schema_that_is_there() {
     let mut database = database().await;
     for attributes in ["LOGIN INHERIT", "LOGIN NOINHERIT"] {
         let member = database.new_role(&format!("{attributes} IN ROLE {SERVICE_ROLE}"));
-        let store = Store::open(&database.url_as(&member)).await.unwrap();
+        let store = open(&database.url_as(&member)).await.unwrap();
         assert_eq!(role_and_owner(&store).await.0, SERVICE_ROLE);
         store.ping().await.unwrap();
         default_tenant(&store).await;
@@ -97,10 +97,13 @@ async fn a_role_with_grants_of_its_own_works_as_itself() {
     let role = database.new_role("LOGIN");
     let grants = format!(
         "GRANT SELECT ON _sqlx_migrations TO {role};
-         GRANT SELECT, INSERT, UPDATE, DELETE ON tenant, api_key, device, device_state TO {role}"
+         GRANT USAGE ON SEQUENCE sync_generation TO {role};
+         GRANT SELECT, INSERT ON seal_check, audit TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE
+            ON tenant, api_key, device, device_state, device_sync, network_server, unclaimed TO {role}"
     );
     run(&mut superuser(&database).await, &grants).await;
-    let store = Store::open(&database.url_as(&role)).await.unwrap();
+    let store = open(&database.url_as(&role)).await.unwrap();
     assert_eq!(role_and_owner(&store).await.0, role);
     use_it(&store).await;
 }
@@ -115,7 +118,7 @@ async fn a_member_needs_the_schema_that_it_knows() {
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
     )
     .await;
-    let refused = Store::open(&empty.url_as(&member)).await;
+    let refused = open(&empty.url_as(&member)).await;
     assert!(
         matches!(refused, Err(OpenStoreError::SchemaOlder { found: 0, .. })),
         "{refused:?}"
@@ -129,7 +132,7 @@ async fn a_member_needs_the_schema_that_it_knows() {
         &format!("UPDATE _sqlx_migrations SET checksum = 'x' WHERE version = {newest}"),
     )
     .await;
-    let refused = Store::open(&database.url_as(&member)).await;
+    let refused = open(&database.url_as(&member)).await;
     assert!(
         matches!(refused, Err(OpenStoreError::Migrate(_))),
         "{refused:?}"
@@ -139,7 +142,7 @@ async fn a_member_needs_the_schema_that_it_knows() {
         &format!("DELETE FROM _sqlx_migrations WHERE version = {newest}"),
     )
     .await;
-    let refused = Store::open(&database.url_as(&member)).await;
+    let refused = open(&database.url_as(&member)).await;
     assert!(
         matches!(refused, Err(OpenStoreError::SchemaOlder { known, .. }) if known == newest),
         "{refused:?}"
@@ -156,7 +159,7 @@ async fn a_member_needs_the_schema_that_it_knows() {
     )
     .await;
     for url in [database.url_as(&member), database.url()] {
-        let refused = Store::open(&url).await;
+        let refused = open(&url).await;
         let Err(OpenStoreError::SchemaNewer { found, known }) = refused else {
             panic!("{refused:?}")
         };
@@ -174,7 +177,7 @@ async fn nobody_whom_row_level_security_does_not_bind_serves() {
         &format!("GRANT SELECT ON _sqlx_migrations TO {mighty}"),
     )
     .await;
-    let refused = Store::open(&database.url_as(&mighty)).await;
+    let refused = open(&database.url_as(&mighty)).await;
     assert!(
         matches!(
             refused,
@@ -186,13 +189,13 @@ async fn nobody_whom_row_level_security_does_not_bind_serves() {
         "{refused:?}"
     );
     run(&mut root, "ALTER TABLE device NO FORCE ROW LEVEL SECURITY").await;
-    let refused = Store::open(&database.url()).await;
+    let refused = open(&database.url()).await;
     let Err(OpenStoreError::Role(RoleError::Unprotected { table })) = &refused else {
         panic!("{refused:?}")
     };
     assert_eq!(table, "device");
     run(&mut root, &format!("ALTER TABLE device FORCE ROW LEVEL SECURITY; ALTER TABLE device OWNER TO {SERVICE_ROLE}")).await;
-    let refused = Store::open(&database.url()).await;
+    let refused = open(&database.url()).await;
     assert!(
         matches!(
             refused,
@@ -216,7 +219,7 @@ async fn an_owner_who_may_not_become_the_services_role_is_told_what_to_run() {
         &format!("GRANT CREATE ON SCHEMA public TO {owner}"),
     )
     .await;
-    let refused = Store::open(&database.url_as(&owner)).await;
+    let refused = open(&database.url_as(&owner)).await;
     assert!(
         matches!(
             refused,
@@ -228,7 +231,7 @@ async fn an_owner_who_may_not_become_the_services_role_is_told_what_to_run() {
     let told = format!("GRANT {SERVICE_ROLE} TO {owner};");
     assert!(text.ends_with(&told), "{text}");
     run(&mut root, &told).await;
-    use_it(&Store::open(&database.url_as(&owner)).await.unwrap()).await;
+    use_it(&open(&database.url_as(&owner)).await.unwrap()).await;
 }
 
 /// The role belongs to the whole server: this needs one where nobody has made it.
@@ -246,7 +249,7 @@ async fn many_databases_of_a_new_server_are_opened_at_once() {
         "GRANT CREATE ON SCHEMA public TO poor",
     )
     .await;
-    let refused = Store::open(&url).await;
+    let refused = open(&url).await;
     assert!(
         matches!(
             refused,
@@ -264,7 +267,7 @@ async fn many_databases_of_a_new_server_are_opened_at_once() {
             server.url(&format!("many{number}")),
         ]);
     }
-    let opened = futures_util::future::join_all(urls.iter().map(|url| Store::open(url))).await;
+    let opened = futures_util::future::join_all(urls.iter().map(|url| open(url))).await;
     for store in opened {
         default_tenant(&store.unwrap()).await;
     }

@@ -4,9 +4,9 @@ use downbeat_actors::port::{DeviceStore as _, StoreError};
 use downbeat_testdb::Server;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{fresh, superuser};
-use crate::store::conformance::{at, change, default_tenant, eui, register};
-use crate::store::{OpenStoreError, Scope, Store};
+use super::{fresh, open, superuser};
+use crate::store::conformance::{at, change, default_tenant, on_default, register};
+use crate::store::{OpenStoreError, Scope};
 
 const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -25,7 +25,7 @@ fn is_unavailable<T>(result: &Result<T, StoreError>) -> bool {
 #[tokio::test]
 async fn a_restarted_server_is_used_again_at_once() {
     let server = Server::start_own();
-    let store = Store::open(&server.url("postgres")).await.unwrap();
+    let store = open(&server.url("postgres")).await.unwrap();
     let device = register(&store, default_tenant(&store).await, 1).await;
     store
         .commit(&[change(&device, "before", at(1))])
@@ -36,7 +36,13 @@ async fn a_restarted_server_is_used_again_at_once() {
     assert!(is_unavailable(&refused), "{refused:?}");
     server.start();
     assert_eq!(
-        store.load(eui(1)).await.unwrap().unwrap().state.as_deref(),
+        store
+            .load(on_default(1))
+            .await
+            .unwrap()
+            .unwrap()
+            .state
+            .as_deref(),
         Some("before")
     );
     store
@@ -44,7 +50,13 @@ async fn a_restarted_server_is_used_again_at_once() {
         .await
         .unwrap();
     assert_eq!(
-        store.load(eui(1)).await.unwrap().unwrap().state.as_deref(),
+        store
+            .load(on_default(1))
+            .await
+            .unwrap()
+            .unwrap()
+            .state
+            .as_deref(),
         Some("after")
     );
 }
@@ -56,7 +68,7 @@ async fn connections_that_were_cut_are_replaced_unnoticed() {
     let mut root = superuser(&database).await;
     for number in 0..5 {
         // Several idle connections, all dead.
-        let reads = std::iter::repeat_with(|| store.load(eui(1))).take(8);
+        let reads = std::iter::repeat_with(|| store.load(on_default(1))).take(8);
         for read in futures_util::future::join_all(reads).await {
             read.unwrap();
         }
@@ -125,7 +137,7 @@ async fn a_closed_store_is_unavailable() {
     let (store, _database) = fresh().await;
     store.close().await;
     assert!(is_unavailable(&store.ping().await));
-    assert!(is_unavailable(&store.load(eui(1)).await));
+    assert!(is_unavailable(&store.load(on_default(1)).await));
 }
 
 #[tokio::test]
@@ -143,7 +155,7 @@ async fn a_row_that_breaks_our_rules_is_named() {
         format!("device {} holds a codec that is not one", device.id)
     );
     assert!(matches!(
-        store.load(eui(1)).await,
+        store.load(on_default(1)).await,
         Err(StoreError::Corrupt { .. })
     ));
 }
@@ -158,7 +170,7 @@ async fn an_applied_migration_that_was_edited_is_refused() {
     )
     .await;
     assert!(matches!(
-        Store::open(&database.url()).await,
+        open(&database.url()).await,
         Err(OpenStoreError::Migrate(_))
     ));
 }
@@ -171,7 +183,7 @@ async fn what_is_wrong_with_a_url_is_told_without_its_password() {
         "postgres://me:opensesame@127.0.0.1/x?sslmode=opensesame",
         "postgres://me:open%zzsesame@127.0.0.1:1/x",
     ] {
-        let error = Store::open(url).await.unwrap_err();
+        let error = open(url).await.unwrap_err();
         let mut text = format!("{error:?}");
         let mut cause: Option<&dyn std::error::Error> = Some(&error);
         while let Some(error) = cause {

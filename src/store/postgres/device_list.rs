@@ -1,0 +1,239 @@
+//! The registry's devices, one and many.
+
+use downbeat_actors::port::StoreError;
+use downbeat_core::id::{DevEui, DeviceId, DeviceKey, TenantId};
+use sqlx::{PgConnection, Postgres as Db, QueryBuilder};
+
+use super::Postgres;
+use super::error::store_error;
+use super::text::text;
+use crate::store::row::{DeviceRow, count, millis, tenant_of};
+use crate::store::{Cursor, Device, DeviceFilter, PAGE_MAX, Page, PageRequest, Scope};
+
+/// A device with its newest wish, if it has one of its own.
+macro_rules! select_device {
+    ($rest:literal) => {
+        concat!(
+            "SELECT device.id, device.tenant_id, device.name, device.description, device.device_type, device.tags,
+                device.codec, device.network_server_id, device.dev_eui, device.chirpstack_app_id,
+                device.device_profile_id, device.join_eui, device.uplink_interval_ms,
+                device.app_key IS NOT NULL AS has_app_key, device.app_key_default, device.created_at,
+                device.updated_at, device.version, device.presence, device.uplinks_heard, device.uplinks_missed,
+                device.last_seen, device.rssi_dbm, device.snr_db, device.battery_percent, device.desired_color,
+                device.desired_on_time, device.desired_off_time, device.reported_color, device.reported_on_time,
+                device.reported_off_time, device.reported_at,
+                s.generation, s.synced_generation, s.sync_state, s.sync_error, s.sync_attempts, s.next_attempt_at
+             FROM device LEFT JOIN device_sync AS s
+                ON s.network_server_id = device.network_server_id AND s.dev_eui = device.dev_eui
+                AND s.device_id = device.id ",
+            $rest
+        )
+    };
+}
+
+impl Postgres {
+    pub(in crate::store) async fn device(
+        &self,
+        scope: Scope,
+        id: DeviceId,
+    ) -> Result<Option<Device>, StoreError> {
+        let mut transaction = self.sessions.begin_to_read(scope).await?;
+        find(&mut transaction, id).await
+    }
+
+    pub(in crate::store) async fn device_by_dev_eui(
+        &self,
+        scope: Scope,
+        dev_eui: DevEui,
+    ) -> Result<Option<Device>, StoreError> {
+        let mut transaction = self.sessions.begin_to_read(scope).await?;
+        // The configuration's server is the least of all ids.
+        let row: Option<DeviceRow> = sqlx::query_as(select_device!(
+            "WHERE device.dev_eui = $1
+             ORDER BY device.network_server_id LIMIT 1"
+        ))
+        .bind(dev_eui.to_string())
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        row.map(Device::try_from).transpose()
+    }
+
+    pub(in crate::store) async fn device_by_key(
+        &self,
+        scope: Scope,
+        key: DeviceKey,
+    ) -> Result<Option<Device>, StoreError> {
+        let mut transaction = self.sessions.begin_to_read(scope).await?;
+        let row: Option<DeviceRow> = sqlx::query_as(select_device!(
+            "WHERE device.network_server_id = $1 AND device.dev_eui = $2"
+        ))
+        .bind(key.server.as_uuid())
+        .bind(key.dev_eui.to_string())
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        row.map(Device::try_from).transpose()
+    }
+
+    pub(in crate::store) async fn devices_by_dev_eui(
+        &self,
+        tenant_id: TenantId,
+        after: Option<DevEui>,
+        limit: u32,
+    ) -> Result<Vec<Device>, StoreError> {
+        let mut transaction = self
+            .sessions
+            .begin_to_read(Scope::Tenant(tenant_id))
+            .await?;
+        let rows: Vec<DeviceRow> = sqlx::query_as(select_device!(
+            "WHERE device.tenant_id = $1 AND device.dev_eui > $2 ORDER BY device.dev_eui LIMIT $3"
+        ))
+        .bind(tenant_id.as_uuid())
+        .bind(after.map_or_else(String::new, |eui| eui.to_string()))
+        .bind(i64::from(limit.clamp(1, PAGE_MAX)))
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        rows.into_iter().map(Device::try_from).collect()
+    }
+
+    pub(in crate::store) async fn list_devices(
+        &self,
+        scope: Scope,
+        filter: &DeviceFilter,
+        page: PageRequest,
+    ) -> Result<Page<Device>, StoreError> {
+        let mut transaction = self.sessions.begin_to_read(scope).await?;
+        let mut query = QueryBuilder::new(select_device!("WHERE true"));
+        push_filter(&mut query, scope, filter);
+        if let Some(Cursor { at, id }) = page.after {
+            query
+                .push(" AND (device.created_at, device.id) > (")
+                .push_bind(millis(at));
+            query.push(", ").push_bind(id).push(")");
+        }
+        query
+            .push(" ORDER BY device.created_at, device.id LIMIT ")
+            .push_bind(page.rows());
+        let rows: Vec<DeviceRow> = query
+            .build_query_as()
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        let devices = rows
+            .into_iter()
+            .map(Device::try_from)
+            .collect::<Result<_, _>>()?;
+        Ok(Page::of(devices, page, |device: &Device| Cursor {
+            at: device.created_at,
+            id: device.id.as_uuid(),
+        }))
+    }
+
+    pub(in crate::store) async fn count_devices(
+        &self,
+        scope: Scope,
+        filter: &DeviceFilter,
+    ) -> Result<u64, StoreError> {
+        let mut transaction = self.sessions.begin_to_read(scope).await?;
+        let mut query = QueryBuilder::new(
+            "SELECT count(*) FROM device LEFT JOIN device_sync AS s
+                ON s.network_server_id = device.network_server_id AND s.dev_eui = device.dev_eui
+                AND s.device_id = device.id
+             WHERE true",
+        );
+        push_filter(&mut query, scope, filter);
+        let rows = query
+            .build_query_scalar::<i64>()
+            .fetch_one(&mut *transaction)
+            .await;
+        rows.map(count).map_err(store_error)
+    }
+}
+
+/// A device that the transaction may see.
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    id: DeviceId,
+) -> Result<Option<Device>, StoreError> {
+    read(connection, id, select_device!("WHERE device.id = $1")).await
+}
+
+/// The same, held against others' changes until the transaction's end.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    id: DeviceId,
+) -> Result<Option<Device>, StoreError> {
+    let statement = select_device!("WHERE device.id = $1 FOR NO KEY UPDATE OF device");
+    read(connection, id, statement).await
+}
+
+async fn read(
+    connection: &mut PgConnection,
+    id: DeviceId,
+    statement: &'static str,
+) -> Result<Option<Device>, StoreError> {
+    let row: Option<DeviceRow> = sqlx::query_as(statement)
+        .bind(id.as_uuid())
+        .fetch_optional(connection)
+        .await
+        .map_err(store_error)?;
+    row.map(Device::try_from).transpose()
+}
+
+fn push_filter(query: &mut QueryBuilder<Db>, scope: Scope, filter: &DeviceFilter) {
+    if let Some(tenant) = tenant_of(scope) {
+        query.push(" AND device.tenant_id = ").push_bind(tenant);
+    }
+    if let Some(dev_eui) = filter.dev_eui {
+        query
+            .push(" AND device.dev_eui = ")
+            .push_bind(dev_eui.to_string());
+    }
+    if let Some(name) = &filter.name {
+        // Not LIKE: `%` and `_` in a name are letters like any other.
+        query
+            .push(" AND strpos(lower(device.name COLLATE \"C\"), lower(")
+            .push_bind(text(name).into_owned())
+            .push(" COLLATE \"C\")) > 0");
+    }
+    if let Some(device_type) = &filter.device_type {
+        query
+            .push(" AND device.device_type = ")
+            .push_bind(text(device_type).into_owned());
+    }
+    if let Some(codec) = filter.codec {
+        query.push(" AND device.codec = ").push_bind(codec.name());
+    }
+    if let Some(id) = filter.chirpstack_app_id {
+        query
+            .push(" AND device.chirpstack_app_id = ")
+            .push_bind(id.to_string());
+    }
+    if let Some((tag, value)) = &filter.tag {
+        query
+            .push(" AND EXISTS (SELECT 1 FROM json_each_text(device.tags::json) AS tag WHERE tag.key = ")
+            .push_bind(text(tag).into_owned());
+        if let Some(value) = value {
+            query
+                .push(" AND tag.value = ")
+                .push_bind(text(value).into_owned());
+        }
+        query.push(")");
+    }
+    if let Some(presence) = filter.presence {
+        query
+            .push(" AND device.presence = ")
+            .push_bind(presence.name());
+    }
+    match filter.synced {
+        None => {}
+        Some(true) => {
+            query.push(" AND s.synced_generation = s.generation");
+        }
+        Some(false) => {
+            query.push(" AND s.synced_generation <> s.generation");
+        }
+    }
+}
