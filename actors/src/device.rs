@@ -127,6 +127,8 @@ pub(crate) struct DeviceState {
     shared: Arc<Shared>,
     link: Arc<Link>,
     life: Life,
+    /// Commands that came while the device was about to leave the registry, until it is known whether it did.
+    parked: Vec<DeviceMessage>,
 }
 
 enum Life {
@@ -165,6 +167,7 @@ impl Actor for DeviceActor {
             link: shared.link(key.server),
             shared,
             life: Life::Loading(VecDeque::new()),
+            parked: Vec::new(),
         })
     }
 
@@ -261,6 +264,7 @@ impl DeviceState {
     fn end(&mut self, myself: &ActorRef<DeviceMessage>, ending: Ending, reason: &str) {
         tracing::debug!(device.dev_eui = %self.key.dev_eui, reason, "a device's actor ends");
         self.life = Life::Ended(ending);
+        self.parked.clear();
         self.shared.leave(self.key, myself.get_id());
         // Those who hold its address already are still answered.
         let myself = myself.clone();
@@ -277,6 +281,16 @@ impl DeviceState {
         if let Life::Ended(ending) = &self.life {
             refuse(message, *ending);
             return;
+        }
+        if let (Life::Running(running), DeviceMessage::Submit { .. }) = (&self.life, &message) {
+            if running.leaving {
+                // Whoever asks hears from the dropped reply that another actor is to be asked.
+                return;
+            }
+            if running.retired && self.parked.len() < BACKLOG_MAX {
+                self.parked.push(message);
+                return;
+            }
         }
         match message {
             DeviceMessage::Submit {
@@ -665,9 +679,20 @@ impl DeviceState {
                 running.stored = StoredDevice { state, ..stored };
                 running.retired = false;
                 self.step(myself, Event::Elapsed, Kept::default(), None);
+                for message in mem::take(&mut self.parked) {
+                    if let DeviceMessage::Submit {
+                        scope,
+                        order,
+                        reply,
+                    } = message
+                    {
+                        self.on_submit(myself, scope, &order, reply);
+                    }
+                }
             }
             Ok(_) => {
                 running.leaving = true;
+                self.parked.clear();
                 self.step(myself, Event::Retired, Kept::default(), None);
                 self.leave_if_done(myself);
             }

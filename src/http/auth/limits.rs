@@ -146,7 +146,7 @@ mod tests {
         clock.advance(Duration::from_secs(10));
         assert_eq!(limits.take(id, 6).retry_after, None);
         assert!(limits.take(id, 6).retry_after.is_some());
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         assert_eq!(limits.take(id, 6).remaining, 5);
     }
 

@@ -183,7 +183,9 @@ fn body(document: &Value, described: &Value, operation: &Operation) -> Option<(S
     });
     let text = match example {
         Value::String(text) => text,
-        example => example.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            example.to_string()
+        }
     };
     Some((media_type.clone(), text.into_bytes()))
 }
