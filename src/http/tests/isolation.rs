@@ -61,7 +61,8 @@ impl Service {
         let path = format!("/api/v1/downlinks/{downlink}");
         let waits = async {
             while self.get(&path, &self.admin).await.json()["state"] != "waiting" {
-                tokio::task::yield_now().await;
+                // Others want the thread, too: the actors that are waited for among them.
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         };
         tokio::time::timeout(PATIENCE, waits).await.unwrap();

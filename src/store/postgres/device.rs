@@ -2,7 +2,7 @@
 
 use downbeat_actors::port::StoreError;
 use downbeat_core::app_key::AppKey;
-use downbeat_core::id::{DeviceId, NetworkServerId, TenantId};
+use downbeat_core::id::{DevEui, DeviceId, NetworkServerId, TenantId};
 use downbeat_core::time::Timestamp;
 use sqlx::PgConnection;
 
@@ -72,6 +72,11 @@ impl Postgres {
         let mut after = written(connection, id).await?;
         let entry = change.of_device(Some(&before), Some(&after));
         audit::append(connection, &entry).await?;
+        if let Some(dev_eui) = fields.dev_eui
+            && before.fields.dev_eui != fields.dev_eui
+        {
+            forget_unclaimed(connection, after.server, dev_eui).await?;
+        }
         let wishes = new_wishes(Some(&before), Some(&after), app_key_changed);
         if !wishes.is_empty() {
             sync::wish(connection, &after, &wishes).await?;
@@ -131,20 +136,30 @@ async fn create(
     let Some(dev_eui) = new.fields.dev_eui else {
         return Ok(device);
     };
-    // Whoever saw it unclaimed forgets it, whichever tenant that is.
-    widen(connection).await?;
-    sqlx::query("DELETE FROM unclaimed WHERE network_server_id = $1 AND dev_eui = $2")
-        .bind(server.as_uuid())
-        .bind(dev_eui.to_string())
-        .execute(&mut *connection)
-        .await
-        .map_err(store_error)?;
+    forget_unclaimed(connection, server, dev_eui).await?;
     let wishes = new_wishes(None, Some(&device), false);
     if wishes.is_empty() {
         return Ok(device);
     }
     sync::wish(connection, &device, &wishes).await?;
     written(connection, new.id).await
+}
+
+/// Whoever saw it unclaimed forgets it, whichever tenant that is.
+async fn forget_unclaimed(
+    connection: &mut PgConnection,
+    server: NetworkServerId,
+    dev_eui: DevEui,
+) -> Result<(), StoreError> {
+    widen(connection).await?;
+    let query = sqlx::query("DELETE FROM unclaimed WHERE network_server_id = $1 AND dev_eui = $2");
+    query
+        .bind(server.as_uuid())
+        .bind(dev_eui.to_string())
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(store_error)
 }
 
 /// So many devices are left that those who make one in the same instant cannot take them all.
