@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::client::{ChirpStackClient, unreadable};
 use super::convert;
 use super::failure::{Meaning, Subject};
+use super::inspect::KeyVerdict;
 
 /// For how long a key that was accepted counts as good, so that an unknown device costs no second call each time.
 const KEY_GOOD_FOR: Duration = Duration::from_secs(10);
@@ -64,6 +65,18 @@ impl ChirpStackClient {
             // That the question got no answer does not put what was asked before in doubt: it was refused.
             Err(NetworkServerError::AnswerLost(cause)) => {
                 Err(NetworkServerError::Unavailable(cause))
+            }
+            // A tenant's key whose tenant is not known yet can be asked for no right of its own; that it is one can.
+            Err(NetworkServerError::Unauthenticated) if self.key().reach == Reach::Unknown => {
+                match self.key_verdict().await? {
+                    KeyVerdict::Global | KeyVerdict::Tenant => {
+                        self.granted(|_| ());
+                        Ok(())
+                    }
+                    KeyVerdict::Deleted | KeyVerdict::Foreign => {
+                        Err(NetworkServerError::Unauthenticated)
+                    }
+                }
             }
             other => other,
         }

@@ -27,6 +27,7 @@ use tonic::service::Routes;
 use super::{ChirpStackClient, ChirpStackConfig, ConfigError};
 
 const ENQUEUE: &str = "/api.DeviceService/Enqueue";
+const LIST_ADR_ALGORITHMS: &str = "/api.DeviceProfileService/ListAdrAlgorithms";
 const LIST_TENANTS: &str = "/api.TenantService/List";
 const LIST_APPLICATIONS: &str = "/api.ApplicationService/List";
 
@@ -200,10 +201,19 @@ async fn an_unknown_device_is_told_from_a_bad_key_by_a_call_without_a_device() {
         let error = client.enqueue(light(), &item()).await.unwrap_err();
         assert_eq!(kind(&error), "unauthenticated", "{error:?}");
     }
-    assert_eq!(
-        deleted.calls(),
-        [ENQUEUE, LIST_TENANTS, ENQUEUE, LIST_TENANTS]
-    );
+    let asked = [ENQUEUE, LIST_TENANTS, LIST_ADR_ALGORITHMS];
+    assert_eq!(deleted.calls(), [asked, asked].concat());
+
+    // A tenant's key whose tenant nobody has named.
+    let tenants = Server::start(|path| match path {
+        LIST_ADR_ALGORITHMS => Reply::Empty,
+        _ => Reply::Refuse(Code::Unauthenticated, ""),
+    });
+    let tenants = tenants.await;
+    let client = tenants.client();
+    assert_eq!(client.device(light()).await.unwrap(), None);
+    let error = client.enqueue(light(), &item()).await.unwrap_err();
+    assert_eq!(kind(&error), "unknown device", "{error:?}");
 }
 
 #[tokio::test]
