@@ -12,6 +12,7 @@ mod desired;
 mod ending;
 mod proof;
 mod queue_item;
+mod registry;
 mod restart;
 mod session;
 mod support;
