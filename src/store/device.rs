@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use downbeat_core::id::DeviceKey;
 
+use super::device_write::{DeviceChangeWanted, DeviceWrite};
 use super::{By, Page, PageRequest, Scope, Store, on_backend};
 
 /// What the registry's users decide about a device.
@@ -280,7 +281,14 @@ impl Store {
         device: &NewDevice,
         by: &By,
     ) -> Result<Device, WriteDeviceError> {
-        on_backend!(self.create_device(scope, device, by))
+        // The one tenant's, whoever asks: its rows are all that this is about.
+        let tenant = Scope::Tenant(device.tenant_id);
+        if !scope.contains(device.tenant_id) {
+            return Err(WriteDeviceError::UnknownTenant);
+        }
+        let what = DeviceChangeWanted::Create(device.clone());
+        let by = by.clone();
+        self.registrar.write(tenant, DeviceWrite { by, what }).await
     }
 
     /// Replaces what users decide about a device, if it still has the version given (when one is given).
@@ -298,7 +306,15 @@ impl Store {
         at: Timestamp,
         by: &By,
     ) -> Result<Device, WriteDeviceError> {
-        on_backend!(self.update_device(scope, id, fields, app_key, version, at, by))
+        let what = DeviceChangeWanted::Update {
+            id,
+            fields: fields.clone(),
+            app_key,
+            version,
+            at,
+        };
+        let by = by.clone();
+        self.registrar.write(scope, DeviceWrite { by, what }).await
     }
 
     /// Takes a device out of the registry and returns it as it was, if it still has the version given (when one is).
@@ -312,7 +328,9 @@ impl Store {
         at: Timestamp,
         by: &By,
     ) -> Result<Device, WriteDeviceError> {
-        on_backend!(self.delete_device(scope, id, version, at, by))
+        let what = DeviceChangeWanted::Delete { id, version, at };
+        let by = by.clone();
+        self.registrar.write(scope, DeviceWrite { by, what }).await
     }
 
     /// A device.

@@ -15,6 +15,7 @@ mod audit;
 #[cfg(test)]
 mod conformance;
 mod device;
+mod device_write;
 mod downlink;
 mod drift;
 mod idempotency;
@@ -22,6 +23,7 @@ mod migration;
 mod network_server;
 mod page;
 mod postgres;
+mod registrar;
 mod row;
 mod sqlite;
 mod telemetry;
@@ -63,6 +65,7 @@ pub use unclaimed::{UNCLAIMED_MAX, UnclaimedDevice, UnclaimedSighting};
 
 use postgres::Postgres;
 pub use postgres::RoleError;
+use registrar::Registrar;
 use sqlite::Sqlite;
 
 /// How many rows of history are deleted in one transaction at the most, so that commands wait for milliseconds only.
@@ -119,6 +122,7 @@ pub enum OpenStoreError {
 #[derive(Debug, Clone)]
 pub struct Store {
     backend: Backend,
+    registrar: Registrar,
 }
 
 /// A database; each has every method of [`Store`], under the same name.
@@ -152,7 +156,10 @@ impl Store {
         } else {
             Backend::Sqlite(Sqlite::open(url, sealer).await?)
         };
-        Ok(Self { backend })
+        Ok(Self {
+            registrar: Registrar::start(backend.clone()),
+            backend,
+        })
     }
 
     /// Whether the database answers, for writing too.

@@ -1,5 +1,7 @@
 //! What a change of the registry means to `ChirpStack`: which wishes it makes.
 
+use std::collections::BTreeMap;
+
 use downbeat_core::id::DeviceKey;
 
 use super::{Device, DeviceSync};
@@ -45,12 +47,10 @@ fn wanted(device: &Device) -> Option<DeviceKey> {
 }
 
 /// Tells a device how far its newest wish is, if one of those that were just made is about it.
-pub(super) fn tell(device: &mut Device, made: Vec<(DeviceKey, DeviceSync)>) {
-    let key = device.key();
-    for (wished, sync) in made {
-        if Some(wished) == key {
-            device.sync = Some(sync);
-        }
+pub(super) fn tell(device: &mut Device, made: &BTreeMap<DeviceKey, DeviceSync>) {
+    let sync = device.key().and_then(|key| made.get(&key));
+    if let Some(sync) = sync {
+        device.sync = Some(sync.clone());
     }
 }
 

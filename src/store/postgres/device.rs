@@ -1,198 +1,195 @@
-//! Changes of the registry's devices. Each makes its wishes and its audit entry in the same transaction.
+//! Changes of the registry's devices, many in one transaction with their wishes and audit entries.
+//!
+//! Each statement takes all its rows as arrays, one a column, as in `commit.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use downbeat_actors::port::StoreError;
-use downbeat_core::app_key::AppKey;
-use downbeat_core::id::{DevEui, DeviceId, NetworkServerId, TenantId};
-use downbeat_core::time::Timestamp;
+use downbeat_core::id::{DeviceId, DeviceKey, TenantId};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use super::error::{breaks, store_error};
-use super::session::{Access, CONNECTIONS_MAX, widen};
-use super::text::{tags, text};
-use super::{Postgres, audit, device_list, network_server, sync};
+use super::audit::{column, insert_audit};
+use super::commit::TRIES_MAX;
+use super::error::{breaks, is_collision, store_error};
+use super::session::{CONNECTIONS_MAX, widen};
+use super::text::{plain_fields, tags};
+use super::{Postgres, device_list, network_server, sync};
 use crate::seal::Sealer;
-use crate::store::audit::Change;
-use crate::store::row::{AppKeyValues, FieldValues, millis};
-use crate::store::wish::new_wishes;
-use crate::store::{
-    AppKeyChange, AppKeyState, By, Device, DeviceFields, NewDevice, Scope, WriteDeviceError,
+use crate::store::device_write::{
+    DeviceChangeWanted, DeviceWrite, Known, Outcome, Plan, Room, Update, device_ids, tenants,
 };
+use crate::store::registrar::BATCH_MAX;
+use crate::store::row::{AppKeyValues, FieldValues, count as to_count, millis};
+use crate::store::{AppKeyChange, AuditEntry, Device, NewDevice, Scope, WriteDeviceError};
+
+/// Why a batch came to nothing.
+enum Failure {
+    Write(WriteDeviceError),
+    /// Another transaction was in the way; the same again may succeed.
+    Collision(sqlx::Error),
+}
+
+impl<E: Into<WriteDeviceError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+/// An error of a statement, or of the commit.
+fn failed(error: sqlx::Error) -> Failure {
+    if is_collision(&error) {
+        Failure::Collision(error)
+    } else {
+        Failure::Write(write_error(error))
+    }
+}
 
 impl Postgres {
-    pub(in crate::store) async fn create_device(
+    pub(in crate::store) async fn write_devices(
         &self,
         scope: Scope,
-        device: &NewDevice,
-        by: &By,
-    ) -> Result<Device, WriteDeviceError> {
-        if !scope.contains(device.tenant_id) {
-            return Err(WriteDeviceError::UnknownTenant);
+        mut writes: Vec<DeviceWrite>,
+    ) -> Result<Vec<Outcome>, WriteDeviceError> {
+        // What is answered is what is kept.
+        for write in &mut writes {
+            match &mut write.what {
+                DeviceChangeWanted::Create(new) => plain_fields(&mut new.fields),
+                DeviceChangeWanted::Update { fields, .. } => plain_fields(fields),
+                DeviceChangeWanted::Delete { .. } => {}
+            }
         }
-        let access = Access::Tenant(device.tenant_id);
-        let mut transaction = self.sessions.begin(access).await?;
-        let created = create(&mut transaction, &self.sealer, device, by).await?;
-        transaction.commit().await.map_err(store_error)?;
-        Ok(created)
+        let mut tries_left = TRIES_MAX;
+        loop {
+            tries_left -= 1;
+            match self.try_to_write(scope, &writes).await {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(Failure::Collision(_)) if tries_left > 0 => {}
+                Err(Failure::Collision(error)) => return Err(store_error(error).into()),
+                Err(Failure::Write(error)) => return Err(error),
+            }
+        }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "who, what and when of a change")]
-    pub(in crate::store) async fn update_device(
+    async fn try_to_write(
         &self,
         scope: Scope,
-        id: DeviceId,
-        fields: &DeviceFields,
-        app_key: AppKeyChange,
-        version: Option<u32>,
-        at: Timestamp,
-        by: &By,
-    ) -> Result<Device, WriteDeviceError> {
+        writes: &[DeviceWrite],
+    ) -> Result<Vec<Outcome>, Failure> {
         let mut transaction = self.sessions.begin(scope).await?;
-        let connection = &mut *transaction;
-        let before = device_to_write(connection, id, version).await?;
-        if before.fields.dev_eui != fields.dev_eui {
-            forget_what_was_heard(connection, id).await?;
-        }
-        update(connection, id, fields, at).await?;
-        let app_key_changed = match app_key {
-            AppKeyChange::Keep => false,
-            AppKeyChange::Set(key) => {
-                set_app_key(connection, &self.sealer, id, &key).await?;
-                true
-            }
-            AppKeyChange::Clear => {
-                clear_app_key(connection, id).await?;
-                before.app_key != AppKeyState::None
-            }
-        };
-        let change = Change {
-            by,
-            at,
-            action: "device.update",
-        };
-        let mut after = written(connection, id).await?;
-        let entry = change.of_device(Some(&before), Some(&after));
-        audit::append(connection, &entry).await?;
-        if let Some(dev_eui) = fields.dev_eui
-            && before.fields.dev_eui != fields.dev_eui
-        {
-            forget_unclaimed(connection, after.server, dev_eui).await?;
-        }
-        let wishes = new_wishes(Some(&before), Some(&after), app_key_changed);
-        if !wishes.is_empty() {
-            sync::wish(connection, &after, &wishes).await?;
-            after = written(connection, id).await?;
-        }
-        transaction.commit().await.map_err(store_error)?;
-        Ok(after)
+        let outcomes = write(&mut transaction, writes, &self.sealer).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(outcomes)
     }
+}
 
-    pub(in crate::store) async fn delete_device(
-        &self,
-        scope: Scope,
-        id: DeviceId,
-        version: Option<u32>,
-        at: Timestamp,
-        by: &By,
-    ) -> Result<Device, WriteDeviceError> {
-        let mut transaction = self.sessions.begin(scope).await?;
-        let connection = &mut *transaction;
-        let before = device_to_write(connection, id, version).await?;
-        sqlx::query("DELETE FROM device WHERE id = $1")
-            .bind(id.as_uuid())
+async fn write(
+    connection: &mut PgConnection,
+    writes: &[DeviceWrite],
+    sealer: &Sealer,
+) -> Result<Vec<Outcome>, Failure> {
+    let known = Known {
+        devices: device_list::lock_many(connection, &device_ids(writes)).await?,
+        tenants: rooms(connection, &tenants(writes)).await?,
+    };
+    let mut plan = Plan::of(writes, known);
+    if !plan.deletes.is_empty() {
+        let rows: Vec<&Device> = plan.deletes.values().collect();
+        delete(connection, &rows).await.map_err(failed)?;
+    }
+    if !plan.inserts.is_empty() {
+        let rows: Vec<&(&NewDevice, Device)> = plan.inserts.values().collect();
+        let ids = insert(connection, &rows, sealer).await.map_err(failed)?;
+        plan.inserted(&ids);
+    }
+    if !plan.updates.is_empty() {
+        for moved in plan.updates.values().filter(|it| it.has_other_dev_eui()) {
+            forget_what_was_heard(connection, moved.after.id).await?;
+        }
+        let rows: Vec<&Update> = plan.updates.values().collect();
+        update(connection, &rows, sealer).await.map_err(failed)?;
+    }
+    let claimed = plan.claimed();
+    if !claimed.is_empty() {
+        // Whoever saw it unclaimed forgets it, and what was wanted there before may have been another tenant's.
+        widen(connection).await?;
+        forget_unclaimed(connection, &claimed)
+            .await
+            .map_err(failed)?;
+    }
+    let made = sync::wish(connection, &plan.wishes())
+        .await
+        .map_err(failed)?;
+    plan.wished(&sync::wished(made)?);
+    let audit = plan.audit();
+    if !audit.is_empty() {
+        let rows: Vec<&AuditEntry> = audit.iter().collect();
+        let done = insert_audit(&rows).execute(&mut *connection).await;
+        done.map_err(failed)?;
+    }
+    Ok(plan.finish())
+}
+
+async fn forget_unclaimed(
+    connection: &mut PgConnection,
+    keys: &[DeviceKey],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "DELETE FROM unclaimed AS u USING unnest($1::uuid[], $2::text[]) AS v (network_server_id, dev_eui)
+         WHERE u.network_server_id = v.network_server_id AND u.dev_eui = v.dev_eui",
+    )
+    .bind(column(keys, |key| key.server.as_uuid()))
+    .bind(column(keys, |key| key.dev_eui.to_string()))
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// So many devices are left that those who make some in the same instant cannot take them all.
+#[expect(clippy::cast_possible_wrap, reason = "a small constant")]
+const AMPLE: i64 = 4 * CONNECTIONS_MAX as i64 * BATCH_MAX as i64;
+
+/// The network servers that tenants' new devices are on, and how many more they may have. The tenants are held, so that
+/// their network servers stay; those who take a tenant's last places wait for each other.
+async fn rooms(
+    connection: &mut PgConnection,
+    tenants: &BTreeMap<TenantId, u64>,
+) -> Result<BTreeMap<TenantId, Room>, StoreError> {
+    let mut rooms = BTreeMap::new();
+    for tenant_id in tenants.keys() {
+        // Looked at in statements of their own: the first one may wait, and would tell of the time before.
+        let held: Option<Option<i64>> =
+            sqlx::query_scalar("SELECT devices_max FROM tenant WHERE id = $1 FOR SHARE")
+                .bind(tenant_id.as_uuid())
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(store_error)?;
+        let Some(devices_max) = held else { continue };
+        let left = match devices_max {
+            None => None,
+            Some(devices_max) => Some(left(connection, *tenant_id, devices_max).await?),
+        };
+        let server = network_server::server_of(connection, *tenant_id).await?;
+        rooms.insert(*tenant_id, Room { server, left });
+    }
+    Ok(rooms)
+}
+
+async fn left(
+    connection: &mut PgConnection,
+    tenant_id: TenantId,
+    devices_max: i64,
+) -> Result<u64, StoreError> {
+    let mut left = devices_max - count(connection, tenant_id).await?;
+    if (1..=AMPLE).contains(&left) {
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(tenant_id.as_uuid().as_u64_pair().1.cast_signed())
             .execute(&mut *connection)
             .await
             .map_err(store_error)?;
-        let change = Change {
-            by,
-            at,
-            action: "device.delete",
-        };
-        audit::append(connection, &change.of_device(Some(&before), None)).await?;
-        let wishes = new_wishes(Some(&before), None, false);
-        sync::wish(connection, &before, &wishes).await?;
-        transaction.commit().await.map_err(store_error)?;
-        Ok(before)
+        left = devices_max - count(connection, tenant_id).await?;
     }
-}
-
-async fn create(
-    connection: &mut PgConnection,
-    sealer: &Sealer,
-    new: &NewDevice,
-    by: &By,
-) -> Result<Device, WriteDeviceError> {
-    let server = room(connection, new.tenant_id).await?;
-    insert(connection, new, server).await?;
-    if let Some(key) = &new.app_key {
-        set_app_key(connection, sealer, new.id, key).await?;
-    }
-    let device = written(connection, new.id).await?;
-    let change = Change {
-        by,
-        at: new.created_at,
-        action: "device.create",
-    };
-    audit::append(connection, &change.of_device(None, Some(&device))).await?;
-    let Some(dev_eui) = new.fields.dev_eui else {
-        return Ok(device);
-    };
-    forget_unclaimed(connection, server, dev_eui).await?;
-    let wishes = new_wishes(None, Some(&device), false);
-    if wishes.is_empty() {
-        return Ok(device);
-    }
-    sync::wish(connection, &device, &wishes).await?;
-    written(connection, new.id).await
-}
-
-/// Whoever saw it unclaimed forgets it, whichever tenant that is.
-async fn forget_unclaimed(
-    connection: &mut PgConnection,
-    server: NetworkServerId,
-    dev_eui: DevEui,
-) -> Result<(), StoreError> {
-    widen(connection).await?;
-    let query = sqlx::query("DELETE FROM unclaimed WHERE network_server_id = $1 AND dev_eui = $2");
-    query
-        .bind(server.as_uuid())
-        .bind(dev_eui.to_string())
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(store_error)
-}
-
-/// So many devices are left that those who make one in the same instant cannot take them all.
-const AMPLE: i64 = 4 * CONNECTIONS_MAX as i64;
-
-/// Refuses if the tenant has no room, and tells its network server. The tenant is held, so that its network server stays;
-/// those who take its last places wait for each other.
-async fn room(
-    connection: &mut PgConnection,
-    tenant_id: TenantId,
-) -> Result<NetworkServerId, WriteDeviceError> {
-    // Looked at in statements of their own: the first one may wait, and would tell of the time before.
-    let held: Option<Option<i64>> =
-        sqlx::query_scalar("SELECT devices_max FROM tenant WHERE id = $1 FOR SHARE")
-            .bind(tenant_id.as_uuid())
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(store_error)?;
-    if let Some(devices_max) = held.ok_or(WriteDeviceError::UnknownTenant)? {
-        let mut left = devices_max - count(connection, tenant_id).await?;
-        if (1..=AMPLE).contains(&left) {
-            sqlx::query("SELECT pg_advisory_xact_lock($1)")
-                .bind(tenant_id.as_uuid().as_u64_pair().1.cast_signed())
-                .execute(&mut *connection)
-                .await
-                .map_err(store_error)?;
-            left = devices_max - count(connection, tenant_id).await?;
-        }
-        if left <= 0 {
-            return Err(WriteDeviceError::TenantFull);
-        }
-    }
-    Ok(network_server::server_of(connection, tenant_id).await?)
+    Ok(to_count(left.max(0)))
 }
 
 async fn count(connection: &mut PgConnection, tenant_id: TenantId) -> Result<i64, StoreError> {
@@ -203,120 +200,112 @@ async fn count(connection: &mut PgConnection, tenant_id: TenantId) -> Result<i64
         .map_err(store_error)
 }
 
+async fn delete(connection: &mut PgConnection, rows: &[&Device]) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM device WHERE id = ANY ($1)")
+        .bind(column(rows, |row| row.id.as_uuid()))
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Those that stand there now; a `DevEUI` that is taken stays whose it is.
 async fn insert(
     connection: &mut PgConnection,
-    new: &NewDevice,
-    server: NetworkServerId,
-) -> Result<(), WriteDeviceError> {
-    let fields = &new.fields;
-    let values = FieldValues::of(fields);
-    let inserted = sqlx::query(
+    rows: &[&(&NewDevice, Device)],
+    sealer: &Sealer,
+) -> Result<BTreeSet<DeviceId>, sqlx::Error> {
+    let devices = column(rows, |(_, device)| device);
+    let values = column(&devices, |device| FieldValues::of(&device.fields));
+    let keys = column(rows, |(new, _)| {
+        let key = new.app_key.as_ref();
+        key.map(|key| AppKeyValues::of(key, new.id, sealer))
+    });
+    let ids: Vec<Uuid> = sqlx::query_scalar(
         "INSERT INTO device
             (id, tenant_id, network_server_id, name, description, device_type, tags, codec, dev_eui,
-             chirpstack_app_id, device_profile_id, join_eui, uplink_interval_ms, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)",
+             chirpstack_app_id, device_profile_id, join_eui, uplink_interval_ms, created_at, updated_at,
+             app_key, app_key_default, app_key_revision)
+         SELECT *, (v.app_key IS NOT NULL)::int FROM unnest(
+            $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+            $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bytea[],
+            $17::boolean[]
+         ) AS v (
+            id, tenant_id, network_server_id, name, description, device_type, tags, codec, dev_eui, chirpstack_app_id,
+            device_profile_id, join_eui, uplink_interval_ms, created_at, updated_at, app_key, app_key_default
+         )
+         ON CONFLICT (network_server_id, dev_eui) DO NOTHING
+         RETURNING id",
     )
-    .bind(new.id.as_uuid())
-    .bind(new.tenant_id.as_uuid())
-    .bind(server.as_uuid())
-    .bind(text(&fields.name))
-    .bind(text(&fields.description))
-    .bind(text(&fields.device_type))
-    .bind(tags(&fields.tags))
-    .bind(fields.codec.name())
-    .bind(values.dev_eui)
-    .bind(values.chirpstack_app_id)
-    .bind(values.device_profile_id)
-    .bind(values.join_eui)
-    .bind(values.uplink_interval_ms)
-    .bind(millis(new.created_at))
-    .execute(connection)
-    .await;
-    inserted.map(drop).map_err(write_error)
+    .bind(column(&devices, |device| device.id.as_uuid()))
+    .bind(column(&devices, |device| device.tenant_id.as_uuid()))
+    .bind(column(&devices, |device| device.server.as_uuid()))
+    .bind(column(&devices, |device| device.fields.name.as_str()))
+    .bind(column(&devices, |device| device.fields.description.as_str()))
+    .bind(column(&devices, |device| device.fields.device_type.as_str()))
+    .bind(column(&devices, |device| tags(&device.fields.tags)))
+    .bind(column(&devices, |device| device.fields.codec.name()))
+    .bind(column(&values, |values| values.dev_eui.as_deref()))
+    .bind(column(&values, |values| values.chirpstack_app_id.as_deref()))
+    .bind(column(&values, |values| values.device_profile_id.as_deref()))
+    .bind(column(&values, |values| values.join_eui.as_deref()))
+    .bind(column(&values, |values| values.uplink_interval_ms))
+    .bind(column(&devices, |device| millis(device.created_at)))
+    .bind(column(&devices, |device| millis(device.updated_at)))
+    .bind(column(&keys, |key| key.as_ref().map(|key| key.sealed.as_slice())))
+    .bind(column(&keys, |key| key.as_ref().is_some_and(|key| key.is_default)))
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(DeviceId::from_uuid).collect())
 }
 
 async fn update(
     connection: &mut PgConnection,
-    id: DeviceId,
-    fields: &DeviceFields,
-    at: Timestamp,
-) -> Result<(), WriteDeviceError> {
-    let values = FieldValues::of(fields);
-    let updated = sqlx::query(
-        "UPDATE device SET
-            name = $2, description = $3, device_type = $4, tags = $5, codec = $6, dev_eui = $7,
-            chirpstack_app_id = $8, device_profile_id = $9, join_eui = $10, uplink_interval_ms = $11,
-            updated_at = $12, version = version + 1
-         WHERE id = $1",
-    )
-    .bind(id.as_uuid())
-    .bind(text(&fields.name))
-    .bind(text(&fields.description))
-    .bind(text(&fields.device_type))
-    .bind(tags(&fields.tags))
-    .bind(fields.codec.name())
-    .bind(values.dev_eui)
-    .bind(values.chirpstack_app_id)
-    .bind(values.device_profile_id)
-    .bind(values.join_eui)
-    .bind(values.uplink_interval_ms)
-    .bind(millis(at))
-    .execute(connection)
-    .await;
-    updated.map(drop).map_err(write_error)
-}
-
-async fn set_app_key(
-    connection: &mut PgConnection,
+    rows: &[&Update],
     sealer: &Sealer,
-    id: DeviceId,
-    key: &AppKey,
-) -> Result<(), StoreError> {
-    let values = AppKeyValues::of(key, id, sealer);
+) -> Result<(), sqlx::Error> {
+    let devices = column(rows, |row| &row.after);
+    let values = column(&devices, |device| FieldValues::of(&device.fields));
+    let keys = column(rows, |row| match &row.app_key {
+        AppKeyChange::Keep | AppKeyChange::Clear => None,
+        AppKeyChange::Set(key) => Some(AppKeyValues::of(key, row.after.id, sealer)),
+    });
     sqlx::query(
-        "UPDATE device SET app_key = $2, app_key_default = $3, app_key_revision = app_key_revision + 1
-         WHERE id = $1",
+        "UPDATE device AS d SET
+            name = v.name, description = v.description, device_type = v.device_type, tags = v.tags, codec = v.codec,
+            dev_eui = v.dev_eui, chirpstack_app_id = v.chirpstack_app_id, device_profile_id = v.device_profile_id,
+            join_eui = v.join_eui, uplink_interval_ms = v.uplink_interval_ms, updated_at = v.updated_at,
+            version = v.version,
+            app_key = CASE WHEN v.keeps_key THEN d.app_key ELSE v.app_key END,
+            app_key_revision = d.app_key_revision + (v.app_key IS NOT NULL)::int,
+            app_key_default = CASE WHEN v.keeps_key THEN d.app_key_default ELSE v.app_key_default END
+         FROM unnest(
+            $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+            $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::boolean[], $15::bytea[], $16::boolean[]
+         ) AS v (
+            id, name, description, device_type, tags, codec, dev_eui, chirpstack_app_id, device_profile_id, join_eui,
+            uplink_interval_ms, updated_at, version, keeps_key, app_key, app_key_default
+         )
+         WHERE d.id = v.id",
     )
-    .bind(id.as_uuid())
-    .bind(values.sealed)
-    .bind(values.is_default)
+    .bind(column(&devices, |device| device.id.as_uuid()))
+    .bind(column(&devices, |device| device.fields.name.as_str()))
+    .bind(column(&devices, |device| device.fields.description.as_str()))
+    .bind(column(&devices, |device| device.fields.device_type.as_str()))
+    .bind(column(&devices, |device| tags(&device.fields.tags)))
+    .bind(column(&devices, |device| device.fields.codec.name()))
+    .bind(column(&values, |values| values.dev_eui.as_deref()))
+    .bind(column(&values, |values| values.chirpstack_app_id.as_deref()))
+    .bind(column(&values, |values| values.device_profile_id.as_deref()))
+    .bind(column(&values, |values| values.join_eui.as_deref()))
+    .bind(column(&values, |values| values.uplink_interval_ms))
+    .bind(column(&devices, |device| millis(device.updated_at)))
+    .bind(column(&devices, |device| i64::from(device.version)))
+    .bind(column(rows, |row| row.app_key == AppKeyChange::Keep))
+    .bind(column(&keys, |key| key.as_ref().map(|key| key.sealed.as_slice())))
+    .bind(column(&keys, |key| key.as_ref().is_some_and(|key| key.is_default)))
     .execute(connection)
     .await
-    .map_err(store_error)?;
-    Ok(())
-}
-
-async fn clear_app_key(connection: &mut PgConnection, id: DeviceId) -> Result<(), StoreError> {
-    sqlx::query("UPDATE device SET app_key = NULL, app_key_default = false WHERE id = $1")
-        .bind(id.as_uuid())
-        .execute(connection)
-        .await
-        .map_err(store_error)?;
-    Ok(())
-}
-
-/// The device as it is, if the caller may write it and knows its version. It stays so until the transaction's end.
-async fn device_to_write(
-    connection: &mut PgConnection,
-    id: DeviceId,
-    version: Option<u32>,
-) -> Result<Device, WriteDeviceError> {
-    let device = device_list::lock(connection, id)
-        .await?
-        .ok_or(WriteDeviceError::UnknownDevice)?;
-    if version.is_some_and(|version| version != device.version) {
-        return Err(WriteDeviceError::VersionMismatch {
-            current: device.version,
-        });
-    }
-    Ok(device)
-}
-
-/// A device that this transaction wrote.
-async fn written(connection: &mut PgConnection, id: DeviceId) -> Result<Device, WriteDeviceError> {
-    device_list::find(connection, id)
-        .await?
-        .ok_or(WriteDeviceError::UnknownDevice)
+    .map(drop)
 }
 
 /// What the actor of another `DevEUI` stored.

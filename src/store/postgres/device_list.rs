@@ -1,8 +1,11 @@
 //! The registry's devices, one and many.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::{DevEui, DeviceId, DeviceKey, TenantId};
 use sqlx::{PgConnection, Postgres as Db, QueryBuilder};
+use uuid::Uuid;
 
 use super::Postgres;
 use super::error::store_error;
@@ -167,6 +170,27 @@ pub(super) async fn lock(
 ) -> Result<Option<Device>, StoreError> {
     let statement = select_device!("WHERE device.id = $1 FOR NO KEY UPDATE OF device");
     read(connection, id, statement).await
+}
+
+/// Those of the devices that the transaction may see, held in the order of their ids.
+pub(super) async fn lock_many(
+    connection: &mut PgConnection,
+    ids: &BTreeSet<DeviceId>,
+) -> Result<BTreeMap<DeviceId, Device>, StoreError> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+    let rows: Vec<DeviceRow> = sqlx::query_as(select_device!(
+        "WHERE device.id = ANY ($1) ORDER BY device.id FOR NO KEY UPDATE OF device"
+    ))
+    .bind(ids)
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?;
+    rows.into_iter()
+        .map(|row| Device::try_from(row).map(|device| (device.id, device)))
+        .collect()
 }
 
 async fn read(

@@ -1,5 +1,7 @@
 //! Wishes for `ChirpStack`: the registry makes them, the actors tell how far they are.
 
+use std::collections::BTreeMap;
+
 use downbeat_actors::port::{StoreError, StoredSync, SyncChange};
 use downbeat_core::app_key::AppKey;
 use downbeat_core::id::{DeviceId, DeviceKey, NetworkServerId};
@@ -10,15 +12,16 @@ use uuid::Uuid;
 use super::audit::column;
 use super::commit::TRIES_MAX;
 use super::error::{is_collision, store_error};
-use super::session::{Access, widen};
+use super::session::Access;
 use super::text::text;
 use super::{Postgres, audit, rounds};
 use crate::store::audit::Change;
+use crate::store::device_write::WishRow;
 use crate::store::row::{
-    StoredSyncRow, millis, of_generation, open_app_key, tenant_of, to_generation,
+    StoredSyncRow, device_key, millis, new_sync, of_generation, open_app_key, tenant_of,
+    to_generation,
 };
-use crate::store::wish::NewWish;
-use crate::store::{By, Device, Scope};
+use crate::store::{By, DeviceSync, Scope};
 
 /// A wish with the device that is wanted there, if one is.
 macro_rules! select_sync {
@@ -190,55 +193,66 @@ impl Postgres {
     }
 }
 
-/// Makes the wishes of a change, each with a generation greater than any before. `device`: whose wishes they are.
+/// A wish as it was made: network server, `DevEUI`, generation, fulfilled generation.
+type Made = (Uuid, String, i64, i64);
+
+/// Makes wishes, none about the same place as another, each with a generation greater than any before.
 pub(super) async fn wish(
     connection: &mut PgConnection,
-    device: &Device,
-    wishes: &[NewWish],
-) -> Result<(), StoreError> {
-    for wish in wishes {
-        let (key, statement) = match wish {
-            NewWish::Present(key) => {
-                // What was wanted there before may have been another tenant's.
-                widen(connection).await?;
-                (
-                    key,
-                    concat!(
-                        "INSERT INTO device_sync (network_server_id, dev_eui, tenant_id, device_id, generation)
-                         VALUES ($1, $2, $3, $4, nextval('sync_generation'))
-                         ON CONFLICT (network_server_id, dev_eui) DO UPDATE SET tenant_id = $3, device_id = $4, force = false, ",
-                        anew!()
-                    ),
-                )
-            }
-            NewWish::Changed(key) => (
-                key,
-                concat!(
-                    "UPDATE device_sync SET tenant_id = $3, device_id = $4,
-                        force = (force AND synced_generation < generation), ",
-                    anew!(),
-                    " WHERE network_server_id = $1 AND dev_eui = $2"
-                ),
+    wishes: &[WishRow],
+) -> Result<Vec<Made>, sqlx::Error> {
+    let (changed, new): (Vec<&WishRow>, Vec<&WishRow>) =
+        wishes.iter().partition(|wish| wish.keeps_force);
+    let mut made = Vec::new();
+    for (rows, statement) in [
+        (
+            new,
+            concat!(
+                "INSERT INTO device_sync AS s (network_server_id, dev_eui, tenant_id, device_id, generation)
+                 SELECT *, nextval('sync_generation')
+                 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[])
+                 ON CONFLICT (network_server_id, dev_eui) DO UPDATE SET
+                    tenant_id = excluded.tenant_id, device_id = excluded.device_id, force = false, ",
+                anew!(),
+                " RETURNING s.network_server_id, s.dev_eui, s.generation, s.synced_generation"
             ),
-            NewWish::Absent(key) => (
-                key,
-                concat!(
-                    "UPDATE device_sync SET tenant_id = $3, device_id = $4, force = false, ",
-                    anew!(),
-                    " WHERE network_server_id = $1 AND dev_eui = $2"
-                ),
+        ),
+        (
+            changed,
+            concat!(
+                "UPDATE device_sync AS s SET
+                    tenant_id = v.tenant_id, device_id = v.device_id,
+                    force = (s.force AND s.synced_generation < s.generation), ",
+                anew!(),
+                " FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[])
+                    AS v (network_server_id, dev_eui, tenant_id, device_id)
+                 WHERE s.network_server_id = v.network_server_id AND s.dev_eui = v.dev_eui
+                 RETURNING s.network_server_id, s.dev_eui, s.generation, s.synced_generation"
             ),
-        };
-        sqlx::query(statement)
-            .bind(key.server.as_uuid())
-            .bind(key.dev_eui.to_string())
-            .bind(device.tenant_id.as_uuid())
-            .bind(device.id.as_uuid())
-            .execute(&mut *connection)
-            .await
-            .map_err(store_error)?;
+        ),
+    ] {
+        if rows.is_empty() {
+            continue;
+        }
+        let written: Vec<Made> = sqlx::query_as(statement)
+            .bind(column(&rows, |row| row.key.server.as_uuid()))
+            .bind(column(&rows, |row| row.key.dev_eui.to_string()))
+            .bind(column(&rows, |row| row.tenant_id.as_uuid()))
+            .bind(column(&rows, |row| row.device_id.as_uuid()))
+            .fetch_all(&mut *connection)
+            .await?;
+        made.extend(written);
     }
-    Ok(())
+    Ok(made)
+}
+
+/// Wishes as devices tell them.
+pub(super) fn wished(made: Vec<Made>) -> Result<BTreeMap<DeviceKey, DeviceSync>, StoreError> {
+    made.into_iter()
+        .map(|(server, dev_eui, generation, synced)| {
+            Ok((device_key(server, &dev_eui)?, new_sync(generation, synced)))
+        })
+        .collect()
 }
 
 /// Wishes everything anew that was wanted of a network server.

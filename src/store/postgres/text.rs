@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::store::DeviceFields;
+
 /// A text as a column or something to compare with one. PostgreSQL's texts hold no NUL, and one of them would refuse a
 /// whole batch; it becomes U+FFFD, as bytes do that are no text.
 pub(super) fn text(text: &str) -> Cow<'_, str> {
@@ -20,6 +22,31 @@ pub(super) fn tags(tags: &BTreeMap<String, String>) -> String {
         .map(|(tag, value)| (text(tag), text(value)))
         .collect();
     serde_json::json!(plain).to_string()
+}
+
+/// What users say of a device, as it is kept: tags are made plain where they are written.
+pub(super) fn plain_fields(fields: &mut DeviceFields) {
+    for field in [
+        &mut fields.name,
+        &mut fields.description,
+        &mut fields.device_type,
+    ] {
+        if let Cow::Owned(plain) = text(field) {
+            *field = plain;
+        }
+    }
+    if fields
+        .tags
+        .iter()
+        .any(|(tag, value)| tag.contains('\0') || value.contains('\0'))
+    {
+        let tags = std::mem::take(&mut fields.tags);
+        let plain = |word: String| text(&word).into_owned();
+        fields.tags = tags
+            .into_iter()
+            .map(|(tag, value)| (plain(tag), plain(value)))
+            .collect();
+    }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub(crate) use event::{EventRow, event_id, first_id_of};
 pub(crate) use idempotency::{ReservationRow, scope_of};
 pub(crate) use network_server::{NetworkServerRow, seal_context as network_server_context};
 pub(crate) use seal_check::{SEAL_CHECK, opens_seal_check};
-pub(crate) use sync::{StoredSyncRow, new_sync, of_generation, to_generation};
+pub(crate) use sync::{StoredSyncRow, device_key, new_sync, of_generation, to_generation};
 pub(crate) use telemetry::{
     TelemetryFieldRow, TelemetryPointRow, TelemetryRow, TelemetryWindow, telemetry_row,
 };

@@ -72,12 +72,8 @@ impl TryFrom<StoredSyncRow> for StoredSync {
     type Error = StoreError;
 
     fn try_from(row: StoredSyncRow) -> Result<Self, StoreError> {
-        let key = DeviceKey {
-            server: NetworkServerId::from_uuid(row.network_server_id),
-            dev_eui: parse_dev_eui(&row.dev_eui, TABLE, row.tenant_id)?,
-        };
         Ok(Self {
-            key,
+            key: device_key(row.network_server_id, &row.dev_eui)?,
             tenant_id: TenantId::from_uuid(row.tenant_id),
             wish: Wish {
                 generation: to_generation(row.generation),
@@ -151,4 +147,12 @@ pub(crate) fn to_generation(value: i64) -> u64 {
 /// A generation as a column; what is larger than any that was drawn equals none.
 pub(crate) fn of_generation(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Where a wish is about.
+pub(crate) fn device_key(server: Uuid, dev_eui: &str) -> Result<DeviceKey, StoreError> {
+    Ok(DeviceKey {
+        server: NetworkServerId::from_uuid(server),
+        dev_eui: parse_dev_eui(dev_eui, TABLE, server)?,
+    })
 }

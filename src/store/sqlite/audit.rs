@@ -18,16 +18,9 @@ impl Sqlite {
         if entries.is_empty() {
             return Ok(());
         }
-        let entries: Vec<&AuditEntry> = entries.iter().collect();
-        let statements: Vec<_> = entries.chunks(ROWS_MAX).map(insert_audit).collect();
+        let entries = entries.to_vec();
         self.write(move |connection| {
-            Box::pin(async move {
-                for mut statement in statements {
-                    let query = statement.build().persistent(false);
-                    query.execute(&mut *connection).await.map_err(store_error)?;
-                }
-                Ok(())
-            })
+            Box::pin(async move { append_all(connection, &entries).await })
         })
         .await
     }
@@ -92,6 +85,20 @@ pub(super) async fn append(
     let mut query = insert_audit(&[entry]);
     let done = query.build().execute(connection).await;
     done.map(drop).map_err(store_error)
+}
+
+/// Adds entries in the transaction of what they tell.
+pub(super) async fn append_all(
+    connection: &mut SqliteConnection,
+    entries: &[AuditEntry],
+) -> Result<(), StoreError> {
+    let entries: Vec<&AuditEntry> = entries.iter().collect();
+    for rows in entries.chunks(ROWS_MAX) {
+        let mut statement = insert_audit(rows);
+        let query = statement.build().persistent(false);
+        query.execute(&mut *connection).await.map_err(store_error)?;
+    }
+    Ok(())
 }
 
 pub(super) fn insert_audit(entries: &[&AuditEntry]) -> QueryBuilder<Db> {

@@ -1,250 +1,209 @@
-//! Changes of the registry's devices. Each makes its wishes and its audit entry in the same transaction.
+//! Changes of the registry's devices, many in one transaction with their wishes and audit entries.
+//!
+//! Rows go in statements of many rows each, as in `commit.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::{DeviceId, NetworkServerId, TenantId};
-use downbeat_core::time::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection};
 use uuid::Uuid;
 
 use super::{Sqlite, audit, device_list, is_duplicate, store_error, sync};
 use crate::seal::Sealer;
-use crate::store::audit::Change;
-use crate::store::row::{AppKeyValues, FieldValues, millis};
-use crate::store::wish::{new_wishes, tell};
-use crate::store::{
-    AppKeyChange, AppKeyState, By, Device, DeviceFields, NewDevice, Scope, WriteDeviceError,
+use crate::store::device_write::{
+    DeviceWrite, Known, Outcome, Plan, Room, Update, device_ids, tenants,
 };
+use crate::store::row::{AppKeyValues, FieldValues, count, millis};
+use crate::store::{AppKeyChange, Device, NewDevice, Scope, WriteDeviceError};
 
 impl Sqlite {
-    pub(in crate::store) async fn create_device(
+    pub(in crate::store) async fn write_devices(
         &self,
         scope: Scope,
-        device: &NewDevice,
-        by: &By,
-    ) -> Result<Device, WriteDeviceError> {
-        if !scope.contains(device.tenant_id) {
-            return Err(WriteDeviceError::UnknownTenant);
-        }
-        let (device, by, sealer) = (device.clone(), by.clone(), self.sealer.clone());
+        writes: Vec<DeviceWrite>,
+    ) -> Result<Vec<Outcome>, WriteDeviceError> {
+        let sealer = self.sealer.clone();
         self.write(move |connection| {
-            Box::pin(async move { create(connection, &sealer, &device, &by).await })
-        })
-        .await
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "who, what and when of a change")]
-    pub(in crate::store) async fn update_device(
-        &self,
-        scope: Scope,
-        id: DeviceId,
-        fields: &DeviceFields,
-        app_key: AppKeyChange,
-        version: Option<u32>,
-        at: Timestamp,
-        by: &By,
-    ) -> Result<Device, WriteDeviceError> {
-        let (fields, by, sealer) = (fields.clone(), by.clone(), self.sealer.clone());
-        self.write(move |connection| {
-            Box::pin(async move {
-                let before = device_to_write(connection, scope, id, version).await?;
-                if before.fields.dev_eui != fields.dev_eui {
-                    forget_what_was_heard(connection, id).await?;
-                }
-                let key = match app_key {
-                    AppKeyChange::Keep | AppKeyChange::Clear => None,
-                    AppKeyChange::Set(key) => Some(AppKeyValues::of(&key, id, &sealer)),
-                };
-                let mut after = before.changed(&fields, app_key, at);
-                update(connection, &after, app_key, key).await?;
-                let app_key_changed = match app_key {
-                    AppKeyChange::Keep => false,
-                    AppKeyChange::Set(_) => true,
-                    AppKeyChange::Clear => before.app_key != AppKeyState::None,
-                };
-                let wishes = new_wishes(Some(&before), Some(&after), app_key_changed);
-                let made = sync::wish(connection, &after, &wishes).await?;
-                tell(&mut after, made);
-                let change = Change {
-                    by: &by,
-                    at,
-                    action: "device.update",
-                };
-                let entry = change.of_device(Some(&before), Some(&after));
-                audit::append(connection, &entry).await?;
-                Ok(after)
-            })
-        })
-        .await
-    }
-
-    pub(in crate::store) async fn delete_device(
-        &self,
-        scope: Scope,
-        id: DeviceId,
-        version: Option<u32>,
-        at: Timestamp,
-        by: &By,
-    ) -> Result<Device, WriteDeviceError> {
-        let by = by.clone();
-        self.write(move |connection| {
-            Box::pin(async move {
-                let before = device_to_write(connection, scope, id, version).await?;
-                sqlx::query("DELETE FROM device WHERE id = ?1")
-                    .bind(id.as_uuid())
-                    .execute(&mut *connection)
-                    .await
-                    .map_err(store_error)?;
-                let wishes = new_wishes(Some(&before), None, false);
-                sync::wish(connection, &before, &wishes).await?;
-                let change = Change {
-                    by: &by,
-                    at,
-                    action: "device.delete",
-                };
-                audit::append(connection, &change.of_device(Some(&before), None)).await?;
-                Ok(before)
-            })
+            Box::pin(async move { write(connection, scope, &writes, &sealer).await })
         })
         .await
     }
 }
 
-async fn create(
+async fn write(
     connection: &mut SqliteConnection,
+    scope: Scope,
+    writes: &[DeviceWrite],
     sealer: &Sealer,
-    new: &NewDevice,
-    by: &By,
-) -> Result<Device, WriteDeviceError> {
-    let server = server_with_room(connection, new.tenant_id).await?;
-    insert(connection, sealer, new, server).await?;
-    let mut device = Device::registered(new, server);
-    let wishes = new_wishes(None, Some(&device), false);
-    let made = sync::wish(connection, &device, &wishes).await?;
-    tell(&mut device, made);
-    let change = Change {
-        by,
-        at: new.created_at,
-        action: "device.create",
+) -> Result<Vec<Outcome>, WriteDeviceError> {
+    let known = Known {
+        devices: device_list::find_many(connection, scope, &device_ids(writes)).await?,
+        tenants: rooms(connection, &tenants(writes)).await?,
     };
-    audit::append(connection, &change.of_device(None, Some(&device))).await?;
-    Ok(device)
-}
-
-/// The network server that the tenant's new devices are on, if it may have one more.
-async fn server_with_room(
-    connection: &mut SqliteConnection,
-    tenant_id: TenantId,
-) -> Result<NetworkServerId, WriteDeviceError> {
-    let row: Option<(bool, Option<Uuid>)> = sqlx::query_as(
-        "SELECT devices_max IS NULL OR (SELECT count(*) FROM device WHERE tenant_id = ?1) < devices_max,
-            (SELECT tenant_id FROM network_server WHERE tenant_id = ?1)
-         FROM tenant WHERE id = ?1",
-    )
-    .bind(tenant_id.as_uuid())
-    .fetch_optional(connection)
-    .await
-    .map_err(store_error)?;
-    match row {
-        None => Err(WriteDeviceError::UnknownTenant),
-        Some((false, _)) => Err(WriteDeviceError::TenantFull),
-        Some((true, own)) => Ok(own.map_or(NetworkServerId::Default, NetworkServerId::from_uuid)),
+    let mut plan = Plan::of(writes, known);
+    if !plan.deletes.is_empty() {
+        delete(connection, plan.deletes.values()).await?;
     }
+    if !plan.inserts.is_empty() {
+        let ids = insert(connection, &plan.inserts, sealer).await?;
+        plan.inserted(&ids);
+    }
+    if !plan.updates.is_empty() {
+        for moved in plan.updates.values().filter(|it| it.has_other_dev_eui()) {
+            forget_what_was_heard(connection, moved.after.id).await?;
+        }
+        update(connection, plan.updates.values(), sealer).await?;
+    }
+    let made = sync::wish(connection, &plan.wishes()).await?;
+    plan.wished(&made);
+    audit::append_all(connection, &plan.audit()).await?;
+    Ok(plan.finish())
 }
 
+/// The network servers that tenants' new devices are on, and how many more they may have.
+async fn rooms(
+    connection: &mut SqliteConnection,
+    tenants: &BTreeMap<TenantId, u64>,
+) -> Result<BTreeMap<TenantId, Room>, StoreError> {
+    let mut rooms = BTreeMap::new();
+    for id in tenants.keys() {
+        let row: Option<(Option<i64>, Option<Uuid>)> = sqlx::query_as(
+            "SELECT
+                CASE WHEN devices_max IS NOT NULL
+                    THEN max(devices_max - (SELECT count(*) FROM device WHERE tenant_id = ?1), 0) END,
+                (SELECT tenant_id FROM network_server WHERE tenant_id = ?1)
+             FROM tenant WHERE id = ?1",
+        )
+        .bind(id.as_uuid())
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(store_error)?;
+        rooms.extend(row.map(|(left, own)| {
+            let room = Room {
+                server: own.map_or(NetworkServerId::Default, NetworkServerId::from_uuid),
+                left: left.map(count),
+            };
+            (*id, room)
+        }));
+    }
+    Ok(rooms)
+}
+
+async fn delete(
+    connection: &mut SqliteConnection,
+    devices: impl Iterator<Item = &Device>,
+) -> Result<(), StoreError> {
+    let mut query = QueryBuilder::new("DELETE FROM device WHERE id IN (");
+    push_ids(&mut query, devices.map(|device| device.id));
+    query.push(")");
+    execute(connection, query).await.map_err(store_error)
+}
+
+/// Those that stand there now; a `DevEUI` that is taken stays whose it is.
 async fn insert(
     connection: &mut SqliteConnection,
+    devices: &BTreeMap<usize, (&NewDevice, Device)>,
     sealer: &Sealer,
-    new: &NewDevice,
-    server: NetworkServerId,
-) -> Result<(), WriteDeviceError> {
-    let fields = &new.fields;
-    let values = FieldValues::of(fields);
-    let key = new.app_key.as_ref();
-    let key = key.map(|key| AppKeyValues::of(key, new.id, sealer));
-    let inserted = sqlx::query(
+) -> Result<BTreeSet<DeviceId>, StoreError> {
+    let mut query = QueryBuilder::new(
         "INSERT INTO device
             (id, tenant_id, network_server_id, name, description, device_type, tags, codec, dev_eui,
              chirpstack_app_id, device_profile_id, join_eui, uplink_interval_ms, created_at, updated_at,
-             app_key, app_key_revision, app_key_default)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?15, ?15 IS NOT NULL, ?16)",
-    )
-    .bind(new.id.as_uuid())
-    .bind(new.tenant_id.as_uuid())
-    .bind(server.as_uuid())
-    .bind(&fields.name)
-    .bind(&fields.description)
-    .bind(&fields.device_type)
-    .bind(values.tags)
-    .bind(fields.codec.name())
-    .bind(values.dev_eui)
-    .bind(values.chirpstack_app_id)
-    .bind(values.device_profile_id)
-    .bind(values.join_eui)
-    .bind(values.uplink_interval_ms)
-    .bind(millis(new.created_at))
-    .bind(key.as_ref().map(|key| key.sealed.as_slice()))
-    .bind(key.as_ref().is_some_and(|key| key.is_default))
-    .execute(connection)
-    .await;
-    inserted.map(drop).map_err(write_error)
+             app_key, app_key_revision, app_key_default) ",
+    );
+    query.push_values(devices.values(), |mut row, (new, device)| {
+        let fields = &device.fields;
+        let values = FieldValues::of(fields);
+        let key = new.app_key.as_ref();
+        let key = key.map(|key| AppKeyValues::of(key, new.id, sealer));
+        row.push_bind(device.id.as_uuid())
+            .push_bind(device.tenant_id.as_uuid())
+            .push_bind(device.server.as_uuid())
+            .push_bind(&fields.name)
+            .push_bind(&fields.description)
+            .push_bind(&fields.device_type)
+            .push_bind(values.tags)
+            .push_bind(fields.codec.name())
+            .push_bind(values.dev_eui)
+            .push_bind(values.chirpstack_app_id)
+            .push_bind(values.device_profile_id)
+            .push_bind(values.join_eui)
+            .push_bind(values.uplink_interval_ms)
+            .push_bind(millis(device.created_at))
+            .push_bind(millis(device.updated_at))
+            .push_bind(key.as_ref().map(|key| key.sealed.clone()))
+            .push_bind(key.is_some())
+            .push_bind(key.as_ref().is_some_and(|key| key.is_default));
+    });
+    query.push(" ON CONFLICT (network_server_id, dev_eui) DO NOTHING RETURNING id");
+    let ids: Vec<Uuid> = query
+        .build_query_scalar()
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .map_err(store_error)?;
+    Ok(ids.into_iter().map(DeviceId::from_uuid).collect())
 }
 
-/// `key`: what is set, if one is.
 async fn update(
     connection: &mut SqliteConnection,
-    after: &Device,
-    app_key: AppKeyChange,
-    key: Option<AppKeyValues>,
+    updates: impl Iterator<Item = &Update>,
+    sealer: &Sealer,
 ) -> Result<(), WriteDeviceError> {
-    let fields = &after.fields;
-    let values = FieldValues::of(fields);
-    let updated = sqlx::query(
+    let mut query = QueryBuilder::new(
         "UPDATE device SET
-            name = ?2, description = ?3, device_type = ?4, tags = ?5, codec = ?6, dev_eui = ?7,
-            chirpstack_app_id = ?8, device_profile_id = ?9, join_eui = ?10, uplink_interval_ms = ?11,
-            updated_at = ?12, version = ?13,
-            app_key = CASE WHEN ?14 THEN app_key ELSE ?15 END,
-            app_key_revision = app_key_revision + (?15 IS NOT NULL),
-            app_key_default = CASE WHEN ?14 THEN app_key_default ELSE ?16 END
-         WHERE id = ?1",
-    )
-    .bind(after.id.as_uuid())
-    .bind(&fields.name)
-    .bind(&fields.description)
-    .bind(&fields.device_type)
-    .bind(values.tags)
-    .bind(fields.codec.name())
-    .bind(values.dev_eui)
-    .bind(values.chirpstack_app_id)
-    .bind(values.device_profile_id)
-    .bind(values.join_eui)
-    .bind(values.uplink_interval_ms)
-    .bind(millis(after.updated_at))
-    .bind(after.version)
-    .bind(app_key == AppKeyChange::Keep)
-    .bind(key.as_ref().map(|key| key.sealed.as_slice()))
-    .bind(key.as_ref().is_some_and(|key| key.is_default))
-    .execute(connection)
-    .await;
-    updated.map(drop).map_err(write_error)
+            name = v.column2, description = v.column3, device_type = v.column4, tags = v.column5, codec = v.column6,
+            dev_eui = v.column7, chirpstack_app_id = v.column8, device_profile_id = v.column9, join_eui = v.column10,
+            uplink_interval_ms = v.column11, updated_at = v.column12, version = v.column13,
+            app_key = CASE WHEN v.column14 THEN app_key ELSE v.column15 END,
+            app_key_revision = app_key_revision + (v.column15 IS NOT NULL),
+            app_key_default = CASE WHEN v.column14 THEN app_key_default ELSE v.column16 END
+         FROM (",
+    );
+    query.push_values(updates, |mut row, update| {
+        let device = &update.after;
+        let fields = &device.fields;
+        let values = FieldValues::of(fields);
+        let key = match &update.app_key {
+            AppKeyChange::Keep | AppKeyChange::Clear => None,
+            AppKeyChange::Set(key) => Some(AppKeyValues::of(key, device.id, sealer)),
+        };
+        row.push_bind(device.id.as_uuid())
+            .push_bind(&fields.name)
+            .push_bind(&fields.description)
+            .push_bind(&fields.device_type)
+            .push_bind(values.tags)
+            .push_bind(fields.codec.name())
+            .push_bind(values.dev_eui)
+            .push_bind(values.chirpstack_app_id)
+            .push_bind(values.device_profile_id)
+            .push_bind(values.join_eui)
+            .push_bind(values.uplink_interval_ms)
+            .push_bind(millis(device.updated_at))
+            .push_bind(device.version)
+            .push_bind(update.app_key == AppKeyChange::Keep)
+            .push_bind(key.as_ref().map(|key| key.sealed.clone()))
+            .push_bind(key.is_some_and(|key| key.is_default));
+    });
+    query.push(") AS v WHERE device.id = v.column1");
+    execute(connection, query).await.map_err(write_error)
 }
 
-/// The device as it is, if the caller may write it and knows its version.
-async fn device_to_write(
-    connection: &mut SqliteConnection,
-    scope: Scope,
-    id: DeviceId,
-    version: Option<u32>,
-) -> Result<Device, WriteDeviceError> {
-    let device = device_list::find(connection, scope, id)
-        .await?
-        .ok_or(WriteDeviceError::UnknownDevice)?;
-    if version.is_some_and(|version| version != device.version) {
-        return Err(WriteDeviceError::VersionMismatch {
-            current: device.version,
-        });
+fn push_ids(query: &mut QueryBuilder<Db>, ids: impl Iterator<Item = DeviceId>) {
+    let mut list = query.separated(", ");
+    for id in ids {
+        list.push_bind(id.as_uuid());
     }
-    Ok(device)
+}
+
+/// Not kept prepared: each number of rows is a statement of its own.
+async fn execute(
+    connection: &mut SqliteConnection,
+    mut query: QueryBuilder<Db>,
+) -> Result<(), sqlx::Error> {
+    let done = query.build().persistent(false).execute(connection).await;
+    done.map(drop)
 }
 
 /// What the actor of another `DevEUI` stored.

@@ -1,8 +1,10 @@
 //! The registry's devices, one and many.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::{DevEui, DeviceId, DeviceKey, TenantId};
-use sqlx::{QueryBuilder, Sqlite as Db, SqliteExecutor};
+use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection, SqliteExecutor};
 
 use super::{Sqlite, store_error};
 use crate::store::row::{DeviceRow, count, millis, tenant_of};
@@ -157,6 +159,35 @@ pub(super) async fn find(
     .await
     .map_err(store_error)?;
     row.map(Device::try_from).transpose()
+}
+
+/// Those of the devices that are in the scope.
+pub(super) async fn find_many(
+    connection: &mut SqliteConnection,
+    scope: Scope,
+    ids: &BTreeSet<DeviceId>,
+) -> Result<BTreeMap<DeviceId, Device>, StoreError> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut query = QueryBuilder::new(select_device!("WHERE device.id IN ("));
+    let mut list = query.separated(", ");
+    for id in ids {
+        list.push_bind(id.as_uuid());
+    }
+    query.push(")");
+    if let Some(tenant) = tenant_of(scope) {
+        query.push(" AND device.tenant_id = ").push_bind(tenant);
+    }
+    let rows: Vec<DeviceRow> = query
+        .build_query_as()
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .map_err(store_error)?;
+    rows.into_iter()
+        .map(|row| Device::try_from(row).map(|device| (device.id, device)))
+        .collect()
 }
 
 fn push_filter(query: &mut QueryBuilder<Db>, scope: Scope, filter: &DeviceFilter) {

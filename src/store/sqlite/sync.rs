@@ -1,19 +1,22 @@
 //! Wishes for `ChirpStack`: the registry makes them, the actors tell how far they are.
 
+use std::collections::BTreeMap;
+
 use downbeat_actors::port::{StoreError, StoredSync, SyncChange};
 use downbeat_core::app_key::AppKey;
 use downbeat_core::id::{DeviceId, DeviceKey, NetworkServerId};
 use downbeat_core::time::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection};
 use uuid::Uuid;
 
 use super::{Sqlite, audit, store_error};
 use crate::store::audit::Change;
+use crate::store::device_write::WishRow;
 use crate::store::row::{
-    StoredSyncRow, millis, new_sync, of_generation, open_app_key, tenant_of, to_generation,
+    StoredSyncRow, device_key, millis, new_sync, of_generation, open_app_key, tenant_of,
+    to_generation,
 };
-use crate::store::wish::NewWish;
-use crate::store::{By, Device, DeviceSync, Scope};
+use crate::store::{By, DeviceSync, Scope};
 
 /// A wish with the device that is wanted there, if one is.
 macro_rules! select_sync {
@@ -180,57 +183,91 @@ impl Sqlite {
     }
 }
 
-/// Makes the wishes of a change of a device, and gives them.
+/// Makes wishes, none about the same place as another, and gives them as they are now.
 pub(super) async fn wish(
     connection: &mut SqliteConnection,
-    device: &Device,
-    wishes: &[NewWish],
-) -> Result<Vec<(DeviceKey, DeviceSync)>, StoreError> {
-    let mut made = Vec::new();
-    for wish in wishes {
-        let (key, statement) = match wish {
-            NewWish::Present(key) => (
-                key,
-                concat!(
-                    "INSERT INTO device_sync (network_server_id, dev_eui, tenant_id, device_id, generation)
-                     VALUES (?1, ?2, ?3, ?4, (SELECT last + 1 FROM sync_generation))
-                     ON CONFLICT (network_server_id, dev_eui) DO UPDATE SET
-                        tenant_id = ?3, device_id = ?4, force = 0, ",
-                    anew!(),
-                    " RETURNING generation, synced_generation"
-                ),
-            ),
-            NewWish::Changed(key) => (
-                key,
-                concat!(
-                    "INSERT INTO device_sync (network_server_id, dev_eui, tenant_id, device_id, generation)
-                     VALUES (?1, ?2, ?3, ?4, (SELECT last + 1 FROM sync_generation))
-                     ON CONFLICT (network_server_id, dev_eui) DO UPDATE SET
-                        tenant_id = ?3, device_id = ?4, force = (force = 1 AND synced_generation < generation), ",
-                    anew!(),
-                    " RETURNING generation, synced_generation"
-                ),
-            ),
-            NewWish::Absent(key) => (
-                key,
-                concat!(
-                    "UPDATE device_sync SET tenant_id = ?3, device_id = ?4, force = 0, ",
-                    anew!(),
-                    " WHERE network_server_id = ?1 AND dev_eui = ?2 RETURNING generation, synced_generation"
-                ),
-            ),
-        };
-        let row: Option<(i64, i64)> = sqlx::query_as(statement)
-            .bind(key.server.as_uuid())
-            .bind(key.dev_eui.to_string())
-            .bind(device.tenant_id.as_uuid())
-            .bind(device.id.as_uuid())
-            .fetch_optional(&mut *connection)
+    wishes: &[WishRow],
+) -> Result<BTreeMap<DeviceKey, DeviceSync>, StoreError> {
+    let mut made = BTreeMap::new();
+    if wishes.is_empty() {
+        return Ok(made);
+    }
+    // Nobody else writes meanwhile, and triggers keep count.
+    let mut generation: i64 = sqlx::query_scalar("SELECT last FROM sync_generation")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    let (changed, anew): (Vec<&WishRow>, Vec<&WishRow>) =
+        wishes.iter().partition(|wish| wish.keeps_force);
+    let mut number = || {
+        generation += 1;
+        generation
+    };
+    for mut query in [
+        (!anew.is_empty()).then(|| wish_anew(&anew, &mut number)),
+        (!changed.is_empty()).then(|| wish_otherwise(&changed, &mut number)),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        let rows: Vec<(Uuid, String, i64, i64)> = query
+            .build_query_as()
+            .persistent(false)
+            .fetch_all(&mut *connection)
             .await
             .map_err(store_error)?;
-        made.extend(row.map(|(generation, synced)| (*key, new_sync(generation, synced))));
+        for (server, dev_eui, generation, synced) in rows {
+            made.insert(device_key(server, &dev_eui)?, new_sync(generation, synced));
+        }
     }
     Ok(made)
+}
+
+const RETURNING: &str = " RETURNING network_server_id, dev_eui, generation, synced_generation";
+
+fn wish_anew(wishes: &[&WishRow], number: &mut impl FnMut() -> i64) -> QueryBuilder<Db> {
+    let mut query = QueryBuilder::new(
+        "INSERT INTO device_sync (network_server_id, dev_eui, tenant_id, device_id, generation) ",
+    );
+    push_wishes(&mut query, wishes, number);
+    query
+        .push(
+            " ON CONFLICT (network_server_id, dev_eui) DO UPDATE SET
+                tenant_id = excluded.tenant_id, device_id = excluded.device_id, force = 0,
+                generation = excluded.generation, sync_state = 'pending', sync_error = NULL, sync_attempts = 0,
+                next_attempt_at = NULL, unfinished = 1",
+        )
+        .push(RETURNING);
+    query
+}
+
+fn wish_otherwise(wishes: &[&WishRow], number: &mut impl FnMut() -> i64) -> QueryBuilder<Db> {
+    let mut query = QueryBuilder::new(
+        "UPDATE device_sync SET
+            tenant_id = v.column3, device_id = v.column4, force = (force = 1 AND synced_generation < generation),
+            generation = v.column5, sync_state = 'pending', sync_error = NULL, sync_attempts = 0,
+            next_attempt_at = NULL, unfinished = 1
+         FROM (",
+    );
+    push_wishes(&mut query, wishes, number);
+    query
+        .push(") AS v WHERE network_server_id = v.column1 AND dev_eui = v.column2")
+        .push(RETURNING);
+    query
+}
+
+fn push_wishes(
+    query: &mut QueryBuilder<Db>,
+    wishes: &[&WishRow],
+    number: &mut impl FnMut() -> i64,
+) {
+    query.push_values(wishes, |mut row, wish| {
+        row.push_bind(wish.key.server.as_uuid())
+            .push_bind(wish.key.dev_eui.to_string())
+            .push_bind(wish.tenant_id.as_uuid())
+            .push_bind(wish.device_id.as_uuid())
+            .push_bind(number());
+    });
 }
 
 /// Wishes everything anew that was wanted of a network server.
