@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use downbeat_core::codec::CodecKind;
-use downbeat_core::device::{Admission, Device, Effect, Event, Presence, Request};
+use downbeat_core::codec::{CodecKind, Command};
+use downbeat_core::device::{Admission, Device, Effect, Event, Origin, Presence, Request};
 use downbeat_core::id::{DeviceKey, DownlinkId, QueueItemId, Scope};
 use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem, Uplink};
 use downbeat_core::time::Timestamp;
@@ -24,7 +24,7 @@ use self::running::{Asked, Kept, Running, changes_state};
 use crate::chirpstack_pool::PoolMessage;
 use crate::gateway_monitor::MonitorMessage;
 use crate::link::Link;
-use crate::order::{AskError, Cancellation, Order, Report, Submission};
+use crate::order::{AskError, Cancellation, OfJob, Order, Report, Submission};
 use crate::port::{AuditEntry, By, HistoryEntry, StoreError, StoredDevice, TelemetryValue};
 use crate::system::Shared;
 
@@ -50,7 +50,8 @@ pub(crate) enum DeviceMessage {
     Cancel {
         scope: Scope,
         id: DownlinkId,
-        by: By,
+        /// Nobody, when the job that it is part of was taken back.
+        by: Option<By>,
         reply: oneshot::Sender<Result<Cancellation, AskError>>,
     },
     Report {
@@ -303,7 +304,7 @@ impl DeviceState {
                 id,
                 by,
                 reply,
-            } => self.on_cancel(myself, scope, id, &by, reply),
+            } => self.on_cancel(myself, scope, id, by.as_ref(), reply),
             DeviceMessage::Report {
                 scope,
                 report,
@@ -388,7 +389,11 @@ impl DeviceState {
         };
         let id = request.id;
         let kept = Kept {
-            audit: self.audit(&order.by, "downlink.send", id, Some(order.describe())),
+            audit: if order.job.is_none() {
+                self.audit(&order.by, "downlink.send", id, Some(order.describe()))
+            } else {
+                None
+            },
             ..Kept::default()
         };
         let asked = Some(Asked::Submit(id, reply));
@@ -419,6 +424,14 @@ impl DeviceState {
         if running.machine.admission() == Admission::Full {
             return Err(AskError::DeviceBusy);
         }
+        let is_newer = |job: OfJob| {
+            let desired = running.machine.desired();
+            desired.is_some_and(|desired| desired.since > job.asked_at)
+        };
+        let is_light = matches!(order.command, Command::SetLight(_));
+        if is_light && order.job.is_some_and(is_newer) {
+            return Err(AskError::Newer);
+        }
         let id = order
             .id
             .unwrap_or_else(|| DownlinkId::from_uuid(uuid::Uuid::now_v7()));
@@ -430,6 +443,9 @@ impl DeviceState {
             order.verify,
         )
         .map_err(AskError::NotUnderstood)?;
+        if let Some(job) = order.job {
+            request.origin = Origin::Job(job.id);
+        }
         request.transient = order.transient;
         request.attempts_max = order.attempts_max;
         request.expires_at = order.ttl.map(|ttl| now + ttl);
@@ -448,7 +464,7 @@ impl DeviceState {
         myself: &ActorRef<DeviceMessage>,
         scope: Scope,
         id: DownlinkId,
-        by: &By,
+        by: Option<&By>,
         reply: oneshot::Sender<Result<Cancellation, AskError>>,
     ) {
         match self.running_for(scope).map(|running| {
@@ -459,7 +475,7 @@ impl DeviceState {
         }) {
             Ok(true) => {
                 let kept = Kept {
-                    audit: self.audit(by, "downlink.cancel", id, None),
+                    audit: by.and_then(|by| self.audit(by, "downlink.cancel", id, None)),
                     ..Kept::default()
                 };
                 let asked = Some(Asked::Cancel(id, reply));

@@ -9,6 +9,7 @@
 //! - `writer`: group commit of all devices' changes.
 //! - `chirpstack_pool`: the only place that calls the network server; turns and circuit breaker.
 //! - `synchronizer`: keeps the network server's devices in step with the registry.
+//! - [`job`]: keeps commands to many devices going.
 //! - `gateway_monitor`: which gateways are there.
 //! - `timer`, [`clock`]: one timer queue, one clock.
 //! - [`observe`]: what happened, for log, metrics and the live feed.
@@ -18,6 +19,7 @@ mod chirpstack_pool;
 pub mod clock;
 mod device;
 mod gateway_monitor;
+pub mod job;
 mod link;
 pub mod observe;
 pub mod order;
@@ -31,5 +33,6 @@ mod tests;
 mod timer;
 mod writer;
 
-pub use order::{AskError, Cancellation, Order, Report, Submission};
+pub use job::{JobCommand, JobError};
+pub use order::{AskError, Cancellation, OfJob, Order, Report, Submission};
 pub use system::{Health, StartError, System, SystemConfig};

@@ -4,14 +4,18 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use downbeat_core::device::{Presence, Record, Step};
 use downbeat_core::gateway::GatewayStatus;
-use downbeat_core::id::{DevEui, DeviceId, TenantId};
+use downbeat_core::id::{DevEui, DeviceId, JobId, TenantId};
+use downbeat_core::job::JobKind;
 use downbeat_core::light::LightState;
 use downbeat_core::sync::SyncStatus;
 use downbeat_core::time::Timestamp;
 use tokio::sync::watch;
+
+use crate::port::JobProgress;
 
 /// Events that are kept for those who come back.
 const KEPT: usize = 10_000;
@@ -38,6 +42,29 @@ pub enum FeedBody {
     Sync(SyncView),
     /// A gateway came, went, or was heard of after a while (`gateway.changed`).
     Gateway(Box<GatewayStatus>),
+    /// A job came further, at most once a second for each, or began, was held up, or ended (`job.changed`).
+    Job(Box<JobView>),
+}
+
+/// What watchers see of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobView {
+    /// Its id.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// What it does.
+    pub kind: JobKind,
+    /// For people.
+    pub name: String,
+    /// When this was.
+    pub at: Timestamp,
+    /// How far it is.
+    pub progress: JobProgress,
+    /// Devices that have its command and are out of reach.
+    pub out_of_reach: u64,
+    /// How long it will still take, while it runs; `None` while nobody knows.
+    pub remaining: Option<Duration>,
 }
 
 /// What watchers see of a device's synchronisation.
@@ -269,6 +296,16 @@ fn log(event: &FeedEvent) {
         FeedBody::Gateway(status) => {
             metrics::counter!("downbeat_gateway_changes_total").increment(1);
             tracing::info!(gateway.id = %status.gateway_id, gateway.state = ?status.state, "gateway.changed");
+        }
+        FeedBody::Job(view) => {
+            metrics::counter!("downbeat_job_changes_total").increment(1);
+            tracing::info!(
+                job.id = %view.id,
+                job.state = view.progress.state.name(),
+                open = view.progress.counts.open(),
+                finished = view.progress.counts.finished(),
+                "job.changed"
+            );
         }
     }
 }

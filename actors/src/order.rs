@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use downbeat_core::codec::{Command, EncodeError};
 use downbeat_core::device::{Downlink, Record};
-use downbeat_core::id::DownlinkId;
+use downbeat_core::id::{DownlinkId, JobId};
 use downbeat_core::network::NetworkEvent;
+use downbeat_core::time::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::port::{By, HistoryEntry, TelemetryValue};
@@ -41,6 +42,17 @@ pub struct Order {
     pub by: By,
     /// How long it may take until its last attempt begins; the policy's when absent.
     pub ttl: Option<Duration>,
+    /// The job that it is part of: whose entry in the audit log stands for all of it.
+    pub job: Option<OfJob>,
+}
+
+/// The job that an order is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OfJob {
+    /// Its id.
+    pub id: JobId,
+    /// When it was asked for: a device that was told what to show since is left as it is.
+    pub asked_at: Timestamp,
 }
 
 impl Order {
@@ -106,6 +118,9 @@ pub enum AskError {
     /// The command cannot be put into bytes for this device.
     #[error("the device does not understand the command")]
     NotUnderstood(#[source] EncodeError),
+    /// The device was told something newer than the job that the command is part of.
+    #[error("the device was told something newer")]
+    Newer,
     /// Nothing was accepted, because it could not be stored.
     #[error("the database is unavailable")]
     StoreUnavailable,

@@ -13,8 +13,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 
 use crate::device::DeviceMessage;
+use crate::job::{JobArguments, JobRunner};
 use crate::link::{LinkArguments, LinkMessage, LinkSupervisor};
-use crate::port::NetworkServer;
+use crate::port::{JobStore, NetworkServer};
 use crate::shard::Shard;
 use crate::system::{Shared, SystemConfig};
 use crate::writer::{Writer, WriterMessage};
@@ -31,6 +32,11 @@ pub(crate) enum RootMessage {
         server: Option<Arc<dyn NetworkServer>>,
         done: oneshot::Sender<()>,
     },
+    /// Jobs are to be kept going.
+    RunJobs {
+        store: Arc<dyn JobStore>,
+        done: oneshot::Sender<()>,
+    },
 }
 
 pub(crate) struct RootArguments {
@@ -43,6 +49,8 @@ pub(crate) struct RootState {
     shared: Arc<Shared>,
     config: SystemConfig,
     links: HashMap<NetworkServerId, LinkEntry>,
+    /// Where jobs are kept, once they are to be kept going.
+    job_store: Option<Arc<dyn JobStore>>,
 }
 
 struct LinkEntry {
@@ -70,6 +78,7 @@ impl Actor for Root {
             shared,
             config,
             links: HashMap::new(),
+            job_store: None,
         };
         // Tenants without one of their own use it, and wait where none is configured.
         state
@@ -94,8 +103,16 @@ impl Actor for Root {
         message: RootMessage,
         state: &mut RootState,
     ) -> Result<(), ActorProcessingErr> {
-        let RootMessage::Connect { id, server, done } = message;
-        state.connect(&myself, id, server).await?;
+        let done = match message {
+            RootMessage::Connect { id, server, done } => {
+                state.connect(&myself, id, server).await?;
+                done
+            }
+            RootMessage::RunJobs { store, done } => {
+                state.run_jobs(&myself, store).await?;
+                done
+            }
+        };
         let _ = done.send(());
         Ok(())
     }
@@ -134,6 +151,14 @@ impl Actor for Root {
             for entry in &shared.devices {
                 let _ = entry.actor.cast(DeviceMessage::WriterRestarted);
             }
+        } else if shared
+            .jobs_ref()
+            .is_some_and(|runner| runner.get_id() == id)
+        {
+            tracing::error!(why, "the runner of jobs ended; restarting it");
+            if let Some(store) = state.job_store.clone() {
+                state.run_jobs(&myself, store).await?;
+            }
         } else if let Some((id, server)) = link {
             tracing::error!(why, "the link to a network server ended; restarting it");
             state.connect(&myself, id, server).await?;
@@ -143,6 +168,22 @@ impl Actor for Root {
 }
 
 impl RootState {
+    async fn run_jobs(
+        &mut self,
+        myself: &ActorRef<RootMessage>,
+        store: Arc<dyn JobStore>,
+    ) -> Result<(), ActorProcessingErr> {
+        self.job_store = Some(Arc::clone(&store));
+        let arguments = JobArguments {
+            shared: Arc::downgrade(&self.shared),
+            store,
+        };
+        let (runner, _) =
+            Actor::spawn_linked(None, JobRunner, arguments, myself.get_cell()).await?;
+        self.shared.set_jobs(runner);
+        Ok(())
+    }
+
     /// Puts new actors behind a link, in place of those that may be there. Its devices repeat what was under way.
     async fn connect(
         &mut self,

@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use downbeat_core::circuit::{CircuitConfig, Outcome};
 use downbeat_core::device::Policy;
 use downbeat_core::gateway::GatewaySnapshot;
-use downbeat_core::id::{DeviceKey, DownlinkId, NetworkServerId, Scope};
+use downbeat_core::id::{DeviceKey, DownlinkId, JobId, NetworkServerId, Scope};
 use downbeat_core::turn::TurnLimits;
 use ractor::{Actor, ActorId, ActorRef};
 use tokio::sync::oneshot;
@@ -16,10 +16,11 @@ use tokio::sync::oneshot;
 use crate::chirpstack_pool::{Job, PoolMessage, outcome_of};
 use crate::clock::Clock;
 use crate::device::{DeviceMessage, leave_mailbox};
+use crate::job::{JobCommand, JobError, JobMessage};
 use crate::link::Link;
-use crate::observe::Feed;
+use crate::observe::{Feed, JobView};
 use crate::order::{AskError, Cancellation, Order, Report, Submission};
-use crate::port::{By, DeviceStore, NetworkServer, NetworkServerError, StoreError};
+use crate::port::{By, DeviceStore, JobStore, NetworkServer, NetworkServerError, StoreError};
 use crate::shard::{self, ShardMessage};
 use crate::supervisor::{Root, RootArguments, RootMessage};
 use crate::synchronizer::SyncMessage;
@@ -95,6 +96,9 @@ pub(crate) struct Shared {
     pub(crate) shards: OnceLock<Vec<ActorRef<ShardMessage>>>,
     timers: OnceLock<Timers>,
     writer: RwLock<Option<ActorRef<WriterMessage>>>,
+    jobs: RwLock<Option<ActorRef<JobMessage>>>,
+    /// Jobs that are not over, as they stand.
+    pub(crate) job_views: DashMap<JobId, JobView>,
     pub(crate) stopping: AtomicBool,
 }
 
@@ -128,6 +132,8 @@ impl System {
             shards: OnceLock::new(),
             timers: OnceLock::new(),
             writer: RwLock::new(None),
+            jobs: RwLock::new(None),
+            job_views: DashMap::new(),
             stopping: AtomicBool::new(false),
         });
         shared
@@ -186,10 +192,50 @@ impl System {
         self.ask(key, |reply| DeviceMessage::Cancel {
             scope,
             id,
-            by: by.clone(),
+            by: Some(by.clone()),
             reply,
         })
         .await
+    }
+
+    /// Keeps jobs going from now on, those first that were unfinished.
+    pub async fn run_jobs(&self, store: Arc<dyn JobStore>) {
+        let (done, running) = oneshot::channel();
+        let message = RootMessage::RunJobs { store, done };
+        if self.root.cast(message).is_ok() {
+            // Fails only when the service is going down.
+            let _ = running.await;
+        }
+    }
+
+    /// A job was written down: its devices are told.
+    pub fn job_made(&self, id: JobId) {
+        self.shared.jobs(JobMessage::Begin(id));
+    }
+
+    /// Pauses, resumes or cancels a job: when this returns, it is committed.
+    pub async fn command_job(
+        &self,
+        scope: Scope,
+        id: JobId,
+        command: JobCommand,
+        by: By,
+    ) -> Result<(), JobError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.jobs(JobMessage::Command {
+            scope,
+            id,
+            command,
+            by,
+            reply,
+        });
+        // A runner that ended before it answered has committed nothing, or is being restarted.
+        answer.await.unwrap_or(Err(JobError::StoreUnavailable))
+    }
+
+    /// How a job that is not over stands right now; `None` for others, and before the runner has taken it up.
+    pub fn job_view(&self, id: JobId) -> Option<JobView> {
+        self.shared.job_views.get(&id).map(|view| view.clone())
     }
 
     /// Tells a device what was told of it: when this returns, it is committed. Telling it twice does no harm.
@@ -299,33 +345,12 @@ impl System {
         self.root.stop(Some("the service is stopping".to_owned()));
     }
 
-    /// Asks a device's actor, which is created if need be. If it ends before it answers, a new one is asked once more:
-    /// what it had not committed did not happen.
     async fn ask<T>(
         &self,
         key: DeviceKey,
         message: impl Fn(oneshot::Sender<Result<T, AskError>>) -> DeviceMessage,
     ) -> Result<T, AskError> {
-        for _ in 0..2 {
-            if self.shared.stopping.load(Ordering::Relaxed) {
-                return Err(AskError::Stopping);
-            }
-            let entry = self.shared.entry(key).await?;
-            if entry.depth.fetch_add(1, Ordering::Relaxed) >= MAILBOX_MAX {
-                leave_mailbox(&entry.depth);
-                return Err(AskError::Overloaded);
-            }
-            let (reply, answer) = oneshot::channel();
-            if entry.actor.cast(message(reply)).is_err() {
-                self.shared.leave(key, entry.actor.get_id());
-                continue;
-            }
-            if let Ok(answer) = answer.await {
-                return answer;
-            }
-            self.shared.leave(key, entry.actor.get_id());
-        }
-        Err(AskError::StoreUnavailable)
+        self.shared.ask(key, message).await
     }
 
     /// Ends a device's actor in the way a bug would.
@@ -343,6 +368,35 @@ impl System {
 }
 
 impl Shared {
+    /// Asks a device's actor, which is created if need be. If it ends before it answers, a new one is asked once more:
+    /// what it had not committed did not happen.
+    pub(crate) async fn ask<T>(
+        &self,
+        key: DeviceKey,
+        message: impl Fn(oneshot::Sender<Result<T, AskError>>) -> DeviceMessage,
+    ) -> Result<T, AskError> {
+        for _ in 0..2 {
+            if self.stopping.load(Ordering::Relaxed) {
+                return Err(AskError::Stopping);
+            }
+            let entry = self.entry(key).await?;
+            if entry.depth.fetch_add(1, Ordering::Relaxed) >= MAILBOX_MAX {
+                leave_mailbox(&entry.depth);
+                return Err(AskError::Overloaded);
+            }
+            let (reply, answer) = oneshot::channel();
+            if entry.actor.cast(message(reply)).is_err() {
+                self.leave(key, entry.actor.get_id());
+                continue;
+            }
+            if let Ok(answer) = answer.await {
+                return answer;
+            }
+            self.leave(key, entry.actor.get_id());
+        }
+        Err(AskError::StoreUnavailable)
+    }
+
     pub(crate) fn timers(&self) -> &Timers {
         self.timers
             .get()
@@ -385,6 +439,24 @@ impl Shared {
     pub(crate) fn writer(&self, message: WriterMessage) {
         if let Some(writer) = self.writer_ref() {
             let _ = writer.cast(message);
+        }
+    }
+
+    pub(crate) fn set_jobs(&self, runner: ActorRef<JobMessage>) {
+        *self.jobs.write().unwrap_or_else(PoisonError::into_inner) = Some(runner);
+    }
+
+    pub(crate) fn jobs_ref(&self) -> Option<ActorRef<JobMessage>> {
+        self.jobs
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// A runner that is being restarted misses messages; it takes up what is stored.
+    pub(crate) fn jobs(&self, message: JobMessage) {
+        if let Some(runner) = self.jobs_ref() {
+            let _ = runner.cast(message);
         }
     }
 

@@ -335,6 +335,7 @@ impl World {
             attempts_max: None,
             by: By::downbeat(),
             ttl: None,
+            job: None,
         };
         self.system
             .submit(Scope::Platform, key(device(number)), order)

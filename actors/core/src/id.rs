@@ -167,6 +167,10 @@ uuid_id! {
     DownlinkId
 }
 uuid_id! {
+    /// One command to many devices.
+    JobId
+}
+uuid_id! {
     /// A registered device; its `DevEui` may change, this never does.
     DeviceId
 }

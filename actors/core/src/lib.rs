@@ -8,6 +8,7 @@
 //! - [`codec`]: command bytes out, report bytes in; one file per device type.
 //! - [`network`]: what ChirpStack tells us and what its queue holds, in our words.
 //! - [`device`]: the life of a downlink and of what is wanted of a device.
+//! - [`job`]: one command to many devices: who is next, how far it is, how long it will take.
 //! - [`turn`]: whose turn it is to occupy ChirpStack's queue and the air.
 //! - [`pace`]: so many a second.
 //! - [`gateway`]: which gateways are there, as far as anyone knows.
@@ -20,6 +21,7 @@ pub mod codec;
 pub mod device;
 pub mod gateway;
 pub mod id;
+pub mod job;
 pub mod light;
 pub mod network;
 pub mod pace;

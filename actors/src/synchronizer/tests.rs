@@ -497,6 +497,7 @@ async fn a_command_waits_until_the_server_has_the_device() {
         attempts_max: None,
         by: By::downbeat(),
         ttl: None,
+        job: None,
     };
     let submitted = world.system.submit(Scope::Platform, key(0), order).await;
     assert!(submitted.is_ok());

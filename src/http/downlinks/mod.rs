@@ -1,7 +1,7 @@
 //! Downlinks as the API shows them.
 
 use downbeat_core::codec::Proof;
-use downbeat_core::device::{Downlink, DownlinkState, Origin, Reason};
+use downbeat_core::device::{Downlink, DownlinkState, Reason};
 use downbeat_core::id::DevEui;
 use serde::Serialize;
 use serde_json::Value;
@@ -72,8 +72,11 @@ pub(super) struct DownlinkBody {
     confirmed: bool,
     /// Shown without becoming the desired state.
     transient: bool,
-    /// `api`, or `reconcile` when Downbeat itself wants it.
+    /// `api`, `job` when it is part of one, or `reconcile` when Downbeat itself wants it.
     origin: &'static str,
+    /// The job that it is part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_id: Option<String>,
     /// Why it waits, was tried again, or ended as it did.
     reason: Option<&'static str>,
     /// What the word leaves out: ChirpStack's text, the gateway's status, the newer command.
@@ -113,10 +116,8 @@ impl DownlinkBody {
             payload: hex::encode(&downlink.frame.payload),
             confirmed: downlink.confirmed,
             transient: downlink.transient,
-            origin: match downlink.origin {
-                Origin::Api => "api",
-                Origin::Reconcile => "reconcile",
-            },
+            origin: downlink.origin.name(),
+            job_id: downlink.origin.job().map(|id| id.to_string()),
             reason,
             reason_detail,
             evidence: downlink.evidence.as_ref().map(EvidenceBody::new),

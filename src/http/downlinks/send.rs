@@ -273,6 +273,7 @@ fn order(body: &SendCommand, by: By) -> Result<Order, ApiError> {
         ttl: body
             .ttl_s
             .map(|seconds| Duration::from_secs(seconds.into())),
+        job: None,
     });
     // Without a command something was wrong, and is noted.
     fields.done(())?;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{CodecKind, Command, EncodeError, Frame, Proof};
-use crate::id::{DownlinkId, GatewayId, QueueItemId};
+use crate::id::{DownlinkId, GatewayId, JobId, QueueItemId};
 use crate::light::LightState;
 use crate::time::Timestamp;
 
@@ -15,6 +15,27 @@ pub enum Origin {
     Api,
     /// Downbeat itself, because the device shows something else than what is wanted.
     Reconcile,
+    /// A job over many devices.
+    Job(JobId),
+}
+
+impl Origin {
+    /// The word in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Reconcile => "reconcile",
+            Self::Job(_) => "job",
+        }
+    }
+
+    /// The job, if it is one's.
+    pub const fn job(self) -> Option<JobId> {
+        match self {
+            Self::Api | Self::Reconcile => None,
+            Self::Job(id) => Some(id),
+        }
+    }
 }
 
 /// Whose turn comes first; the order of the variants is the order of service.

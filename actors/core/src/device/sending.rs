@@ -100,10 +100,15 @@ impl Device {
     }
 
     fn priority(&self) -> Priority {
-        match &self.active {
-            Some(active) if active.downlink.origin == Origin::Reconcile => Priority::Reconcile,
-            Some(active) if active.downlink.attempts > 0 => Priority::Retry,
-            Some(_) | None => Priority::Interactive,
+        let Some(active) = &self.active else {
+            return Priority::Interactive;
+        };
+        match active.downlink.origin {
+            Origin::Reconcile => Priority::Reconcile,
+            // Further attempts, too: nobody waits for one device of many.
+            Origin::Job(_) => Priority::Bulk,
+            Origin::Api if active.downlink.attempts > 0 => Priority::Retry,
+            Origin::Api => Priority::Interactive,
         }
     }
 
