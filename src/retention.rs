@@ -17,6 +17,9 @@ const BREATH: Duration = Duration::from_millis(50);
 /// Answers under an `Idempotency-Key` are kept so long.
 const ANSWERS_KEPT: Duration = Duration::from_hours(24);
 
+/// Jobs that are over are kept so long.
+const JOBS_KEPT: Duration = Duration::from_hours(90 * 24);
+
 const DAY: Duration = Duration::from_hours(24);
 
 /// How long what is kept.
@@ -48,6 +51,7 @@ async fn round(store: &Store, clock: &Clock, kept: Kept) -> Result<(), StoreErro
     in_batches(|| store.delete_device_events_before(events)).await?;
     let telemetry = now - DAY * kept.telemetry_days;
     in_batches(|| store.delete_telemetry_before(telemetry)).await?;
+    in_batches(|| store.delete_jobs_before(now - JOBS_KEPT)).await?;
     in_batches(|| store.delete_reservations_before(now - ANSWERS_KEPT)).await
 }
 

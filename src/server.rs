@@ -126,6 +126,7 @@ pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartSe
         run,
     )
     .await?;
+    system.run_jobs(Arc::new(store.clone())).await;
     let state = AppState::new(
         system.clone(),
         store.clone(),

@@ -24,6 +24,7 @@ use super::downlinks::DownlinkBody;
 use super::downlinks::timeline::TimelineEntryBody;
 use super::extract::{Fields, QueryFields};
 use super::gateways::GatewayBody;
+use super::jobs::JobEventBody;
 use super::problem::{ApiError, Problem};
 use super::{AppState, tenants};
 
@@ -74,7 +75,7 @@ pub(super) struct SyncEventBody {
 /// What happens, as Server-Sent Events
 ///
 /// `device`: what is known of a device after a change. `sync`: how far ChirpStack is in step with a device. `downlink`: a command and its newest step. `gateway`: a gateway
-/// after a change. `reset`: events are missing, load everything anew.
+/// after a change. `job`: how far a job is, once a second at the most. `reset`: events are missing, load everything anew.
 #[utoipa::path(
     get,
     path = "/api/v1/tenants/{tenant_id}/events",
@@ -226,6 +227,9 @@ impl Reader {
             FeedBody::Gateway(gateway) => Event::default()
                 .event("gateway")
                 .json_data(GatewayBody::new(gateway)),
+            FeedBody::Job(view) => Event::default()
+                .event("job")
+                .json_data(JobEventBody::new(view)),
         }
     }
 }

@@ -218,6 +218,11 @@ pub(super) const NAME_MAX: usize = 100;
 pub(super) struct Fields(Vec<FieldError>);
 
 impl Fields {
+    /// How many are wrong so far.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Notes a wrong field.
     pub(super) fn wrong(&mut self, field: impl Into<String>, message: impl Into<String>) {
         let (field, message) = (field.into(), message.into());

@@ -36,6 +36,7 @@ mod extract;
 mod gateways;
 mod health;
 mod idempotency;
+mod jobs;
 mod metrics;
 mod network_server;
 mod openapi;

@@ -30,6 +30,7 @@ const PROBLEM_JSON: &str = "application/problem+json";
         (name = "network server", description = "A tenant's own ChirpStack"),
         (name = "audit", description = "Who changed what"),
         (name = "commands", description = "Tell devices something and see what became of it"),
+        (name = "jobs", description = "Tell many devices something"),
         (name = "devices", description = "The registry"),
         (name = "gateways", description = "Which gateways are there"),
         (name = "metrics", description = "Figures"),

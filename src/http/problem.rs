@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use downbeat_actors::AskError;
+use downbeat_actors::{AskError, JobError};
 use downbeat_actors::port::{NetworkServerError, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -154,6 +154,14 @@ pub enum Conflict {
     NoNetworkServer,
     /// A comparison of the tenant is under way.
     Comparing,
+    /// The job is over.
+    JobOver,
+    /// The job goes on: what is to be tried again is not known yet.
+    JobGoesOn,
+    /// Nothing of the job is to be tried again.
+    NothingToRetry,
+    /// As many jobs of the tenant are not over as may.
+    TooManyJobs,
 }
 
 /// A field that does not hold what it has to.
@@ -444,6 +452,10 @@ impl Conflict {
             ),
             Self::NoNetworkServer => ("no-network-server", "No network server is configured"),
             Self::Comparing => ("comparing", "A comparison is under way"),
+            Self::JobOver => ("job-over", "The job is over"),
+            Self::JobGoesOn => ("job-goes-on", "The job goes on"),
+            Self::NothingToRetry => ("nothing-to-retry", "Nothing is to be tried again"),
+            Self::TooManyJobs => ("too-many-jobs", "Too many jobs of this tenant"),
         };
         (StatusCode::CONFLICT, name, title)
     }
@@ -475,6 +487,10 @@ impl Conflict {
             Self::Comparing => {
                 "A comparison of this tenant's devices with ChirpStack's is under way already."
             }
+            Self::JobOver => "It has ended, or was cancelled; there is nothing to change about it.",
+            Self::JobGoesOn => "Wait for its end, or cancel it, before trying again what failed.",
+            Self::NothingToRetry => "No device of it failed, stayed without proof or ran out of time.",
+            Self::TooManyJobs => "Wait for others to end, or cancel some.",
         }
     }
 }
@@ -502,8 +518,20 @@ impl From<AskError> for ApiError {
             AskError::NotUnderstood(why) => {
                 Self::NotUnderstood(format!("It cannot be sent: {why}."))
             }
+            // Told to jobs alone; a caller's own command is the newest.
+            AskError::Newer => Self::Conflict(Conflict::DownlinkOver),
             AskError::StoreUnavailable => Self::StoreUnavailable,
             AskError::Stopping => Self::Stopping,
+        }
+    }
+}
+
+impl From<JobError> for ApiError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Unknown => Self::NotFound("job"),
+            JobError::Over => Self::Conflict(Conflict::JobOver),
+            JobError::StoreUnavailable => Self::StoreUnavailable,
         }
     }
 }

@@ -19,7 +19,7 @@ use super::extract::BODY_MAX;
 use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
-    AppState, admission, api_keys, audit, devices, downlinks, events, gateways, health, metrics,
+    AppState, admission, api_keys, audit, devices, downlinks, events, gateways, health, jobs, metrics,
     network_server, request, session, sync, tenants, unclaimed, webhooks,
 };
 
@@ -135,6 +135,11 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(sync::tenant::sync))
         .routes(routes!(sync::drift::drift))
         .routes(routes!(sync::check::check))
+        .routes(routes!(jobs::get::get))
+        .routes(routes!(jobs::devices::devices))
+        .routes(routes!(jobs::steer::pause))
+        .routes(routes!(jobs::steer::resume))
+        .routes(routes!(jobs::steer::cancel))
         .routes(routes!(gateways::list::list))
         .routes(routes!(gateways::health::health))
         .routes(routes!(gateways::status::status))
@@ -155,6 +160,8 @@ pub(super) fn routes() -> Routes {
     // These take as long as they take, and are bounded by their own means.
     let slow = OpenApiRouter::new()
         .routes(routes!(downlinks::send::send))
+        .routes(routes!(jobs::list::list, jobs::create::create))
+        .routes(routes!(jobs::retry::retry))
         .routes(routes!(devices::import::import))
         .routes(routes!(devices::export::export))
         .routes(routes!(sync::resolve::resolve))

@@ -19,6 +19,7 @@ mod device_write;
 mod downlink;
 mod drift;
 mod idempotency;
+mod job;
 mod migration;
 mod network_server;
 mod page;
@@ -54,6 +55,7 @@ pub use downlink::{
 };
 pub use drift::{Difference, Drift, DriftKind};
 pub use idempotency::{IdempotencyKey, IdempotentAnswer, NewReservation, Reservation};
+pub use job::{HeardDevice, JOB_BATCH_MAX, JobFilter, JobItem, NewJobItem};
 pub use network_server::{NetworkServerFields, TenantNetworkServer, WriteNetworkServerError};
 pub use page::{Cursor, PAGE_MAX, Page, PageRequest, ParseCursorError};
 pub use telemetry::{

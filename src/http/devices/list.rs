@@ -90,15 +90,49 @@ pub(in crate::http) async fn list(
     }))
 }
 
+/// Which devices, as words that are still to be checked.
+#[derive(Debug, Default)]
+pub(in crate::http) struct FilterWords {
+    pub(in crate::http) name: Option<String>,
+    pub(in crate::http) lorawan_dev_eui: Option<String>,
+    pub(in crate::http) status: Option<String>,
+    pub(in crate::http) synced: Option<String>,
+    pub(in crate::http) tag: Option<String>,
+    pub(in crate::http) device_type: Option<String>,
+    pub(in crate::http) codec: Option<String>,
+    pub(in crate::http) chirpstack_app_id: Option<String>,
+}
+
 fn checked(query: ListQuery) -> Result<(DeviceFilter, PageRequest), ApiError> {
     let mut fields = Fields::default();
+    let limit = fields.number("limit", query.limit.as_deref(), 1..=PAGE_MAX);
+    let page = PageRequest {
+        limit: limit.unwrap_or(LIMIT_DEFAULT),
+        after: fields.parsed("cursor", query.cursor.as_deref()),
+    };
+    let words = FilterWords {
+        name: query.name,
+        lorawan_dev_eui: query.lorawan_dev_eui,
+        status: query.status,
+        synced: query.synced,
+        tag: query.tag,
+        device_type: query.device_type,
+        codec: query.codec,
+        chirpstack_app_id: query.chirpstack_app_id,
+    };
+    let filter = checked_filter(&mut fields, words);
+    fields.done((filter, page))
+}
+
+/// A filter as it may be; what is wrong is noted.
+pub(in crate::http) fn checked_filter(fields: &mut Fields, query: FilterWords) -> DeviceFilter {
     let text = |fields: &mut Fields, field: &str, text: Option<&str>| {
         let holds = text.is_none_or(|it| it.chars().count() <= TEXT_MAX && is_plain(it));
         let message = "must have at most 100 characters, none of them a control character";
         fields.check(holds, field, message);
     };
-    text(&mut fields, "name", query.name.as_deref());
-    text(&mut fields, "device_type", query.device_type.as_deref());
+    text(fields, "name", query.name.as_deref());
+    text(fields, "device_type", query.device_type.as_deref());
     let presence = query.status.as_deref().map(Presence::by_name);
     fields.check(
         presence != Some(None),
@@ -118,16 +152,11 @@ fn checked(query: ListQuery) -> Result<(DeviceFilter, PageRequest), ApiError> {
         None => (it.to_owned(), None),
     });
     if let Some((name, value)) = &tag {
-        text(&mut fields, "tag", Some(name));
-        text(&mut fields, "tag", value.as_deref());
+        text(fields, "tag", Some(name));
+        text(fields, "tag", value.as_deref());
         fields.check(!name.is_empty(), "tag", "must name a tag");
     }
-    let limit = fields.number("limit", query.limit.as_deref(), 1..=PAGE_MAX);
-    let page = PageRequest {
-        limit: limit.unwrap_or(LIMIT_DEFAULT),
-        after: fields.parsed("cursor", query.cursor.as_deref()),
-    };
-    let filter = DeviceFilter {
+    DeviceFilter {
         dev_eui: fields.parsed("lorawan_dev_eui", query.lorawan_dev_eui.as_deref()),
         chirpstack_app_id: fields.parsed("chirpstack_app_id", query.chirpstack_app_id.as_deref()),
         name: query.name,
@@ -136,6 +165,5 @@ fn checked(query: ListQuery) -> Result<(DeviceFilter, PageRequest), ApiError> {
         tag,
         presence: presence.flatten(),
         synced: synced.flatten(),
-    };
-    fields.done((filter, page))
+    }
 }

@@ -43,29 +43,29 @@ const ATTEMPTS_MAX: u8 = 10;
 #[serde(deny_unknown_fields, default)]
 #[schema(example = json!({"red": 255, "blue": 0, "green": 0, "on_time": 255, "off_time": 0, "wait_for_verification": true}))]
 pub(in crate::http) struct SendCommand {
-    red: Option<Level>,
-    blue: Option<Level>,
-    green: Option<Level>,
+    pub(in crate::http) red: Option<Level>,
+    pub(in crate::http) blue: Option<Level>,
+    pub(in crate::http) green: Option<Level>,
     /// Units of 0.1 s; 255 if absent.
-    on_time: Option<Level>,
+    pub(in crate::http) on_time: Option<Level>,
     /// Units of 0.1 s; 0, a steady light, if absent.
-    off_time: Option<Level>,
+    pub(in crate::http) off_time: Option<Level>,
     /// `#rrggbb`.
-    color: Option<String>,
+    pub(in crate::http) color: Option<String>,
     /// Bytes in hex, 1 to 242 of them, sent as they are.
-    payload: Option<String>,
+    pub(in crate::http) payload: Option<String>,
     /// 1 to 255; with `payload`.
-    f_port: Option<Level>,
+    pub(in crate::http) f_port: Option<Level>,
     /// Wait for the device's proof; otherwise only until ChirpStack has the command. True if absent.
-    wait_for_verification: Option<bool>,
+    pub(in crate::http) wait_for_verification: Option<bool>,
     /// Show a colour without making it the desired one.
-    transient: Option<bool>,
+    pub(in crate::http) transient: Option<bool>,
     /// No attempt is made after so many seconds, 1 to 604800; a day if absent.
-    ttl_s: Option<u32>,
+    pub(in crate::http) ttl_s: Option<u32>,
     /// How often it is tried, 1 to 10; 4 if absent.
-    attempts: Option<u8>,
+    pub(in crate::http) attempts: Option<u8>,
     /// Ask for a LoRaWAN acknowledgement.
-    confirmed: Option<bool>,
+    pub(in crate::http) confirmed: Option<bool>,
 }
 
 /// The query.
@@ -251,7 +251,8 @@ fn wait(query: &SendQuery, headers: &HeaderMap) -> Result<Duration, ApiError> {
     Ok(seconds.map_or(WAIT_DEFAULT, |seconds| Duration::from_secs(seconds.into())))
 }
 
-fn order(body: &SendCommand, by: By) -> Result<Order, ApiError> {
+/// What a command says, checked.
+pub(in crate::http) fn order(body: &SendCommand, by: By) -> Result<Order, ApiError> {
     let mut fields = Fields::default();
     let command = command(body, &mut fields);
     if let Some(ttl_s) = body.ttl_s {

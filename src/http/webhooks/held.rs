@@ -219,7 +219,8 @@ impl Shared {
                 AskError::StoreUnavailable
                 | AskError::Overloaded
                 | AskError::DeviceBusy
-                | AskError::NotUnderstood(_),
+                | AskError::NotUnderstood(_)
+                | AskError::Newer,
             ))
             | Err(_) => return Err(held),
             Ok(Err(AskError::UnknownDevice)) => Told::UnknownDevice,

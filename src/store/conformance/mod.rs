@@ -10,6 +10,7 @@ pub(super) mod drift;
 pub(super) mod history;
 pub(super) mod idempotency;
 pub(super) mod isolation;
+pub(super) mod jobs;
 pub(super) mod keys;
 pub(super) mod presence;
 pub(super) mod registry;
@@ -112,6 +113,13 @@ macro_rules! conformance {
             unclaimed::there_are_only_so_many,
             drift::a_comparison_replaces_the_one_before,
             drift::a_comparison_goes_with_its_tenant,
+            jobs::a_job_is_kept_and_nobody_sees_it_before_it_is_begun,
+            jobs::jobs_are_listed_newest_first_in_pages,
+            jobs::what_becomes_of_a_jobs_devices_is_stored_and_taken_up,
+            jobs::a_late_proof_is_counted_once,
+            jobs::jobs_that_are_over_or_were_never_begun_are_forgotten,
+            jobs::devices_are_found_by_name_and_with_how_they_were_heard,
+            jobs::another_tenants_job_does_not_exist,
             isolation::a_stranger_reads_nothing,
             isolation::a_stranger_writes_nothing,
         }

@@ -261,3 +261,22 @@ fn push_filter(query: &mut QueryBuilder<Db>, scope: Scope, filter: &DeviceFilter
         }
     }
 }
+
+/// Devices of a tenant by `DevEUI` or id, as far as the transaction may see them.
+pub(super) async fn named(
+    connection: &mut PgConnection,
+    tenant_id: TenantId,
+    dev_euis: &[DevEui],
+    ids: &[DeviceId],
+) -> Result<Vec<Device>, StoreError> {
+    let rows: Vec<DeviceRow> = sqlx::query_as(select_device!(
+        "WHERE device.tenant_id = $1 AND (device.dev_eui = ANY ($2::text[]) OR device.id = ANY ($3::uuid[]))"
+    ))
+    .bind(tenant_id.as_uuid())
+    .bind(dev_euis.iter().map(ToString::to_string).collect::<Vec<_>>())
+    .bind(ids.iter().map(|id| id.as_uuid()).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?;
+    rows.into_iter().map(Device::try_from).collect()
+}

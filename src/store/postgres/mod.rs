@@ -14,6 +14,7 @@ mod drift;
 mod error;
 mod event;
 mod idempotency;
+mod job;
 mod network_server;
 mod role;
 mod seal_check;

@@ -8,6 +8,7 @@ mod downlink;
 mod drift;
 mod event;
 mod idempotency;
+mod job;
 mod network_server;
 mod seal_check;
 mod sync;
@@ -31,6 +32,10 @@ pub(crate) use downlink::{DownlinkRow, GroupRow, nearest_rank, tally, timeline};
 pub(crate) use drift::{DriftRow, DriftValues, carried_over};
 pub(crate) use event::{EventRow, event_id, first_id_of};
 pub(crate) use idempotency::{ReservationRow, scope_of};
+pub(crate) use job::{
+    ChangeValues, ItemRow, JobItemRow, JobRow, JobValues, NewItemValues, ProgressValues,
+    UnderWayRow, counted, counts_json, hearings, unverified,
+};
 pub(crate) use network_server::{NetworkServerRow, seal_context as network_server_context};
 pub(crate) use seal_check::{SEAL_CHECK, opens_seal_check};
 pub(crate) use sync::{StoredSyncRow, device_key, new_sync, of_generation, to_generation};

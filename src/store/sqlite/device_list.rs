@@ -243,3 +243,22 @@ fn push_filter(query: &mut QueryBuilder<Db>, scope: Scope, filter: &DeviceFilter
         }
     }
 }
+
+/// The beginning of a query for devices.
+pub(super) fn select() -> QueryBuilder<Db> {
+    QueryBuilder::new(select_device!(""))
+}
+
+/// The devices of a query that [`select`] began.
+pub(super) async fn devices(
+    mut query: QueryBuilder<Db>,
+    executor: impl SqliteExecutor<'_>,
+) -> Result<Vec<Device>, StoreError> {
+    let rows: Vec<DeviceRow> = query
+        .build_query_as()
+        .persistent(false)
+        .fetch_all(executor)
+        .await
+        .map_err(store_error)?;
+    rows.into_iter().map(Device::try_from).collect()
+}

@@ -9,6 +9,7 @@ mod downlink;
 mod drift;
 mod event;
 mod idempotency;
+mod job;
 mod network_server;
 mod queue;
 mod seal_check;

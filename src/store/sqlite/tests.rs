@@ -466,6 +466,22 @@ async fn lists_and_batches_use_their_indexes() {
             "USING PRIMARY KEY",
         ),
         (
+            "SELECT * FROM job WHERE state <> 'preparing' AND tenant_id = x'00' ORDER BY created_at DESC, id DESC LIMIT 1",
+            "job_tenant_idx",
+        ),
+        (
+            "SELECT id FROM job WHERE finished_at IS NULL AND state <> 'preparing' ORDER BY created_at",
+            "job_unfinished_idx",
+        ),
+        (
+            "SELECT seq FROM job_item WHERE job_id = x'00' AND state = 'waiting' AND seq > 1 ORDER BY seq LIMIT 1",
+            "job_item_state_idx",
+        ),
+        (
+            "UPDATE job_item SET state = '' FROM (VALUES (x'00', 1), (x'01', 2)) AS v WHERE job_item.job_id = v.column1 AND job_item.seq = v.column2",
+            "SEARCH job_item USING",
+        ),
+        (
             "SELECT * FROM downlink WHERE true AND tenant_id = x'00' ORDER BY created_at DESC, id DESC LIMIT 1",
             "downlink_tenant_idx",
         ),

@@ -39,4 +39,4 @@ pub use event::{Effect, Enqueue, Event, Record};
 pub use machine::Admission;
 pub use policy::Policy;
 pub use presence::{Presence, SILENT_INTERVALS, UplinkCounts};
-pub use state::{Desired, Device, Reported};
+pub use state::{Desired, Device, Hearing, Reported};

@@ -101,6 +101,36 @@ pub(super) struct Heard {
     pub(super) receptions: Vec<Reception>,
 }
 
+/// What a stored [`Device`] says of its air: read from the same text, without the rest of it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Hearing {
+    class: DeviceClass,
+    session: HearingSession,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct HearingSession {
+    heard: Option<Heard>,
+}
+
+impl Hearing {
+    /// The class that it is in.
+    pub fn class(&self) -> DeviceClass {
+        self.class
+    }
+
+    /// How it spoke last.
+    pub fn modulation(&self) -> Option<Modulation> {
+        self.session.heard.as_ref().map(|heard| heard.modulation)
+    }
+
+    /// The gateways that heard it last, best first.
+    pub fn receptions(&self) -> &[Reception] {
+        let heard = self.session.heard.as_ref();
+        heard.map_or(&[], |heard| &heard.receptions)
+    }
+}
+
 /// What the device reported last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reported {

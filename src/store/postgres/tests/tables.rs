@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::super::session::Access;
 use super::postgres;
 use crate::store::conformance::{
-    at, by, change, default_tenant, downlink, eui, lamp, new_tenant, on_default, record,
+    at, by, change, default_tenant, downlink, eui, jobs, lamp, new_tenant, on_default, record,
 };
 use crate::store::{
     ApiKey, ApiKeyId, Drift, DriftKind, IdempotencyKey, NewDevice, NewReservation, Role, Scope,
@@ -184,6 +184,7 @@ pub(super) async fn two_tenants(store: &Store) -> (TenantId, TenantId) {
         };
         store.reserve(&reservation).await.unwrap();
         found_outside(store, tenant).await;
+        jobs::begun(store, tenant, at(1), &[jobs::item(0, number)]).await;
     }
     for tenant in [tenants.0, tenants.1] {
         // Set before there was any device, as far as these rows know.
