@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use downbeat_actors::clock::Clock;
-use downbeat_actors::port::StoreError;
+use downbeat_actors::port::{JobStore as _, StoreError};
 use tokio::sync::watch;
 
 use crate::store::{DELETE_BATCH_MAX, Store};
@@ -19,6 +19,9 @@ const ANSWERS_KEPT: Duration = Duration::from_hours(24);
 
 /// Jobs that are over are kept so long.
 const JOBS_KEPT: Duration = Duration::from_hours(90 * 24);
+
+/// No job takes so long to be written down.
+const JOBS_PREPARED_WITHIN: Duration = Duration::from_hours(1);
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -52,6 +55,8 @@ async fn round(store: &Store, clock: &Clock, kept: Kept) -> Result<(), StoreErro
     let telemetry = now - DAY * kept.telemetry_days;
     in_batches(|| store.delete_telemetry_before(telemetry)).await?;
     in_batches(|| store.delete_jobs_before(now - JOBS_KEPT)).await?;
+    // Whoever wrote them down went away half-way.
+    store.discard_unprepared(now - JOBS_PREPARED_WITHIN).await?;
     in_batches(|| store.delete_reservations_before(now - ANSWERS_KEPT)).await
 }
 

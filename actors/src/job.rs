@@ -169,7 +169,10 @@ impl Actor for JobRunner {
         myself: ActorRef<JobMessage>,
         arguments: JobArguments,
     ) -> Result<JobRunnerState, ActorProcessingErr> {
-        let shared = arguments.shared.upgrade().ok_or("the service is going down")?;
+        let shared = arguments
+            .shared
+            .upgrade()
+            .ok_or("the service is going down")?;
         // Before anything is read, so that no step falls in between.
         let feed = tokio::spawn(follow(shared.feed.clone(), myself.clone()));
         let (store, before) = (Arc::clone(&arguments.store), shared.clock.now());
@@ -310,7 +313,15 @@ impl JobRunnerState {
                 }
             }
             (Some(Entry::Live(live)), message) => live.on_message(now, message),
-            (None, JobMessage::Moved { tenant_id, downlink_id, known, .. }) => {
+            (
+                None,
+                JobMessage::Moved {
+                    tenant_id,
+                    downlink_id,
+                    known,
+                    ..
+                },
+            ) => {
                 let is_proof = known.state == DownlinkState::Verified;
                 if is_proof && self.late.len() < LATE_MAX {
                     self.late.push(LateProof {

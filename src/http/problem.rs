@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use downbeat_actors::{AskError, JobError};
 use downbeat_actors::port::{NetworkServerError, StoreError};
+use downbeat_actors::{AskError, JobError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -489,7 +489,9 @@ impl Conflict {
             }
             Self::JobOver => "It has ended, or was cancelled; there is nothing to change about it.",
             Self::JobGoesOn => "Wait for its end, or cancel it, before trying again what failed.",
-            Self::NothingToRetry => "No device of it failed, stayed without proof or ran out of time.",
+            Self::NothingToRetry => {
+                "No device of it failed, stayed without proof or ran out of time."
+            }
             Self::TooManyJobs => "Wait for others to end, or cancel some.",
         }
     }

@@ -19,8 +19,8 @@ use super::extract::BODY_MAX;
 use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
-    AppState, admission, api_keys, audit, devices, downlinks, events, gateways, health, jobs, metrics,
-    network_server, request, session, sync, tenants, unclaimed, webhooks,
+    AppState, admission, api_keys, audit, devices, downlinks, events, gateways, health, jobs,
+    metrics, network_server, request, session, sync, tenants, unclaimed, webhooks,
 };
 
 /// The page of the API's description loads its own files only. Its styles are set by its scripts.

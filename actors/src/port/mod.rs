@@ -6,9 +6,7 @@ pub mod network_server;
 pub mod store;
 
 pub use audit::{AuditEntry, By};
-pub use job::{
-    JobChange, JobOrder, JobProgress, JobStore, LateProof, LoadedJob, StoredJob,
-};
+pub use job::{JobChange, JobOrder, JobProgress, JobStore, LateProof, LoadedJob, StoredJob};
 pub use network_server::{
     ListedApplication, ListedDevice, NetworkServer, NetworkServerError, NewQueueItem,
 };

@@ -124,7 +124,8 @@ async fn filtered(
             chosen.add(judge, &it);
         }
         if chosen.choices.len() > DEVICES_MAX {
-            let message = format!("chooses more than {DEVICES_MAX} devices: make several jobs of it");
+            let message =
+                format!("chooses more than {DEVICES_MAX} devices: make several jobs of it");
             return Err(ApiError::field("filter", message));
         }
         page.after = found.next;
@@ -159,7 +160,11 @@ impl Judge {
         if device.fields.dev_eui.is_none() {
             return Err(LeftOut::NoDevEui);
         }
-        if device.sync.as_ref().is_some_and(|sync| sync.synced_generation == 0) {
+        if device
+            .sync
+            .as_ref()
+            .is_some_and(|sync| sync.synced_generation == 0)
+        {
             return Err(LeftOut::NotSynced);
         }
         if device.presence == Presence::NeverSeen {
@@ -233,8 +238,7 @@ impl Choices {
             .choices
             .into_iter()
             .partition(|choice| choice.verdict.is_ok());
-        let candidates: Vec<Candidate> =
-            told.iter().filter_map(|it| it.verdict.ok()).collect();
+        let candidates: Vec<Candidate> = told.iter().filter_map(|it| it.verdict.ok()).collect();
         let mut plan = Plan::of(&candidates, air(order), stagger);
         plan.left_out = self.left_out;
         let gateways: Vec<_> = candidates.iter().map(|it| it.gateway).collect();

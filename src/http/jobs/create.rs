@@ -9,9 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use downbeat_actors::port::{AuditEntry, JobOrder, JobProgress, StoredJob};
 use downbeat_core::codec::Command;
 use downbeat_core::id::{DevEui, DeviceId, JobId, TenantId};
-use downbeat_core::job::{
-    Counts, DEVICES_MAX, ItemState, JOBS_MAX, JobKind, JobState,
-};
+use downbeat_core::job::{Counts, DEVICES_MAX, ItemState, JOBS_MAX, JobKind, JobState};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -430,7 +428,10 @@ fn selection(
             Some(Selection::Filter(Box::new(filter)))
         }
         (None, None) => {
-            fields.wrong("devices", "is missing: give devices or a filter, {} for all");
+            fields.wrong(
+                "devices",
+                "is missing: give devices or a filter, {} for all",
+            );
             None
         }
         (Some(_), Some(_)) => {
@@ -451,7 +452,10 @@ fn named(place: usize, text: &str, fields: &mut Fields) -> Option<Named> {
         return Some(Named::Id(id));
     }
     if fields.len() < WRONG_NAMES_MAX {
-        fields.wrong(format!("devices[{place}]"), "must be a DevEUI or a device's id");
+        fields.wrong(
+            format!("devices[{place}]"),
+            "must be a DevEUI or a device's id",
+        );
     }
     None
 }

@@ -117,7 +117,10 @@ pub(in crate::http) async fn devices(
     let scope = Scope::Tenant(tenant.id);
     // A job that is not there has no devices, but that is another answer.
     shown(&state, scope, id).await?;
-    let page = state.store().list_job_items(scope, id, &states, page).await?;
+    let page = state
+        .store()
+        .list_job_items(scope, id, &states, page)
+        .await?;
     Ok(Json(JobDevicePage {
         devices: page.items.iter().map(JobDeviceBody::new).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),

@@ -83,6 +83,10 @@ fn state_of(name: Option<&str>, fields: &mut Fields) -> Option<JobState> {
 
 fn kind_of(name: Option<&str>, fields: &mut Fields) -> Option<JobKind> {
     let kind = JobKind::by_name(name?);
-    fields.check(kind.is_some(), "kind", "must be color, payload or initialize");
+    fields.check(
+        kind.is_some(),
+        "kind",
+        "must be color, payload or initialize",
+    );
     kind
 }

@@ -82,7 +82,10 @@ async fn failed(state: &AppState, scope: Scope, id: JobId) -> Result<Vec<Named>,
     let mut failed = Vec::new();
     let mut page = PageRequest::first(PAGE_MAX);
     loop {
-        let items = state.store().list_job_items(scope, id, &states, page).await?;
+        let items = state
+            .store()
+            .list_job_items(scope, id, &states, page)
+            .await?;
         let ids = items.items.iter().filter_map(|item| item.device_id);
         failed.extend(ids.map(Named::Id));
         page.after = items.next;

@@ -5,7 +5,7 @@ use super::operations::{Ids, Operation, operations, seen};
 use super::*;
 
 /// What operators may change; all other changes are for administrators.
-const OPERATORS_CHANGE: [&str; 8] = [
+const OPERATORS_CHANGE: [&str; 13] = [
     "POST /api/v1/downlink/{dev_eui}",
     "POST /api/v1/downlinks/{id}/cancel",
     "PUT /api/v1/devices/{dev_eui}/desired",
@@ -13,6 +13,11 @@ const OPERATORS_CHANGE: [&str; 8] = [
     "POST /api/v1/devices/initialize",
     "POST /api/v1/tenants/{tenant_id}/devices/{device_id}/sync",
     "POST /api/v1/tenants/{tenant_id}/drift/check",
+    "POST /api/v1/tenants/{tenant_id}/jobs",
+    "POST /api/v1/tenants/{tenant_id}/jobs/{job_id}/cancel",
+    "POST /api/v1/tenants/{tenant_id}/jobs/{job_id}/pause",
+    "POST /api/v1/tenants/{tenant_id}/jobs/{job_id}/resume",
+    "POST /api/v1/tenants/{tenant_id}/jobs/{job_id}/retry",
     "POST /api/v1/tenants/{tenant_id}/sync",
 ];
 
@@ -39,6 +44,7 @@ impl Service {
         let tenant = self.get("/api/v1/tenants/default", &self.admin).await;
         let tenant = tenant.json()["id"].as_str().unwrap().to_owned();
         let device = self.register(LAMP).await;
+        let job = self.job_that_is_over(LAMP).await;
         let path = format!("/api/v1/downlink/{LAMP}?wait=0");
         let color = json!({"color": "#ff0000"});
         let sent = self.post(&path, &self.operator, &color).await.json();
@@ -53,7 +59,18 @@ impl Service {
             device,
             downlink,
             key: made.json()["id"].as_str().unwrap().to_owned(),
+            job,
         }
+    }
+
+    /// A job that nothing happens to any more.
+    async fn job_that_is_over(&self, lamp: &str) -> String {
+        self.hear(lamp).await;
+        let color = json!({"kind": "color", "color": "#0000ff", "devices": [lamp]});
+        let job = self.job(&color).await;
+        self.told(&job, "cancel").await;
+        let over = self.until(&job, |job| job["finished_at"].is_string());
+        over.await["id"].as_str().unwrap().to_owned()
     }
 
     /// Until nothing happens to a downlink by itself any more.
@@ -111,7 +128,7 @@ async fn another_tenants_things_do_not_exist() {
         before.values().any(|shown| shown.contains("wall")),
         "{before:?}"
     );
-    let theirs = [&ids.tenant, &ids.device, &ids.downlink, &ids.key];
+    let theirs = [&ids.tenant, &ids.device, &ids.downlink, &ids.key, &ids.job];
     for ids in [&ids, &by_name] {
         for operation in operations() {
             let name = operation.name();

@@ -6,13 +6,13 @@ use futures_util::StreamExt as _;
 use super::*;
 
 /// Reads events as a browser does.
-struct Events {
+pub(super) struct Events {
     stream: BodyDataStream,
     text: String,
 }
 
 impl Events {
-    async fn open(service: &Service, last_event_id: Option<&str>) -> Self {
+    pub(super) async fn open(service: &Service, last_event_id: Option<&str>) -> Self {
         let path = "/api/v1/tenants/default/events";
         let mut request = request("GET", path, &service.viewer, None);
         if let Some(id) = last_event_id {
@@ -60,7 +60,7 @@ impl Events {
     }
 
     /// The next event of a kind.
-    async fn next_of(&mut self, kind: &str) -> (String, Value) {
+    pub(super) async fn next_of(&mut self, kind: &str) -> (String, Value) {
         loop {
             let (event, id, data) = self.next().await;
             if event == kind {

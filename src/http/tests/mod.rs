@@ -34,6 +34,7 @@ mod deliveries;
 mod devices;
 mod drift;
 mod isolation;
+mod jobs;
 mod live;
 mod operations;
 mod registry;
@@ -101,25 +102,9 @@ impl Service {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join(DATABASE).display());
         let store = Store::open(&url, Sealer::for_tests()).await.unwrap();
-        let clock = Clock::system();
-        let system = System::start(
-            SystemConfig::default(),
-            Arc::new(store.clone()),
-            Vec::new(),
-            clock,
-            1,
-        );
-        let system = system.await.unwrap();
-        let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let state = AppState::new(
-            system,
-            store.clone(),
-            config,
-            metrics,
-            Arc::new(NoNetworkServer),
-        );
+        let (app, state) = Self::on(&store, config).await;
         let mut service = Self {
-            app: router(state.clone(), RouterParts::default()),
+            app,
             state,
             store,
             admin: String::new(),
@@ -133,6 +118,29 @@ impl Service {
         service.viewer = service.key(Role::Viewer, None).await;
         service.webhook = service.key(Role::Webhook, None).await;
         service
+    }
+
+    /// The actors and the edge on a store.
+    async fn on(store: &Store, config: &Config) -> (Router, AppState) {
+        let clock = Clock::system();
+        let system = System::start(
+            SystemConfig::default(),
+            Arc::new(store.clone()),
+            Vec::new(),
+            clock,
+            1,
+        );
+        let system = system.await.unwrap();
+        system.run_jobs(Arc::new(store.clone())).await;
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let state = AppState::new(
+            system,
+            store.clone(),
+            config,
+            metrics,
+            Arc::new(NoNetworkServer),
+        );
+        (router(state.clone(), RouterParts::default()), state)
     }
 
     fn database(&self) -> PathBuf {

@@ -104,6 +104,7 @@ pub(super) struct Ids {
     pub(super) device: String,
     pub(super) downlink: String,
     pub(super) key: String,
+    pub(super) job: String,
 }
 
 impl Ids {
@@ -115,8 +116,7 @@ impl Ids {
             "key_id" => self.key.clone(),
             "id" if operation.path.contains("/downlinks/") => self.downlink.clone(),
             "id" if operation.path.contains("/gateways/") => "0016c00150330001".to_owned(),
-            // Kept in memory, under ids that nobody else can know.
-            "job_id" => "01a2b7fa-7f26-7109-8c88-d0b5abe764e0".to_owned(),
+            "job_id" => self.job.clone(),
             _ => panic!(
                 "{}: tell Ids::of in src/http/tests/operations.rs what a tenant's {parameter} is, and make one in \
                  isolation.rs",

@@ -30,11 +30,12 @@ pub(in crate::store) async fn a_job_is_kept_and_nobody_sees_it_before_it_is_begu
     assert_eq!(listed.unwrap().items, []);
     let prepared = store.job(scope, job.id).await.unwrap().unwrap();
     assert_eq!(prepared.progress.state, JobState::Preparing);
-    assert_eq!(store.count_unfinished_jobs(tenant).await.unwrap(), 1);
+    assert_eq!(store.count_unfinished_jobs(tenant).await.unwrap(), 0);
 
     store.start_job(&job, &entry(&job, "create")).await.unwrap();
     let found = store.job(scope, job.id).await.unwrap();
     assert_eq!(found.as_ref(), Some(&job));
+    assert_eq!(store.count_unfinished_jobs(tenant).await.unwrap(), 1);
     assert_eq!(store.unfinished_jobs().await.unwrap(), [job.id]);
     for (filter, found) in [
         (JobFilter::default(), true),
@@ -110,7 +111,10 @@ pub(in crate::store) async fn what_becomes_of_a_jobs_devices_is_stored_and_taken
         ],
         ..change_of(&job, JobState::Running, counts, at(5))
     };
-    store.commit_jobs(std::slice::from_ref(&changed)).await.unwrap();
+    store
+        .commit_jobs(std::slice::from_ref(&changed))
+        .await
+        .unwrap();
     let mut command = downlink(at(5));
     command.id = items[1].downlink_id;
     command.attempts = 1;
@@ -123,7 +127,10 @@ pub(in crate::store) async fn what_becomes_of_a_jobs_devices_is_stored_and_taken
     let loaded = store.load_job(job.id).await.unwrap().unwrap();
     assert_eq!(loaded.job.progress, changed.progress);
     let (first, second) = (&loaded.under_way[0], &loaded.under_way[1]);
-    assert_eq!((first.0, first.1, &first.2), (on_air(&items[0]), at(5), &None));
+    assert_eq!(
+        (first.0, first.1, &first.2),
+        (on_air(&items[0]), at(5), &None)
+    );
     let known = second.2.clone().unwrap();
     assert_eq!((known.state, known.attempts), (DownlinkState::Accepted, 1));
     assert_eq!(loaded.unverified, [(2, items[2].downlink_id)]);
@@ -155,7 +162,12 @@ pub(in crate::store) async fn what_becomes_of_a_jobs_devices_is_stored_and_taken
     assert_eq!(loaded.job.progress.counts, counts);
     assert_eq!(loaded.under_way.len(), 1);
     assert_eq!(store.waiting_items(job.id, None, 1).await.unwrap(), []);
-    let over = store.list_job_items(scope, job.id, &[ItemState::Verified], PageRequest::default());
+    let over = store.list_job_items(
+        scope,
+        job.id,
+        &[ItemState::Verified],
+        PageRequest::default(),
+    );
     let over = &over.await.unwrap().items[0];
     assert_eq!((over.attempts, over.finished_at), (2, Some(at(9))));
     assert_eq!(over.handed_over_at, Some(at(5)));
@@ -187,7 +199,11 @@ pub(in crate::store) async fn a_late_proof_is_counted_once(store: &Store) {
         store.prove_late(&proofs).await.unwrap();
         let found = store.job(Scope::Platform, job.id).await.unwrap().unwrap();
         let counts = found.progress.counts;
-        let told = [ItemState::Verified, ItemState::Unverified, ItemState::Failed];
+        let told = [
+            ItemState::Verified,
+            ItemState::Unverified,
+            ItemState::Failed,
+        ];
         assert_eq!(told.map(|state| counts.get(state)), [1, 0, 1]);
     }
 }
@@ -226,12 +242,16 @@ pub(in crate::store) async fn devices_are_found_by_name_and_with_how_they_were_h
 ) {
     let tenant = default_tenant(store).await;
     let acme = new_tenant(store, "acme").await;
-    let (first, second) = (register(store, tenant, 1).await, register(store, tenant, 2).await);
+    let (first, second) = (
+        register(store, tenant, 1).await,
+        register(store, tenant, 2).await,
+    );
     let theirs = register(store, acme, 3).await;
     let state = r#"{"class":"A","session":{"heard":null},"more":1}"#;
     store.commit(&[change(&first, state, at(1))]).await.unwrap();
     let euis = [eui(1), eui(3), eui(9)];
-    let found = store.devices_named(tenant, &euis, &[second.id, theirs.id]);
+    let ids = [second.id, theirs.id];
+    let found = store.devices_named(tenant, &euis, &ids);
     let mut found = found.await.unwrap();
     found.sort_by_key(|device| device.fields.dev_eui);
     let ids: Vec<DeviceId> = found.iter().map(|device| device.id).collect();

@@ -142,7 +142,7 @@ impl Postgres {
         let access = Access::Tenant(tenant_id);
         let mut transaction = self.sessions.begin_to_read(access).await?;
         let jobs = sqlx::query_scalar(
-            "SELECT count(*) FROM job WHERE tenant_id = $1 AND finished_at IS NULL",
+            "SELECT count(*) FROM job WHERE tenant_id = $1 AND finished_at IS NULL AND state <> 'preparing'",
         )
         .bind(tenant_id.as_uuid())
         .fetch_one(&mut *transaction)
@@ -176,9 +176,7 @@ impl Postgres {
         if let Some(Cursor { at, .. }) = page.after {
             query.push(" AND i.seq > ").push_bind(millis(at));
         }
-        query
-            .push(" ORDER BY i.seq LIMIT ")
-            .push_bind(page.rows());
+        query.push(" ORDER BY i.seq LIMIT ").push_bind(page.rows());
         let rows: Vec<JobItemRow> = query
             .build_query_as()
             .fetch_all(&mut *transaction)
@@ -358,10 +356,7 @@ impl Postgres {
     }
 }
 
-async fn find(
-    connection: &mut PgConnection,
-    id: JobId,
-) -> Result<Option<StoredJob>, StoreError> {
+async fn find(connection: &mut PgConnection, id: JobId) -> Result<Option<StoredJob>, StoreError> {
     let row: Option<JobRow> = sqlx::query_as("SELECT * FROM job WHERE id = $1")
         .bind(id.as_uuid())
         .fetch_optional(connection)

@@ -141,12 +141,14 @@ pub(crate) fn counts_of(
 
 /// Counts as the database made them.
 pub(crate) fn counted(rows: Vec<(String, i64)>, job: Uuid) -> Result<Counts, StoreError> {
-    counts_of(rows.into_iter().map(|(state, items)| (state, count(items))), job)
+    counts_of(
+        rows.into_iter().map(|(state, items)| (state, count(items))),
+        job,
+    )
 }
 
 fn item_state(name: &str, job: Uuid) -> Result<ItemState, StoreError> {
-    ItemState::by_name(name)
-        .ok_or_else(|| corrupt("job_item", "state", &job, "unknown state"))
+    ItemState::by_name(name).ok_or_else(|| corrupt("job_item", "state", &job, "unknown state"))
 }
 
 fn seq(job: Uuid, number: i64) -> Result<u32, StoreError> {
@@ -190,7 +192,10 @@ pub(crate) struct UnderWayRow {
 impl UnderWayRow {
     pub(crate) fn under_way(self) -> Result<(Item, Timestamp, Option<Known>), StoreError> {
         let id = self.item.downlink_id;
-        let known = self.downlink_body.map(|body| read_known(&body, id)).transpose()?;
+        let known = self
+            .downlink_body
+            .map(|body| read_known(&body, id))
+            .transpose()?;
         let at = instant(self.handed_over_at.unwrap_or(0));
         Ok((Item::try_from(self.item)?, at, known))
     }
@@ -238,7 +243,9 @@ impl TryFrom<JobItemRow> for JobItem {
         let dev_eui = row.dev_eui.as_deref();
         let dev_eui = dev_eui.map(|text| parse_dev_eui(text, "job_item", row.job_id));
         let known = row.downlink_body.as_deref();
-        let known = known.map(|body| read_known(body, row.downlink_id)).transpose()?;
+        let known = known
+            .map(|body| read_known(body, row.downlink_id))
+            .transpose()?;
         let state = item_state(&row.state, row.job_id)?;
         let attempts = known.as_ref().map_or(row.attempts, |it| it.attempts.into());
         let waits = known.as_ref().filter(|_| !state.is_over());

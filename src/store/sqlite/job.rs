@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use downbeat_actors::port::{
-    AuditEntry, JobChange, LateProof, LoadedJob, StoreError, StoredJob,
-};
+use downbeat_actors::port::{AuditEntry, JobChange, LateProof, LoadedJob, StoreError, StoredJob};
 use downbeat_core::device::Hearing;
 use downbeat_core::id::{DevEui, DeviceId, DownlinkId, JobId, TenantId};
 use downbeat_core::job::{Item, ItemState};
@@ -15,8 +13,7 @@ use uuid::Uuid;
 use super::{Sqlite, audit, device_list, push_scope, store_error};
 use crate::store::row::{
     ChangeValues, ItemRow, JobItemRow, JobRow, JobValues, NewItemValues, ProgressValues,
-    UnderWayRow, count, counted, counts_json, hearings, millis, of_count, tenant_of,
-    unverified,
+    UnderWayRow, count, counted, counts_json, hearings, millis, of_count, tenant_of, unverified,
 };
 use crate::store::{
     Cursor, DELETE_BATCH_MAX, Device, JobFilter, JobItem, NewJobItem, Page, PageRequest, Scope,
@@ -122,7 +119,7 @@ impl Sqlite {
         tenant_id: TenantId,
     ) -> Result<u64, StoreError> {
         let jobs = sqlx::query_scalar(
-            "SELECT count(*) FROM job WHERE tenant_id = ?1 AND finished_at IS NULL",
+            "SELECT count(*) FROM job WHERE tenant_id = ?1 AND finished_at IS NULL AND state <> 'preparing'",
         )
         .bind(tenant_id.as_uuid())
         .fetch_one(&self.readers)
@@ -156,9 +153,7 @@ impl Sqlite {
         if let Some(Cursor { at, .. }) = page.after {
             query.push(" AND i.seq > ").push_bind(millis(at));
         }
-        query
-            .push(" ORDER BY i.seq LIMIT ")
-            .push_bind(page.rows());
+        query.push(" ORDER BY i.seq LIMIT ").push_bind(page.rows());
         let rows: Vec<JobItemRow> = query
             .build_query_as()
             .fetch_all(&self.readers)
@@ -243,7 +238,10 @@ impl Sqlite {
         let Some(mut job) = find(&mut *transaction, Scope::Platform, id).await? else {
             return Ok(None);
         };
-        job.progress.counts = counted(count_items(&mut transaction, id.as_uuid()).await?, id.as_uuid())?;
+        job.progress.counts = counted(
+            count_items(&mut transaction, id.as_uuid()).await?,
+            id.as_uuid(),
+        )?;
         let under_way: Vec<UnderWayRow> = sqlx::query_as(
             "SELECT i.job_id, i.seq, i.network_server_id, i.dev_eui, i.downlink_id, i.handed_over_at,
                 downlink.body AS downlink_body
@@ -296,7 +294,8 @@ impl Sqlite {
         let items = ChangeValues::of_all(changes);
         let items: Vec<_> = items.chunks(ROWS_MAX).map(update_items).collect();
         let cancelled = changes.iter().filter(|change| change.cancel_waiting);
-        let cancelled = cancelled.map(|change| cancel_waiting(change.id, change.progress.updated_at));
+        let cancelled =
+            cancelled.map(|change| cancel_waiting(change.id, change.progress.updated_at));
         let jobs = changes
             .iter()
             .map(|change| update_job(change.id, &ProgressValues::of(&change.progress)));
@@ -322,10 +321,8 @@ impl Sqlite {
         proofs: &[LateProof],
     ) -> Result<(), StoreError> {
         let proofs = proofs.to_vec();
-        self.write(move |connection| {
-            Box::pin(async move { prove(connection, &proofs).await })
-        })
-        .await
+        self.write(move |connection| Box::pin(async move { prove(connection, &proofs).await }))
+            .await
     }
 
     pub(in crate::store) async fn discard_unprepared(
@@ -441,8 +438,7 @@ fn update_items(changes: &[ChangeValues]) -> QueryBuilder<Db> {
 }
 
 fn cancel_waiting(id: JobId, at: Timestamp) -> QueryBuilder<Db> {
-    let mut query =
-        QueryBuilder::new("UPDATE job_item SET state = 'cancelled', finished_at = ");
+    let mut query = QueryBuilder::new("UPDATE job_item SET state = 'cancelled', finished_at = ");
     query.push_bind(millis(at));
     query
         .push(" WHERE state = 'waiting' AND job_id = ")
@@ -473,10 +469,7 @@ async fn count_items(
         .map_err(store_error)
 }
 
-async fn prove(
-    connection: &mut SqliteConnection,
-    proofs: &[LateProof],
-) -> Result<(), StoreError> {
+async fn prove(connection: &mut SqliteConnection, proofs: &[LateProof]) -> Result<(), StoreError> {
     let mut changed: BTreeSet<JobId> = BTreeSet::new();
     for LateProof {
         job,

