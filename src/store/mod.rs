@@ -67,6 +67,8 @@ pub use unclaimed::{UNCLAIMED_MAX, UnclaimedDevice, UnclaimedSighting};
 
 use postgres::Postgres;
 pub use postgres::RoleError;
+#[cfg(test)]
+pub(crate) use postgres::tests::database as postgres_database;
 use registrar::Registrar;
 use sqlite::Sqlite;
 

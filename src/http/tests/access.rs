@@ -2,9 +2,15 @@
 
 use super::*;
 
-#[tokio::test]
-async fn a_browser_signs_in_and_out_and_its_cookie_alone_changes_nothing() {
-    let service = Service::start().await;
+on_both_stores! {
+    a_browser_signs_in_and_out_and_its_cookie_alone_changes_nothing,
+    a_ticket_signs_in_once_and_guessing_is_slowed_down,
+    the_description_and_its_page_are_for_who_has_a_key,
+    health_is_open_to_everybody,
+    a_password_is_good_for_webhooks_alone,
+}
+
+async fn a_browser_signs_in_and_out_and_its_cookie_alone_changes_nothing(service: Service) {
     let page = |method: &str, cookie: Option<&str>, body: Option<&Value>| {
         let mut request = request(method, "/api/v1/session", "", body);
         request.headers_mut().remove("authorization");
@@ -55,9 +61,7 @@ async fn a_browser_signs_in_and_out_and_its_cookie_alone_changes_nothing() {
     assert_eq!(over.status, StatusCode::UNAUTHORIZED);
 }
 
-#[tokio::test]
-async fn a_ticket_signs_in_once_and_guessing_is_slowed_down() {
-    let service = Service::start().await;
+async fn a_ticket_signs_in_once_and_guessing_is_slowed_down(service: Service) {
     let sign_in = async |body: Value| {
         let mut request = request("POST", "/api/v1/session", "", Some(&body));
         request
@@ -85,9 +89,7 @@ async fn a_ticket_signs_in_once_and_guessing_is_slowed_down() {
     );
 }
 
-#[tokio::test]
-async fn the_description_and_its_page_are_for_who_has_a_key() {
-    let service = Service::start().await;
+async fn the_description_and_its_page_are_for_who_has_a_key(service: Service) {
     for path in [
         "/api/openapi.json",
         "/api/docs",
@@ -109,9 +111,7 @@ async fn the_description_and_its_page_are_for_who_has_a_key() {
     assert!(!String::from_utf8(page.body).unwrap().contains("<script>"));
 }
 
-#[tokio::test]
-async fn health_is_open_to_everybody() {
-    let service = Service::start().await;
+async fn health_is_open_to_everybody(service: Service) {
     assert_eq!(
         service.get("/healthz", "").await.json(),
         json!({"status": "ok"})
@@ -135,10 +135,8 @@ async fn health_is_open_to_everybody() {
     );
 }
 
-#[tokio::test]
-async fn a_password_is_good_for_webhooks_alone() {
+async fn a_password_is_good_for_webhooks_alone(service: Service) {
     use base64::Engine as _;
-    let service = Service::start().await;
     for (role, allowed) in [
         (Role::Webhook, true),
         (Role::Viewer, false),

@@ -2,9 +2,12 @@
 
 use super::*;
 
-#[tokio::test]
-async fn what_is_wrong_is_said() {
-    let service = Service::start().await;
+on_both_stores! {
+    what_is_wrong_is_said,
+    bodies_that_are_none_are_refused,
+}
+
+async fn what_is_wrong_is_said(service: Service) {
     service.register(LAMP).await;
     let mut said = Vec::new();
     for (method, path, body) in wrong_requests() {
@@ -34,9 +37,7 @@ async fn what_is_wrong_is_said() {
     assert_eq!(devices["devices"].as_array().unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn bodies_that_are_none_are_refused() {
-    let service = Service::start().await;
+async fn bodies_that_are_none_are_refused(service: Service) {
     service.register(LAMP).await;
     let command = format!("/api/v1/downlink/{LAMP}");
     let webhook = "/api/v1/webhooks/chirpstack?event=up";

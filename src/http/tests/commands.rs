@@ -2,6 +2,15 @@
 
 use super::*;
 
+on_both_stores! {
+    a_command_is_accepted_followed_and_taken_back,
+    whoever_waits_hears_that_a_newer_command_took_the_place,
+    a_repeated_request_makes_one_thing,
+    the_same_request_twice_at_once_is_carried_out_once,
+    what_a_device_does_not_understand_is_refused,
+    without_the_database_nothing_is_accepted,
+}
+
 fn keyed(path: &str, key: &str, idempotency_key: &str, body: &Value) -> Request<Body> {
     let mut request = request("POST", path, key, Some(body));
     let value = idempotency_key.parse().unwrap();
@@ -9,9 +18,7 @@ fn keyed(path: &str, key: &str, idempotency_key: &str, body: &Value) -> Request<
     request
 }
 
-#[tokio::test]
-async fn a_command_is_accepted_followed_and_taken_back() {
-    let service = Service::start().await;
+async fn a_command_is_accepted_followed_and_taken_back(service: Service) {
     service.register(LAMP).await;
     let path = "/api/v1/downlink/20-20-20-FF-50-33-00-00?wait=0";
     let body = json!({"red": 255, "blue": 64, "green": 0, "on_time": 255, "off_time": 0, "wait_for_verification": true});
@@ -79,9 +86,7 @@ async fn a_command_is_accepted_followed_and_taken_back() {
     );
 }
 
-#[tokio::test]
-async fn whoever_waits_hears_that_a_newer_command_took_the_place() {
-    let service = Service::start().await;
+async fn whoever_waits_hears_that_a_newer_command_took_the_place(service: Service) {
     service.register(LAMP).await;
     let path = format!("/api/v1/downlink/{LAMP}?wait=20");
     let first = json!({"color": "#ff0000"});
@@ -118,9 +123,7 @@ async fn whoever_waits_hears_that_a_newer_command_took_the_place() {
     assert_eq!(first["reason_detail"], newer.json()["id"]);
 }
 
-#[tokio::test]
-async fn a_repeated_request_makes_one_thing() {
-    let service = Service::start().await;
+async fn a_repeated_request_makes_one_thing(service: Service) {
     service.register(LAMP).await;
     let path = format!("/api/v1/downlink/{LAMP}?wait=0");
     let (red, green) = (json!({"color": "#ff0000"}), json!({"color": "#00ff00"}));
@@ -191,9 +194,7 @@ async fn a_repeated_request_makes_one_thing() {
     );
 }
 
-#[tokio::test]
-async fn the_same_request_twice_at_once_is_carried_out_once() {
-    let service = Service::start().await;
+async fn the_same_request_twice_at_once_is_carried_out_once(service: Service) {
     service.register(LAMP).await;
     let path = format!("/api/v1/downlink/{LAMP}?wait=1");
     let red = json!({"color": "#ff0000"});
@@ -204,9 +205,7 @@ async fn the_same_request_twice_at_once_is_carried_out_once() {
     assert_eq!(statuses, [StatusCode::ACCEPTED, StatusCode::CONFLICT]);
 }
 
-#[tokio::test]
-async fn what_a_device_does_not_understand_is_refused() {
-    let service = Service::start().await;
+async fn what_a_device_does_not_understand_is_refused(service: Service) {
     let body = json!({"name": "Meter", "lorawan_dev_eui": LAMP, "codec": "generic"});
     service
         .post("/api/v1/tenants/default/devices", &service.admin, &body)
@@ -230,9 +229,7 @@ async fn what_a_device_does_not_understand_is_refused() {
     );
 }
 
-#[tokio::test]
-async fn without_the_database_nothing_is_accepted() {
-    let service = Service::start().await;
+async fn without_the_database_nothing_is_accepted(service: Service) {
     service.register(LAMP).await;
     let path = format!("/api/v1/downlink/{LAMP}?wait=0");
     let red = json!({"color": "#ff0000"});

@@ -6,6 +6,16 @@ use serde_json::{Value, json};
 
 use super::*;
 
+on_both_stores! {
+    a_file_is_imported_once,
+    a_wrong_line_is_named_and_spoils_no_other,
+    results_are_streamed_in_the_files_order,
+    what_is_exported_is_imported_unchanged_and_is_no_formula,
+    keys_come_in_by_file_and_the_same_key_is_no_change,
+    files_that_are_none_are_refused,
+    a_file_without_end_is_stopped_and_what_came_before_is_told,
+}
+
 const IMPORT: &str = "/api/v1/tenants/default/import";
 const EXPORT: &str = "/api/v1/tenants/default/devices.csv";
 const DEVICES: &str = "/api/v1/tenants/default/devices";
@@ -41,9 +51,7 @@ const FILE: &str = "\u{feff}name;lorawan_dev_eui;tag:floor;codec;uplink_interval
     \"Desk; 2\";20-20-20-ff-50-33-00-01;;generic;900\r\n\
     Board;;3;generic;\r\n";
 
-#[tokio::test]
-async fn a_file_is_imported_once() {
-    let service = Service::start().await;
+async fn a_file_is_imported_once(service: Service) {
     assert_eq!(service.counts("?dry_run=true", FILE).await, [3, 0, 0, 0]);
     assert!(
         service.device_names().await.is_empty(),
@@ -70,9 +78,7 @@ async fn a_file_is_imported_once() {
     );
 }
 
-#[tokio::test]
-async fn a_wrong_line_is_named_and_spoils_no_other() {
-    let service = Service::start().await;
+async fn a_wrong_line_is_named_and_spoils_no_other(service: Service) {
     let (_, other) = service.other_tenant().await;
     let taken = json!({"name": "theirs", "lorawan_dev_eui": "202020ff50330009"});
     let registered = service
@@ -106,9 +112,7 @@ async fn a_wrong_line_is_named_and_spoils_no_other() {
     assert_eq!(service.device_names().await, ["Good 1", "Good 2"]);
 }
 
-#[tokio::test]
-async fn results_are_streamed_in_the_files_order() {
-    let service = Service::start().await;
+async fn results_are_streamed_in_the_files_order(service: Service) {
     let mut file = "name,lorawan_dev_eui\n".to_owned();
     for number in 0..600 {
         let dev_eui = 0x2020_20ff_0000_0000_u64 + number;
@@ -150,9 +154,7 @@ async fn results_are_streamed_in_the_files_order() {
     );
 }
 
-#[tokio::test]
-async fn what_is_exported_is_imported_unchanged_and_is_no_formula() {
-    let service = Service::start().await;
+async fn what_is_exported_is_imported_unchanged_and_is_no_formula(service: Service) {
     for (number, name) in [
         "=1+1",
         "'=1",
@@ -189,7 +191,7 @@ async fn what_is_exported_is_imported_unchanged_and_is_no_formula() {
     assert_eq!(service.get(DEVICES, &service.viewer).await.json(), before);
 
     // Elsewhere it makes the same devices, but for their keys.
-    let elsewhere = Service::start().await;
+    let elsewhere = service.sibling(&Config::default()).await;
     assert_eq!(elsewhere.counts("", file.body.clone()).await, [8, 0, 0, 0]);
     assert_eq!(
         elsewhere.get(EXPORT, &elsewhere.viewer).await.body,
@@ -197,9 +199,7 @@ async fn what_is_exported_is_imported_unchanged_and_is_no_formula() {
     );
 }
 
-#[tokio::test]
-async fn keys_come_in_by_file_and_the_same_key_is_no_change() {
-    let service = Service::start().await;
+async fn keys_come_in_by_file_and_the_same_key_is_no_change(service: Service) {
     let file = |key: &str| {
         format!(
             "name,lorawan_dev_eui,chirpstack_app_id,device_profile_id,app_key\nDesk,{LAMP},\
@@ -217,9 +217,7 @@ async fn keys_come_in_by_file_and_the_same_key_is_no_change() {
     assert_eq!(service.counts("", file("x")).await, [0, 0, 0, 1]);
 }
 
-#[tokio::test]
-async fn files_that_are_none_are_refused() {
-    let service = Service::start().await;
+async fn files_that_are_none_are_refused(service: Service) {
     let too_wide = format!("name{}\n", ",name".repeat(2_000));
     for (file, said) in [
         (b"".as_slice(), "malformed-body"),
@@ -272,9 +270,7 @@ async fn files_that_are_none_are_refused() {
     );
 }
 
-#[tokio::test]
-async fn a_file_without_end_is_stopped_and_what_came_before_is_told() {
-    let service = Service::start().await;
+async fn a_file_without_end_is_stopped_and_what_came_before_is_told(service: Service) {
     let header = std::iter::once(Ok::<_, std::io::Error>(b"name\nDesk\n".to_vec()));
     let megabyte = vec![b'\n'; 1024 * 1024];
     let endless = header.chain(std::iter::repeat_with(move || Ok(megabyte.clone())));

@@ -1,9 +1,14 @@
 //! ChirpStack's webhooks over HTTP.
 
-use sqlx::Connection as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-
 use super::*;
+
+on_both_stores! {
+    every_captured_event_is_stored_and_of_unknown_devices_ignored,
+    an_uplink_takes_effect_before_it_is_answered,
+    kinds_that_are_not_known_are_ignored,
+    while_the_database_is_away_an_event_is_held_and_said_to_be,
+    a_held_event_is_stored_when_the_database_is_back,
+}
 
 async fn deliver(service: &Service, path: &str, name: &str) -> Answer {
     let mut event = request("POST", path, &service.webhook, None);
@@ -33,9 +38,7 @@ fn names() -> Vec<String> {
     names
 }
 
-#[tokio::test]
-async fn every_captured_event_is_stored_and_of_unknown_devices_ignored() {
-    let service = Service::start().await;
+async fn every_captured_event_is_stored_and_of_unknown_devices_ignored(service: Service) {
     for (known, status) in [(false, "ignored"), (true, "ok")] {
         if known {
             for dev_eui in [
@@ -57,9 +60,7 @@ async fn every_captured_event_is_stored_and_of_unknown_devices_ignored() {
     }
 }
 
-#[tokio::test]
-async fn an_uplink_takes_effect_before_it_is_answered() {
-    let service = Service::start().await;
+async fn an_uplink_takes_effect_before_it_is_answered(service: Service) {
     let id = service.register(LAMP).await;
     // The older address, and no kind: an uplink.
     let answer = deliver(
@@ -95,9 +96,7 @@ async fn an_uplink_takes_effect_before_it_is_answered() {
     );
 }
 
-#[tokio::test]
-async fn kinds_that_are_not_known_are_ignored() {
-    let service = Service::start().await;
+async fn kinds_that_are_not_known_are_ignored(service: Service) {
     let answer = deliver(
         &service,
         "/api/v1/webhooks/chirpstack?event=brunch",
@@ -110,9 +109,7 @@ async fn kinds_that_are_not_known_are_ignored() {
     );
 }
 
-#[tokio::test]
-async fn while_the_database_is_away_an_event_is_held_and_said_to_be() {
-    let service = Service::start().await;
+async fn while_the_database_is_away_an_event_is_held_and_said_to_be(service: Service) {
     service.register(LAMP).await;
     let path = "/api/v1/webhooks/chirpstack?event=up";
     assert_eq!(
@@ -132,23 +129,15 @@ async fn while_the_database_is_away_an_event_is_held_and_said_to_be() {
     assert_eq!(service.state.drain_held(Duration::from_millis(10)).await, 1);
 }
 
-#[tokio::test]
-async fn a_held_event_is_stored_when_the_database_is_back() {
-    let service = Service::start().await;
+async fn a_held_event_is_stored_when_the_database_is_back(service: Service) {
     let id = service.register(LAMP).await;
     let path = "/api/v1/webhooks/chirpstack?event=up";
     let first = deliver(&service, path, "up-status-25.json").await;
     assert_eq!(first.status, StatusCode::OK);
-    // Somebody else holds the database's only lock.
-    let options = SqliteConnectOptions::new().filename(service.database());
-    let mut other = SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::raw_sql("BEGIN IMMEDIATE")
-        .execute(&mut other)
-        .await
-        .unwrap();
+    let lock = service.database.lock().await;
     let held = deliver(&service, path, "up-verifies.json").await;
     assert_eq!(held.json()["type"], "urn:downbeat:problem:held");
-    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    drop(lock);
     assert_eq!(service.state.drain_held(PATIENCE).await, 0);
     let path = format!("/api/v1/tenants/default/devices/{id}");
     let device = service.get(&path, &service.viewer).await.json();

@@ -6,6 +6,19 @@ use serde_json::{Value, json};
 
 use super::*;
 
+on_both_stores! {
+    a_device_is_what_was_asked_for_and_its_key_is_never_told,
+    every_wrong_field_is_named,
+    tricks_in_texts_are_texts,
+    a_change_replaces_or_patches_and_knows_its_version,
+    a_patch_that_is_wrong_is_named_and_changes_nothing,
+    who_leaves_the_registry_has_no_commands_under_way,
+    devices_are_found_by_what_they_are,
+    another_tenants_device_does_not_exist,
+    a_device_tells_what_it_said,
+    a_repeated_registration_makes_one_device_and_a_full_tenant_none,
+}
+
 const DEVICES: &str = "/api/v1/tenants/default/devices";
 const APPLICATION: &str = "da9605e6-da81-49e0-b789-29bd8a051bc6";
 const PROFILE: &str = "b72b3130-32e0-4ab5-a7b5-ef1cddb9d204";
@@ -48,9 +61,7 @@ fn wrong_fields(answer: &Answer) -> Vec<String> {
     names.collect()
 }
 
-#[tokio::test]
-async fn a_device_is_what_was_asked_for_and_its_key_is_never_told() {
-    let service = Service::start().await;
+async fn a_device_is_what_was_asked_for_and_its_key_is_never_told(service: Service) {
     let device = service
         .created(&json!({
             "name": " Desk 12 ", "device_type": "lamp", "description": "by the\nwindow", "tags": {"floor": "2"},
@@ -81,10 +92,8 @@ async fn a_device_is_what_was_asked_for_and_its_key_is_never_told() {
     );
 }
 
-#[tokio::test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-async fn every_wrong_field_is_named() {
-    let service = Service::start().await;
+async fn every_wrong_field_is_named(service: Service) {
     let long = |length: usize| "x".repeat(length);
     let many: serde_json::Map<String, Value> = (0..33)
         .map(|tag| (format!("tag{tag}"), json!("x")))
@@ -202,9 +211,7 @@ async fn every_wrong_field_is_named() {
     assert_eq!(devices["devices"], json!([]));
 }
 
-#[tokio::test]
-async fn tricks_in_texts_are_texts() {
-    let service = Service::start().await;
+async fn tricks_in_texts_are_texts(service: Service) {
     for name in [
         "'; DROP TABLE device; --",
         "\" OR 1=1 --",
@@ -236,9 +243,7 @@ async fn tricks_in_texts_are_texts() {
     }
 }
 
-#[tokio::test]
-async fn a_change_replaces_or_patches_and_knows_its_version() {
-    let service = Service::start().await;
+async fn a_change_replaces_or_patches_and_knows_its_version(service: Service) {
     let device = service
         .created(&json!({
             "name": "Desk", "tags": {"floor": "2", "wing": "b"}, "lorawan_dev_eui": LAMP, "chirpstack_app_id": APPLICATION,
@@ -318,9 +323,7 @@ async fn a_change_replaces_or_patches_and_knows_its_version() {
     assert_eq!(wrong.status, StatusCode::NOT_FOUND);
 }
 
-#[tokio::test]
-async fn a_patch_that_is_wrong_is_named_and_changes_nothing() {
-    let service = Service::start().await;
+async fn a_patch_that_is_wrong_is_named_and_changes_nothing(service: Service) {
     let device = service
         .created(&json!({"name": "Desk", "lorawan_dev_eui": LAMP}))
         .await;
@@ -368,9 +371,7 @@ async fn a_patch_that_is_wrong_is_named_and_changes_nothing() {
     );
 }
 
-#[tokio::test]
-async fn who_leaves_the_registry_has_no_commands_under_way() {
-    let service = Service::start().await;
+async fn who_leaves_the_registry_has_no_commands_under_way(service: Service) {
     let device = service
         .created(&json!({"name": "Desk", "lorawan_dev_eui": LAMP}))
         .await;
@@ -418,9 +419,7 @@ async fn who_leaves_the_registry_has_no_commands_under_way() {
     assert_eq!(listed.json()["downlinks"].as_array().unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn devices_are_found_by_what_they_are() {
-    let service = Service::start().await;
+async fn devices_are_found_by_what_they_are(service: Service) {
     service
         .created(&json!({
             "name": "Desk 1", "device_type": "lamp", "tags": {"floor": "2"}, "lorawan_dev_eui": LAMP,
@@ -493,9 +492,7 @@ async fn devices_are_found_by_what_they_are() {
     );
 }
 
-#[tokio::test]
-async fn another_tenants_device_does_not_exist() {
-    let service = Service::start().await;
+async fn another_tenants_device_does_not_exist(service: Service) {
     let device = service
         .created(&json!({"name": "Desk", "lorawan_dev_eui": LAMP}))
         .await;
@@ -537,10 +534,8 @@ async fn another_tenants_device_does_not_exist() {
     assert_eq!(answer.json()["type"], "urn:downbeat:problem:dev-eui-taken");
 }
 
-#[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one story")]
-async fn a_device_tells_what_it_said() {
-    let service = Service::start().await;
+async fn a_device_tells_what_it_said(service: Service) {
     let device = service
         .created(&json!({"name": "Desk", "lorawan_dev_eui": LAMP, "codec": "generic"}))
         .await;
@@ -670,9 +665,7 @@ async fn a_device_tells_what_it_said() {
     }
 }
 
-#[tokio::test]
-async fn a_repeated_registration_makes_one_device_and_a_full_tenant_none() {
-    let service = Service::start().await;
+async fn a_repeated_registration_makes_one_device_and_a_full_tenant_none(service: Service) {
     let body = json!({"name": "Desk", "lorawan_dev_eui": LAMP});
     let first = service
         .ask("POST", DEVICES, &[("idempotency-key", "a")], Some(&body))

@@ -7,6 +7,13 @@ use serde_json::{Value, json};
 
 use super::*;
 
+on_both_stores! {
+    what_differs_is_found_shown_and_resolved_either_way,
+    an_application_is_imported_once_and_only_by_whom_it_belongs_to,
+    another_tenants_devices_are_never_listed,
+    a_sync_is_asked_for_by_who_may,
+}
+
 const DEVICES: &str = "/api/v1/tenants/default/devices";
 const DRIFT: &str = "/api/v1/tenants/default/drift";
 
@@ -18,7 +25,7 @@ struct World {
 }
 
 impl World {
-    async fn start() -> Self {
+    async fn start(service: Service) -> Self {
         let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let config = SimConfig {
             grpc: local,
@@ -30,7 +37,6 @@ impl World {
         let mut config = ChirpStackConfig::new(&url, DEFAULT_API_KEY.to_owned().into());
         config.tenant_id = Some(Identity::default().tenant_id);
         let others = ChirpStackClient::connect_lazy(config).unwrap();
-        let service = Service::start().await;
         let server: Arc<dyn NetworkServer> = Arc::new(others.clone());
         let system = service.state.system();
         system.connect(NetworkServerId::Default, Some(server)).await;
@@ -126,10 +132,9 @@ fn made_there(number: u64) -> RemoteDevice {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::too_many_lines, reason = "one story")]
-async fn what_differs_is_found_shown_and_resolved_either_way() {
-    let world = World::start().await;
+async fn what_differs_is_found_shown_and_resolved_either_way(service: Service) {
+    let world = World::start(service).await;
     let first = world.synced(1).await;
     let second = world.synced(2).await;
     assert!(world.compared().await.is_empty());
@@ -240,9 +245,8 @@ async fn what_differs_is_found_shown_and_resolved_either_way() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_application_is_imported_once_and_only_by_whom_it_belongs_to() {
-    let world = World::start().await;
+async fn an_application_is_imported_once_and_only_by_whom_it_belongs_to(service: Service) {
+    let world = World::start(service).await;
     let service = &world.service;
     for number in 1..=3 {
         world
@@ -333,9 +337,8 @@ async fn an_application_is_imported_once_and_only_by_whom_it_belongs_to() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_tenants_devices_are_never_listed() {
-    let world = World::start().await;
+async fn another_tenants_devices_are_never_listed(service: Service) {
+    let world = World::start(service).await;
     world.synced(1).await;
     let (other, key) = world.service.other_tenant().await;
     let body = json!({
@@ -365,9 +368,8 @@ async fn another_tenants_devices_are_never_listed() {
     assert_eq!(resolved["failed"], json!(1), "{resolved}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sync_is_asked_for_by_who_may() {
-    let world = World::start().await;
+async fn a_sync_is_asked_for_by_who_may(service: Service) {
+    let world = World::start(service).await;
     let service = &world.service;
     let id = world.synced(1).await;
     let path = format!("{DEVICES}/{id}/sync");

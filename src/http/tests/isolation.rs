@@ -4,6 +4,15 @@
 use super::operations::{Ids, Operation, operations, seen};
 use super::*;
 
+on_both_stores! {
+    every_operation_needs_a_key_that_works,
+    another_tenants_things_do_not_exist,
+    whoever_may_only_read_changes_nothing,
+    whoever_delivers_webhooks_does_nothing_else,
+    operators_give_commands_and_administer_nothing,
+    a_tenants_administrator_does_not_administer_the_platform,
+}
+
 /// What operators may change; all other changes are for administrators.
 const OPERATORS_CHANGE: [&str; 13] = [
     "POST /api/v1/downlink/{dev_eui}",
@@ -86,9 +95,7 @@ impl Service {
     }
 }
 
-#[tokio::test]
-async fn every_operation_needs_a_key_that_works() {
-    let service = Service::start().await;
+async fn every_operation_needs_a_key_that_works(service: Service) {
     let ids = service.belongings().await;
     for operation in operations() {
         for key in [None, Some("wrong")] {
@@ -114,9 +121,7 @@ async fn every_operation_needs_a_key_that_works() {
     }
 }
 
-#[tokio::test]
-async fn another_tenants_things_do_not_exist() {
-    let service = Service::start().await;
+async fn another_tenants_things_do_not_exist(service: Service) {
     let ids = service.belongings().await;
     let by_name = Ids {
         tenant: "default".to_owned(),
@@ -169,9 +174,7 @@ async fn another_tenants_things_do_not_exist() {
     }
 }
 
-#[tokio::test]
-async fn whoever_may_only_read_changes_nothing() {
-    let service = Service::start().await;
+async fn whoever_may_only_read_changes_nothing(service: Service) {
     let ids = service.belongings().await;
     let before = seen(&service, &ids, &service.admin).await;
     for operation in operations() {
@@ -187,9 +190,7 @@ async fn whoever_may_only_read_changes_nothing() {
     assert_eq!(seen(&service, &ids, &service.admin).await, before);
 }
 
-#[tokio::test]
-async fn whoever_delivers_webhooks_does_nothing_else() {
-    let service = Service::start().await;
+async fn whoever_delivers_webhooks_does_nothing_else(service: Service) {
     let ids = service.belongings().await;
     for operation in operations() {
         if operation.is_open() || operation.is_session() {
@@ -207,9 +208,7 @@ async fn whoever_delivers_webhooks_does_nothing_else() {
     }
 }
 
-#[tokio::test]
-async fn operators_give_commands_and_administer_nothing() {
-    let service = Service::start().await;
+async fn operators_give_commands_and_administer_nothing(service: Service) {
     let ids = service.belongings().await;
     for operation in operations() {
         let name = operation.name();
@@ -234,9 +233,7 @@ async fn operators_give_commands_and_administer_nothing() {
     }
 }
 
-#[tokio::test]
-async fn a_tenants_administrator_does_not_administer_the_platform() {
-    let service = Service::start().await;
+async fn a_tenants_administrator_does_not_administer_the_platform(service: Service) {
     let (id, admin) = service.other_tenant().await;
     for (method, path, body) in [
         ("GET", "/api/v1/tenants".to_owned(), Value::Null),

@@ -8,6 +8,18 @@ use downbeat_sim::server::{DEFAULT_API_KEY, RunningSim, SimConfig};
 use super::live::Events;
 use super::*;
 
+on_both_stores! {
+    a_job_is_previewed_made_and_followed,
+    a_job_is_held_up_goes_on_and_is_taken_back,
+    a_newer_command_is_left_as_it_is,
+    a_repeated_request_makes_one_job,
+    what_is_wrong_with_a_job_is_named,
+    a_viewer_follows_jobs_and_changes_none,
+    two_hundred_lamps_show_what_one_job_told_them,
+    a_restart_in_the_middle_tells_nobody_twice_and_forgets_nobody,
+    what_a_job_did_not_reach_is_tried_again,
+}
+
 const JOBS: &str = "/api/v1/tenants/default/jobs";
 
 fn eui(number: u64) -> String {
@@ -73,9 +85,7 @@ fn kind_of(answer: &Answer) -> String {
     kind.trim_start_matches("urn:downbeat:problem:").to_owned()
 }
 
-#[tokio::test]
-async fn a_job_is_previewed_made_and_followed() {
-    let service = Service::start().await;
+async fn a_job_is_previewed_made_and_followed(service: Service) {
     let mut devices = service.lamps(3).await;
     let silent = service.register(&eui(10)).await;
     let path = "/api/v1/tenants/default/devices";
@@ -201,9 +211,7 @@ async fn a_job_is_previewed_made_and_followed() {
     );
 }
 
-#[tokio::test]
-async fn a_job_is_held_up_goes_on_and_is_taken_back() {
-    let service = Service::start().await;
+async fn a_job_is_held_up_goes_on_and_is_taken_back(service: Service) {
     let devices = service.lamps(40).await;
     let job = service.job(&red(&devices)).await;
     // As many as may be before the air at once; nothing goes on air here.
@@ -298,9 +306,7 @@ async fn a_job_is_held_up_goes_on_and_is_taken_back() {
     assert_eq!(audit["entries"], json!([]));
 }
 
-#[tokio::test]
-async fn a_newer_command_is_left_as_it_is() {
-    let service = Service::start().await;
+async fn a_newer_command_is_left_as_it_is(service: Service) {
     let devices = service.lamps(33).await;
     let job = service.job(&red(&devices)).await;
     service
@@ -339,9 +345,7 @@ async fn a_newer_command_is_left_as_it_is() {
     assert_eq!(newer["status"], "pending");
 }
 
-#[tokio::test]
-async fn a_repeated_request_makes_one_job() {
-    let service = Service::start().await;
+async fn a_repeated_request_makes_one_job(service: Service) {
     let devices = service.lamps(1).await;
     let send = |body: Value| {
         let mut request = request("POST", JOBS, &service.operator, Some(&body));
@@ -359,9 +363,7 @@ async fn a_repeated_request_makes_one_job() {
     assert_eq!(list["jobs"].as_array().unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn what_is_wrong_with_a_job_is_named() {
-    let service = Service::start().await;
+async fn what_is_wrong_with_a_job_is_named(service: Service) {
     service.register(LAMP).await;
     for (body, fields) in [
         (json!({}), vec!["kind", "devices", "color"]),
@@ -451,9 +453,7 @@ async fn what_is_wrong_with_a_job_is_named() {
     }
 }
 
-#[tokio::test]
-async fn a_viewer_follows_jobs_and_changes_none() {
-    let service = Service::start().await;
+async fn a_viewer_follows_jobs_and_changes_none(service: Service) {
     let devices = service.lamps(1).await;
     let job = service.job(&red(&devices)).await;
     assert_eq!(
@@ -484,14 +484,13 @@ struct Fleet {
 
 impl Fleet {
     /// So many lamps and gateways, four times as fast as real ones.
-    async fn start(lamps: u32, gateways: u32) -> Self {
+    async fn start(service: Service, lamps: u32, gateways: u32) -> Self {
         let mut config = SimConfig::fleet(lamps, gateways);
         config.speed = 4.0;
         let sim = downbeat_sim::server::start(config).await.unwrap();
         let url = format!("http://{}", sim.grpc_addr());
         let config = ChirpStackConfig::new(&url, DEFAULT_API_KEY.to_owned().into());
         let server = Arc::new(ChirpStackClient::connect_lazy(config).unwrap());
-        let service = Service::start().await;
         let lamps = sim.network(|network, _| {
             let lamps = network.lights().map(|light| light.dev_eui.to_string());
             lamps.collect::<Vec<_>>()
@@ -546,9 +545,8 @@ impl Fleet {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_lamps_show_what_one_job_told_them() {
-    let fleet = Fleet::start(200, 16).await;
+async fn two_hundred_lamps_show_what_one_job_told_them(service: Service) {
+    let fleet = Fleet::start(service, 200, 16).await;
     let service = &fleet.service;
     let job = json!({"kind": "color", "color": "#00ff00", "filter": {"codec": "kuando_busylight"}});
     let job = service.job(&job).await;
@@ -567,9 +565,8 @@ async fn two_hundred_lamps_show_what_one_job_told_them() {
     assert_eq!(all["total"], 200);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_in_the_middle_tells_nobody_twice_and_forgets_nobody() {
-    let mut fleet = Fleet::start(60, 4).await;
+async fn a_restart_in_the_middle_tells_nobody_twice_and_forgets_nobody(service: Service) {
+    let mut fleet = Fleet::start(service, 60, 4).await;
     let job = fleet.service.job(&red(&fleet.lamps)).await;
     for verified in [5, 20, 40] {
         let far = |job: &Value| job["counts"]["verified"].as_u64().unwrap() >= verified;
@@ -596,9 +593,8 @@ async fn a_restart_in_the_middle_tells_nobody_twice_and_forgets_nobody() {
     assert_eq!(lamps.len(), 60);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_job_did_not_reach_is_tried_again() {
-    let fleet = Fleet::start(4, 1).await;
+async fn what_a_job_did_not_reach_is_tried_again(service: Service) {
+    let fleet = Fleet::start(service, 4, 1).await;
     let service = &fleet.service;
     let dead = fleet.lamps[0].parse().unwrap();
     fleet

@@ -5,6 +5,12 @@ use futures_util::StreamExt as _;
 
 use super::*;
 
+on_both_stores! {
+    what_happens_is_told_and_resumed_where_it_broke,
+    devices_and_gateways_are_told,
+    a_stop_ends_the_feed_and_answers_who_waits,
+}
+
 /// Reads events as a browser does.
 pub(super) struct Events {
     stream: BodyDataStream,
@@ -70,9 +76,7 @@ impl Events {
     }
 }
 
-#[tokio::test]
-async fn what_happens_is_told_and_resumed_where_it_broke() {
-    let service = Service::start().await;
+async fn what_happens_is_told_and_resumed_where_it_broke(service: Service) {
     service.register(LAMP).await;
     let mut events = Events::open(&service, None).await;
     let path = format!("/api/v1/downlink/{LAMP}?wait=0");
@@ -100,9 +104,7 @@ async fn what_happens_is_told_and_resumed_where_it_broke() {
     assert_eq!(lost.next().await.0, "reset");
 }
 
-#[tokio::test]
-async fn devices_and_gateways_are_told() {
-    let service = Service::start().await;
+async fn devices_and_gateways_are_told(service: Service) {
     let id = service.register(LAMP).await;
     let mut events = Events::open(&service, None).await;
     let mut event = request(
@@ -136,9 +138,7 @@ async fn devices_and_gateways_are_told() {
     assert_eq!(device["reported"]["red"], 255);
 }
 
-#[tokio::test]
-async fn a_stop_ends_the_feed_and_answers_who_waits() {
-    let service = Service::start().await;
+async fn a_stop_ends_the_feed_and_answers_who_waits(service: Service) {
     service.register(LAMP).await;
     let mut events = Events::open(&service, None).await;
     let path = format!("/api/v1/downlink/{LAMP}?wait=120");

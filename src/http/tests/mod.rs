@@ -1,7 +1,7 @@
 //! The API as clients meet it: the real router over real actors and a real database, without a network server, so that
 //! commands are accepted and wait.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use downbeat_core::id::TenantId;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 use crate::chirpstack::{ChirpStackClient, ChirpStackConfig};
@@ -30,6 +29,7 @@ mod access;
 mod bad_input;
 mod commands;
 mod csv;
+mod database;
 mod deliveries;
 mod devices;
 mod drift;
@@ -40,10 +40,10 @@ mod operations;
 mod registry;
 mod webhooks;
 
+use database::{Database, on_both_stores};
+
 /// A lamp of the captured webhooks.
 const LAMP: &str = "202020ff50330000";
-
-const DATABASE: &str = "test.db";
 
 /// Connects to nothing: what was set is checked, and that is all.
 struct NoNetworkServer;
@@ -64,7 +64,7 @@ impl Connect for NoNetworkServer {
     }
 }
 
-/// A service with a key of each role, in a folder of its own.
+/// A service with a key of each role, on a database of its own.
 struct Service {
     app: Router,
     state: AppState,
@@ -73,7 +73,7 @@ struct Service {
     operator: String,
     viewer: String,
     webhook: String,
-    folder: TempDir,
+    database: Database,
 }
 
 struct Answer {
@@ -94,14 +94,10 @@ impl Answer {
 }
 
 impl Service {
-    async fn start() -> Self {
-        Self::with(&Config::default()).await
-    }
-
-    async fn with(config: &Config) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join(DATABASE).display());
-        let store = Store::open(&url, Sealer::for_tests()).await.unwrap();
+    async fn at(database: Database, config: &Config) -> Self {
+        let store = Store::open(&database.url(), Sealer::for_tests())
+            .await
+            .unwrap();
         let (app, state) = Self::on(&store, config).await;
         let mut service = Self {
             app,
@@ -111,7 +107,7 @@ impl Service {
             operator: String::new(),
             viewer: String::new(),
             webhook: String::new(),
-            folder,
+            database,
         };
         service.admin = service.key(Role::Admin, None).await;
         service.operator = service.key(Role::Operator, None).await;
@@ -143,8 +139,9 @@ impl Service {
         (router(state.clone(), RouterParts::default()), state)
     }
 
-    fn database(&self) -> PathBuf {
-        self.folder.path().join(DATABASE)
+    /// Another service, on another database of the same kind.
+    async fn sibling(&self, config: &Config) -> Self {
+        Self::at(self.database.sibling().await, config).await
     }
 
     async fn key(&self, role: Role, tenant_id: Option<TenantId>) -> String {

@@ -3,6 +3,23 @@
 use super::*;
 use crate::config::LimitsSection;
 
+on_both_stores! {
+    a_tenant_is_made_changed_and_deleted,
+    a_tenant_with_devices_stays_and_one_that_goes_takes_its_keys_along,
+    a_repeated_request_makes_one_tenant,
+    what_is_wrong_with_a_tenant_or_a_key_is_named,
+    a_key_works_until_it_is_taken_back,
+    the_last_administrator_cannot_be_locked_out,
+    a_keys_secret_is_told_once_and_kept_nowhere,
+    a_tenants_administrator_grants_no_more_than_the_service_does,
+    a_key_that_asks_too_often_is_told_when_to_come_again,
+    a_tenant_that_commands_too_often_is_told_when_to_come_again,
+    a_network_server_is_set_and_its_key_never_told,
+    tenants_set_their_network_server_only_where_they_may,
+    the_audit_log_tells_who_did_what_from_where,
+    the_whole_audit_log_is_exported,
+}
+
 impl Service {
     async fn change(&self, method: &str, path: &str, body: &Value) -> Answer {
         let body = Some(body).filter(|body| !body.is_null());
@@ -50,9 +67,7 @@ fn refused(status: u16, name: &str) -> (u16, String) {
     (status, name.to_owned())
 }
 
-#[tokio::test]
-async fn a_tenant_is_made_changed_and_deleted() {
-    let service = Service::start().await;
+async fn a_tenant_is_made_changed_and_deleted(service: Service) {
     let id = service
         .new_tenant(json!({"name": " Fourth floor ", "devices_max": 1}))
         .await;
@@ -130,9 +145,7 @@ async fn a_tenant_is_made_changed_and_deleted() {
     assert_eq!(gone.status, StatusCode::NOT_FOUND);
 }
 
-#[tokio::test]
-async fn a_tenant_with_devices_stays_and_one_that_goes_takes_its_keys_along() {
-    let service = Service::start().await;
+async fn a_tenant_with_devices_stays_and_one_that_goes_takes_its_keys_along(service: Service) {
     service.register(LAMP).await;
     let kept = service
         .change("DELETE", "/api/v1/tenants/default", &Value::Null)
@@ -154,9 +167,7 @@ async fn a_tenant_with_devices_stays_and_one_that_goes_takes_its_keys_along() {
     );
 }
 
-#[tokio::test]
-async fn a_repeated_request_makes_one_tenant() {
-    let service = Service::start().await;
+async fn a_repeated_request_makes_one_tenant(service: Service) {
     let make = async |name: &str| {
         let mut request = request(
             "POST",
@@ -175,9 +186,7 @@ async fn a_repeated_request_makes_one_tenant() {
     assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
-#[tokio::test]
-async fn what_is_wrong_with_a_tenant_or_a_key_is_named() {
-    let service = Service::start().await;
+async fn what_is_wrong_with_a_tenant_or_a_key_is_named(service: Service) {
     let mut said = Vec::new();
     let long = "x".repeat(101);
     let (tenants, keys) = ("/api/v1/tenants", "/api/v1/tenants/default/keys");
@@ -259,9 +268,7 @@ async fn what_is_wrong_with_a_tenant_or_a_key_is_named() {
     insta::assert_snapshot!(said.join("\n\n"));
 }
 
-#[tokio::test]
-async fn a_key_works_until_it_is_taken_back() {
-    let service = Service::start().await;
+async fn a_key_works_until_it_is_taken_back(service: Service) {
     let keys = "/api/v1/tenants/default/keys";
     let (id, key) = service
         .api_key(
@@ -323,9 +330,7 @@ async fn a_key_works_until_it_is_taken_back() {
     assert_eq!(again.status, StatusCode::NO_CONTENT);
 }
 
-#[tokio::test]
-async fn the_last_administrator_cannot_be_locked_out() {
-    let service = Service::start().await;
+async fn the_last_administrator_cannot_be_locked_out(service: Service) {
     let listed = service.get("/api/v1/keys", &service.admin).await.json();
     let admins: Vec<_> = listed["keys"]
         .as_array()
@@ -357,9 +362,7 @@ async fn the_last_administrator_cannot_be_locked_out() {
     );
 }
 
-#[tokio::test]
-async fn a_keys_secret_is_told_once_and_kept_nowhere() {
-    let service = Service::start().await;
+async fn a_keys_secret_is_told_once_and_kept_nowhere(service: Service) {
     let make = async || {
         let body = json!({"role": "viewer", "name": "once"});
         let path = "/api/v1/tenants/default/keys";
@@ -378,18 +381,14 @@ async fn a_keys_secret_is_told_once_and_kept_nowhere() {
         (None, Some("no-store"))
     );
     service.store.close().await;
-    for file in std::fs::read_dir(service.folder.path()).unwrap() {
-        let bytes = std::fs::read(file.unwrap().path()).unwrap();
-        let found = bytes
-            .windows(key.len())
-            .any(|window| window == key.as_bytes());
-        assert!(!found);
-    }
+    let kept = service.database.contents().await;
+    let holds = |bytes: &[u8]| kept.windows(bytes.len()).any(|window| window == bytes);
+    assert!(holds(b"once"));
+    assert!(!holds(key.as_bytes()));
+    assert!(!holds(hex::encode(&key).as_bytes()));
 }
 
-#[tokio::test]
-async fn a_tenants_administrator_grants_no_more_than_the_service_does() {
-    let service = Service::start().await;
+async fn a_tenants_administrator_grants_no_more_than_the_service_does(service: Service) {
     let (id, admin) = service.other_tenant().await;
     let path = format!("/api/v1/tenants/{id}/keys");
     let body = |limit: u32| json!({"role": "admin", "name": "x", "requests_per_minute": limit});
@@ -401,9 +400,7 @@ async fn a_tenants_administrator_grants_no_more_than_the_service_does() {
     assert_eq!(made.status, StatusCode::CREATED);
 }
 
-#[tokio::test]
-async fn a_key_that_asks_too_often_is_told_when_to_come_again() {
-    let service = Service::start().await;
+async fn a_key_that_asks_too_often_is_told_when_to_come_again(service: Service) {
     let keys = "/api/v1/tenants/default/keys";
     let body = json!({"role": "viewer", "name": "slow", "requests_per_minute": 2});
     let (_, key) = service.api_key(keys, body).await;
@@ -428,9 +425,7 @@ async fn a_key_that_asks_too_often_is_told_when_to_come_again() {
     assert_eq!(stranger.header("ratelimit-limit"), None);
 }
 
-#[tokio::test]
-async fn a_tenant_that_commands_too_often_is_told_when_to_come_again() {
-    let service = Service::start().await;
+async fn a_tenant_that_commands_too_often_is_told_when_to_come_again(service: Service) {
     service.register(LAMP).await;
     let limit = json!({"commands_per_minute": 1});
     service
@@ -450,9 +445,7 @@ async fn a_tenant_that_commands_too_often_is_told_when_to_come_again() {
     assert_eq!(send().await.status, StatusCode::ACCEPTED);
 }
 
-#[tokio::test]
-async fn a_network_server_is_set_and_its_key_never_told() {
-    let service = Service::start().await;
+async fn a_network_server_is_set_and_its_key_never_told(service: Service) {
     let path = "/api/v1/tenants/default/network-server";
     let secret = "eyJ0eXAi.secret.x";
     let body = json!({"url": "http://127.0.0.1:9", "api_key": secret});
@@ -491,8 +484,7 @@ async fn a_network_server_is_set_and_its_key_never_told() {
     );
 }
 
-#[tokio::test]
-async fn tenants_set_their_network_server_only_where_they_may() {
+async fn tenants_set_their_network_server_only_where_they_may(first: Service) {
     let trusting = Config {
         limits: LimitsSection {
             tenants_may_set_network_server: true,
@@ -504,7 +496,7 @@ async fn tenants_set_their_network_server_only_where_they_may() {
         (Config::default(), StatusCode::FORBIDDEN),
         (trusting, StatusCode::OK),
     ] {
-        let service = Service::with(&config).await;
+        let service = first.sibling(&config).await;
         let (id, admin) = service.other_tenant().await;
         let path = format!("/api/v1/tenants/{id}/network-server");
         let body = json!({"url": "http://127.0.0.1:9", "api_key": "key"});
@@ -516,9 +508,7 @@ async fn tenants_set_their_network_server_only_where_they_may() {
     }
 }
 
-#[tokio::test]
-async fn the_audit_log_tells_who_did_what_from_where() {
-    let service = Service::start().await;
+async fn the_audit_log_tells_who_did_what_from_where(service: Service) {
     let id = service
         .new_tenant(json!({"name": "=cmd|' /C calc'!A0"}))
         .await;
@@ -561,9 +551,7 @@ async fn the_audit_log_tells_who_did_what_from_where() {
     }
 }
 
-#[tokio::test]
-async fn the_whole_audit_log_is_exported() {
-    let service = Service::start().await;
+async fn the_whole_audit_log_is_exported(service: Service) {
     let path = "/api/v1/tenants/default";
     // More than are read at once.
     for number in 0..520 {

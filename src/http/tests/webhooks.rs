@@ -11,6 +11,21 @@ use crate::store::{
 
 use super::*;
 
+on_both_stores! {
+    every_shape_of_v3_takes_effect_at_a_tenants_addresses,
+    somebody_who_knows_tells_whether_a_device_is_there,
+    another_tenants_path_is_not_there,
+    what_is_another_tenants_is_refused_and_not_stored,
+    strangers_are_ignored_and_listed_for_whose_key_delivered_them,
+    a_stranger_is_claimed_with_one_call,
+    what_is_nobodys_is_claimed_by_the_platform,
+    a_registered_device_is_no_stranger,
+    a_platforms_key_finds_whose_it_is,
+    of_two_on_network_servers_of_their_own_nothing_tells_which,
+    a_signature_has_to_hold_and_holds_once,
+    while_the_database_is_away_a_tenants_events_are_held_too,
+}
+
 /// The lamp of the bodies of v3.
 const LAMP_V3: &str = "202020ff50330001";
 
@@ -123,9 +138,7 @@ fn problem(answer: &Answer) -> (u16, String) {
     (answer.status.as_u16(), kind)
 }
 
-#[tokio::test]
-async fn every_shape_of_v3_takes_effect_at_a_tenants_addresses() {
-    let service = Service::start().await;
+async fn every_shape_of_v3_takes_effect_at_a_tenants_addresses(service: Service) {
     let id = service.register(LAMP_V3).await;
     for (name, media_type, body) in bodies_of_v3() {
         let kind = name.split(['-', '.']).next().unwrap();
@@ -167,9 +180,7 @@ async fn every_shape_of_v3_takes_effect_at_a_tenants_addresses() {
     assert_eq!(points[0].last, TelemetryValue::Number(5.0));
 }
 
-#[tokio::test]
-async fn somebody_who_knows_tells_whether_a_device_is_there() {
-    let service = Service::start().await;
+async fn somebody_who_knows_tells_whether_a_device_is_there(service: Service) {
     let id = service.register(LAMP_V3).await;
     let path = "/api/v1/lorawan/webhooks/default/status";
     for (body, presence) in [
@@ -191,9 +202,7 @@ async fn somebody_who_knows_tells_whether_a_device_is_there() {
     assert_eq!(problem(&answer).0, 400);
 }
 
-#[tokio::test]
-async fn another_tenants_path_is_not_there() {
-    let service = Service::start().await;
+async fn another_tenants_path_is_not_there(service: Service) {
     let (id, key) = service.hooked_tenant("other", None).await;
     let body = json!({"devEUI": LAMP_V3});
     for path in ["", "/uplink", "/status", "/error"] {
@@ -214,9 +223,7 @@ async fn another_tenants_path_is_not_there() {
     }
 }
 
-#[tokio::test]
-async fn what_is_another_tenants_is_refused_and_not_stored() {
-    let service = Service::start().await;
+async fn what_is_another_tenants_is_refused_and_not_stored(service: Service) {
     let id = service.register(LAMP).await;
     let (chirpstacks, _) = service
         .hooked_tenant("chirpstacks", Some(CHIRPSTACK_TENANT))
@@ -254,9 +261,7 @@ async fn what_is_another_tenants_is_refused_and_not_stored() {
     assert_eq!(service.strangers(Scope::Tenant(chirpstacks)).await, []);
 }
 
-#[tokio::test]
-async fn strangers_are_ignored_and_listed_for_whose_key_delivered_them() {
-    let service = Service::start().await;
+async fn strangers_are_ignored_and_listed_for_whose_key_delivered_them(service: Service) {
     let (tenant, key) = service.hooked_tenant("other", None).await;
     let path = "/api/v1/lorawan/webhooks/other/uplink";
     for _ in 0..3 {
@@ -337,9 +342,7 @@ async fn strangers_are_ignored_and_listed_for_whose_key_delivered_them() {
     assert_eq!(dismiss(one, admin).await.status, StatusCode::NOT_FOUND);
 }
 
-#[tokio::test]
-async fn a_stranger_is_claimed_with_one_call() {
-    let service = Service::start().await;
+async fn a_stranger_is_claimed_with_one_call(service: Service) {
     let (tenant, key) = service.hooked_tenant("other", None).await;
     let hook = "/api/v1/lorawan/webhooks/other/uplink";
     let body = captured("up-status-3gw.json");
@@ -394,9 +397,7 @@ async fn a_stranger_is_claimed_with_one_call() {
     assert_eq!(answer.json(), json!({"status": "ok"}));
 }
 
-#[tokio::test]
-async fn what_is_nobodys_is_claimed_by_the_platform() {
-    let service = Service::start().await;
+async fn what_is_nobodys_is_claimed_by_the_platform(service: Service) {
     let (own, _) = service.hooked_tenant("own", None).await;
     service.own_network_server(own).await;
     let (tenant, _) = service.hooked_tenant("other", None).await;
@@ -421,9 +422,7 @@ async fn what_is_nobodys_is_claimed_by_the_platform() {
     assert_eq!(service.strangers(Scope::Platform).await, []);
 }
 
-#[tokio::test]
-async fn a_registered_device_is_no_stranger() {
-    let service = Service::start().await;
+async fn a_registered_device_is_no_stranger(service: Service) {
     let body = json!({"devEUI": LAMP_V3});
     let path = "/api/v1/lorawan/webhooks/default/uplink";
     let answer = service.deliver_json(path, &service.webhook, &body).await;
@@ -434,9 +433,7 @@ async fn a_registered_device_is_no_stranger() {
     assert_eq!(service.strangers(Scope::Platform).await, []);
 }
 
-#[tokio::test]
-async fn a_platforms_key_finds_whose_it_is() {
-    let service = Service::start().await;
+async fn a_platforms_key_finds_whose_it_is(service: Service) {
     let (own, own_key) = service.hooked_tenant("own", None).await;
     service.own_network_server(own).await;
     let id = service.register_for("own", LAMP_V3).await;
@@ -465,9 +462,7 @@ async fn a_platforms_key_finds_whose_it_is() {
     }
 }
 
-#[tokio::test]
-async fn of_two_on_network_servers_of_their_own_nothing_tells_which() {
-    let service = Service::start().await;
+async fn of_two_on_network_servers_of_their_own_nothing_tells_which(service: Service) {
     for name in ["one", "two"] {
         let (tenant, _) = service.hooked_tenant(name, None).await;
         service.own_network_server(tenant).await;
@@ -486,9 +481,7 @@ async fn of_two_on_network_servers_of_their_own_nothing_tells_which() {
     assert_eq!(service.strangers(Scope::Platform).await, []);
 }
 
-#[tokio::test]
-async fn a_signature_has_to_hold_and_holds_once() {
-    let service = Service::start().await;
+async fn a_signature_has_to_hold_and_holds_once(service: Service) {
     service.register(LAMP_V3).await;
     let (path, key) = ("/api/v1/lorawan/webhooks/default/uplink", &service.webhook);
     let sign = |key: &str, body: &str| {
@@ -529,9 +522,7 @@ async fn a_signature_has_to_hold_and_holds_once() {
     }
 }
 
-#[tokio::test]
-async fn while_the_database_is_away_a_tenants_events_are_held_too() {
-    let service = Service::start().await;
+async fn while_the_database_is_away_a_tenants_events_are_held_too(service: Service) {
     let (tenant, key) = service
         .hooked_tenant("other", Some(CHIRPSTACK_TENANT))
         .await;
