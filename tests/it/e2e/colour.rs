@@ -7,11 +7,17 @@ use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{World, until};
+use crate::support::{Database, World, on_both_stores, until};
 
-#[tokio::test]
-async fn a_colour_is_verified_and_the_light_really_shows_it() {
-    let world = World::new(1, 1, |_| {}).await;
+on_both_stores! {
+    a_colour_is_verified_and_the_light_really_shows_it,
+    without_verification_the_answer_comes_when_chirpstack_has_it,
+    what_takes_long_is_answered_with_a_place_to_look,
+    the_live_feed_tells_every_step_and_resumes_where_it_was_left,
+}
+
+async fn a_colour_is_verified_and_the_light_really_shows_it(database: Database) {
+    let world = World::new(database, 1, 1, |_| {}).await;
     world.until_heard().await;
     let light = world.lights[0];
     // Green and blue differ: their order on the wire is not the one people write.
@@ -46,9 +52,8 @@ async fn a_colour_is_verified_and_the_light_really_shows_it() {
     assert_eq!(again["timeline"], answer["timeline"]);
 }
 
-#[tokio::test]
-async fn without_verification_the_answer_comes_when_chirpstack_has_it() {
-    let world = World::new(1, 1, |_| {}).await;
+async fn without_verification_the_answer_comes_when_chirpstack_has_it(database: Database) {
+    let world = World::new(database, 1, 1, |_| {}).await;
     world.until_heard().await;
     let light = world.lights[0];
     let body = json!({"color": "#00ff00", "wait_for_verification": false});
@@ -71,9 +76,8 @@ async fn without_verification_the_answer_comes_when_chirpstack_has_it() {
     .await;
 }
 
-#[tokio::test]
-async fn what_takes_long_is_answered_with_a_place_to_look() {
-    let world = World::new(1, 1, |_| {}).await;
+async fn what_takes_long_is_answered_with_a_place_to_look(database: Database) {
+    let world = World::new(database, 1, 1, |_| {}).await;
     world.until_heard().await;
     let gateway = world
         .sim
@@ -110,9 +114,8 @@ async fn what_takes_long_is_answered_with_a_place_to_look() {
     );
 }
 
-#[tokio::test]
-async fn the_live_feed_tells_every_step_and_resumes_where_it_was_left() {
-    let world = World::new(1, 1, |_| {}).await;
+async fn the_live_feed_tells_every_step_and_resumes_where_it_was_left(database: Database) {
+    let world = World::new(database, 1, 1, |_| {}).await;
     world.until_heard().await;
     let feed = "/api/v1/tenants/default/events";
     let mut stream = world

@@ -6,12 +6,16 @@ use downbeat_core::light::{Color, LightState};
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 
-use crate::support::{World, until};
+use crate::support::{Database, World, on_both_stores, until};
 
-#[tokio::test]
-async fn forty_lights_under_loss_with_a_dark_gateway_end_as_wanted_and_nothing_is_claimed_falsely()
-{
-    let world = World::new(40, 4, |config| {
+on_both_stores! {
+    forty_lights_under_loss_with_a_dark_gateway_end_as_wanted_and_nothing_is_claimed_falsely,
+}
+
+async fn forty_lights_under_loss_with_a_dark_gateway_end_as_wanted_and_nothing_is_claimed_falsely(
+    database: Database,
+) {
+    let world = World::new(database, 40, 4, |config| {
         config.network.links.loss_up = 0.2;
         config.network.links.loss_down = 0.2;
         // A light that only the dark gateway heard is reached again when it speaks.

@@ -12,7 +12,11 @@ use downbeat_core::random::Random;
 use downbeat_sim::model::truth::Cause;
 use serde_json::{Value, json};
 
-use crate::support::{World, until};
+use crate::support::{Database, World, on_both_stores, until};
+
+on_both_stores! {
+    a_killed_service_resumes_every_command_and_claims_nothing_false,
+}
 
 /// When to kill.
 #[derive(Debug, Clone, Copy)]
@@ -25,9 +29,8 @@ enum Point {
 
 const STATES: [&str; 4] = ["accepted", "enqueued", "transmitted", "verified"];
 
-#[tokio::test]
-async fn a_killed_service_resumes_every_command_and_claims_nothing_false() {
-    let mut world = World::new(4, 2, |_| {}).await;
+async fn a_killed_service_resumes_every_command_and_claims_nothing_false(database: Database) {
+    let mut world = World::new(database, 4, 2, |_| {}).await;
     world.until_heard().await;
     let mut random = Random::from_seed(7);
     let mut points: Vec<Point> = STATES.map(Point::At).to_vec();

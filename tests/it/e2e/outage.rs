@@ -7,13 +7,19 @@ use downbeat_core::light::{Color, LightState};
 use downbeat_sim::server::ChirpstackFaults;
 use serde_json::json;
 
-use crate::support::{World, until};
+use crate::support::{Database, World, on_both_stores, until};
+
+on_both_stores! {
+    commands_given_while_chirpstack_is_down_go_out_when_it_is_back,
+    an_answer_of_chirpstack_that_is_lost_makes_no_second_item,
+    a_light_that_restarts_gets_its_colour_back_without_being_asked,
+    on_sigterm_it_stops_in_order_and_exits_with_0,
+}
 
 const RED: LightState = LightState::steady(Color::rgb(255, 0, 0));
 
-#[tokio::test]
-async fn commands_given_while_chirpstack_is_down_go_out_when_it_is_back() {
-    let world = World::new(3, 1, |_| {}).await;
+async fn commands_given_while_chirpstack_is_down_go_out_when_it_is_back(database: Database) {
+    let world = World::new(database, 3, 1, |_| {}).await;
     world.until_heard().await;
     world.sim.set_faults(ChirpstackFaults {
         down: true,
@@ -40,9 +46,8 @@ async fn commands_given_while_chirpstack_is_down_go_out_when_it_is_back() {
     }
 }
 
-#[tokio::test]
-async fn an_answer_of_chirpstack_that_is_lost_makes_no_second_item() {
-    let world = World::new(1, 1, |_| {}).await;
+async fn an_answer_of_chirpstack_that_is_lost_makes_no_second_item(database: Database) {
+    let world = World::new(database, 1, 1, |_| {}).await;
     world.until_heard().await;
     let gateway = world
         .sim
@@ -85,9 +90,8 @@ async fn an_answer_of_chirpstack_that_is_lost_makes_no_second_item() {
     assert!(items <= 1, "{items} items");
 }
 
-#[tokio::test]
-async fn a_light_that_restarts_gets_its_colour_back_without_being_asked() {
-    let world = World::new(1, 1, |_| {}).await;
+async fn a_light_that_restarts_gets_its_colour_back_without_being_asked(database: Database) {
+    let world = World::new(database, 1, 1, |_| {}).await;
     world.until_heard().await;
     let light = world.lights[0];
     let body = json!({"red": 255, "green": 0, "blue": 0});
@@ -127,9 +131,8 @@ async fn a_light_that_restarts_gets_its_colour_back_without_being_asked() {
     assert_eq!(page["downlinks"][0]["origin"], "reconcile", "{page:#}");
 }
 
-#[tokio::test]
-async fn on_sigterm_it_stops_in_order_and_exits_with_0() {
-    let mut world = World::new(2, 1, |_| {}).await;
+async fn on_sigterm_it_stops_in_order_and_exits_with_0(database: Database) {
+    let mut world = World::new(database, 2, 1, |_| {}).await;
     world.until_heard().await;
     let light = world.lights[0];
     let path = format!("/api/v1/downlink/{light}?wait=0");
@@ -147,9 +150,7 @@ async fn on_sigterm_it_stops_in_order_and_exits_with_0() {
     assert!(killed.success());
     assert_eq!(world.service.exit_code(), Some(0));
     assert!(started.elapsed() < Duration::from_secs(10));
-    world.service.restart(&world.sim).await;
-    world.client = crate::support::Client::new(&world.service, crate::support::ADMIN_KEY);
-    world.connect_webhooks();
+    world.restart().await;
     until("it is taken up", Duration::from_mins(1), async || {
         (world.client.downlink(id.as_str().unwrap()).await["state"] == "verified").then_some(())
     })

@@ -3,13 +3,13 @@
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 
-use super::Service;
+use super::service::Address;
 
-/// Speaks to one service with one key.
+/// Speaks to one service with one key, wherever it listens.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
-    base: String,
+    address: Address,
     key: String,
 }
 
@@ -21,13 +21,13 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    pub(crate) fn new(service: &Service, key: &str) -> Self {
+    pub(crate) fn new(address: &Address, key: &str) -> Self {
         rustls::crypto::ring::default_provider()
             .install_default()
             .ok();
         Self {
             http: reqwest::Client::new(),
-            base: service.url(),
+            address: address.clone(),
             key: key.to_owned(),
         }
     }
@@ -35,7 +35,7 @@ impl Client {
     /// A request with the key.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http
-            .request(method, format!("{}{path}", self.base))
+            .request(method, format!("{}{path}", self.address.url()))
             .bearer_auth(&self.key)
     }
 

@@ -1,9 +1,11 @@
 //! The service as a process of its own, the simulated network beside it, and a client of its API.
 
 mod client;
+mod database;
 mod service;
 
 pub(crate) use client::Client;
+pub(crate) use database::{Database, on_both_stores};
 pub(crate) use service::Service;
 
 use std::collections::BTreeMap;
@@ -31,6 +33,7 @@ pub(crate) struct World {
 impl World {
     /// `change` what the fleet is before it starts.
     pub(crate) async fn new(
+        database: Database,
         lights: u32,
         gateways: u32,
         change: impl FnOnce(&mut SimConfig),
@@ -45,8 +48,8 @@ impl World {
         let sim = downbeat_sim::server::start(config)
             .await
             .expect("the simulation starts");
-        let service = Service::start(&sim).await;
-        let client = Client::new(&service, ADMIN_KEY);
+        let service = Service::start(&sim, database).await;
+        let client = Client::new(service.address(), ADMIN_KEY);
         let lights: Vec<DevEui> =
             sim.network(|network, _| network.lights().map(|light| light.dev_eui).collect());
         let world = Self {
@@ -74,7 +77,10 @@ impl World {
 
     /// Has the simulated ChirpStack post its events to where the service listens now.
     pub(crate) fn connect_webhooks(&self) {
-        let url = format!("{}/api/v1/webhooks/chirpstack", self.service.url());
+        let url = format!(
+            "{}/api/v1/webhooks/chirpstack",
+            self.service.address().url()
+        );
         let headers = BTreeMap::from([("Authorization".to_owned(), format!("Bearer {ADMIN_KEY}"))]);
         self.sim.set_webhook(&url, headers);
     }
@@ -82,8 +88,12 @@ impl World {
     /// Kills the service as `kill -9` does, and starts it anew on the same data.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.service.kill();
+        self.restart().await;
+    }
+
+    /// Starts the service anew on the same data; it has ended.
+    pub(crate) async fn restart(&mut self) {
         self.service.restart(&self.sim).await;
-        self.client = Client::new(&self.service, ADMIN_KEY);
         self.connect_webhooks();
     }
 

@@ -3,34 +3,47 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use downbeat_sim::server::{DEFAULT_API_KEY, RunningSim};
 use tempfile::TempDir;
 
-use super::ADMIN_KEY;
+use super::{ADMIN_KEY, Database};
 
 /// A running service; killed when it is dropped.
 pub(crate) struct Service {
     child: Child,
-    address: SocketAddr,
+    address: Address,
+    pub(crate) database: Database,
     data: TempDir,
+}
+
+/// Where it listens now: somewhere else after each start.
+#[derive(Clone)]
+pub(crate) struct Address(Arc<Mutex<SocketAddr>>);
+
+impl Address {
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.0.lock().unwrap())
+    }
 }
 
 impl Service {
     /// Starts it on data of its own, in front of a simulated network.
-    pub(crate) async fn start(sim: &RunningSim) -> Self {
+    pub(crate) async fn start(sim: &RunningSim, database: Database) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
-        let (child, address) = spawn(&data, sim).await;
+        let (child, address) = spawn(&data, &database, sim).await;
         Self {
             child,
-            address,
+            address: Address(Arc::new(Mutex::new(address))),
+            database,
             data,
         }
     }
 
     /// Where it listens.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Its process.
@@ -51,7 +64,9 @@ impl Service {
 
     /// Starts it again on the same data.
     pub(crate) async fn restart(&mut self, sim: &RunningSim) {
-        (self.child, self.address) = spawn(&self.data, sim).await;
+        let (child, address) = spawn(&self.data, &self.database, sim).await;
+        self.child = child;
+        *self.address.0.lock().unwrap() = address;
     }
 }
 
@@ -63,10 +78,11 @@ impl Drop for Service {
 }
 
 /// Starts the process and waits until it says where it listens.
-async fn spawn(data: &TempDir, sim: &RunningSim) -> (Child, SocketAddr) {
+async fn spawn(data: &TempDir, database: &Database, sim: &RunningSim) -> (Child, SocketAddr) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_downbeat"))
         .args(["serve", "--listen", "127.0.0.1:0"])
         .env("DOWNBEAT_DATA_DIR", data.path())
+        .env("DOWNBEAT_DATABASE_URL", database.url(data.path()))
         .env("DOWNBEAT_ADMIN_KEY", ADMIN_KEY)
         .env(
             "DOWNBEAT_CHIRPSTACK_URL",
