@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail like one")]
 
 mod e2e;
+mod faults;
 mod support;
 mod walls;

@@ -2,5 +2,4 @@
 
 mod colour;
 mod fleet;
-mod kill;
 mod outage;

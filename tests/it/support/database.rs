@@ -9,7 +9,7 @@ macro_rules! on_both_stores {
     ($($test:ident),+ $(,)?) => {
         mod sqlite {
             $(
-                #[tokio::test]
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
                     super::$test($crate::support::Database::Sqlite).await;
                 }
@@ -17,7 +17,7 @@ macro_rules! on_both_stores {
         }
         mod postgres {
             $(
-                #[tokio::test]
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
                     super::$test($crate::support::Database::postgres()).await;
                 }
@@ -40,6 +40,15 @@ pub(crate) enum Database {
 impl Database {
     pub(crate) fn postgres() -> Self {
         Self::Postgres(downbeat_testdb::Database::empty())
+    }
+
+    /// Another one, of the same kind.
+    pub(crate) fn sibling(&self) -> Self {
+        match self {
+            Self::Sqlite => Self::Sqlite,
+            Self::Postgres(_) => Self::postgres(),
+            Self::Server(_) => Self::Server(Server::start_own()),
+        }
     }
 
     /// Its URL, for a service with this data directory.

@@ -2,17 +2,20 @@
 
 mod client;
 mod database;
+mod load;
+mod promises;
 mod service;
 
 pub(crate) use client::Client;
 pub(crate) use database::{Database, on_both_stores};
+pub(crate) use load::{Accepted, Load};
 pub(crate) use service::Service;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use downbeat_core::id::DevEui;
-use downbeat_sim::model::config::LampStart;
+use downbeat_sim::model::config::{DutyCycle, LampStart};
 use downbeat_sim::server::{RunningSim, SimConfig};
 use serde_json::json;
 
@@ -72,6 +75,21 @@ impl World {
                 .sim
                 .network(|network, now| network.set_light_power(now, *light, true));
         }
+        world
+    }
+
+    /// A small fleet in a hurry: nothing but the fault at hand is to keep commands from their end.
+    pub(crate) async fn in_a_hurry(database: Database) -> Self {
+        let world = Self::new(database, 3, 2, |config| {
+            config.speed = 20.0;
+            for lamp in &mut config.network.lamps {
+                lamp.duty_cycle = DutyCycle::UNLIMITED;
+                // What was missed is noticed with the next one.
+                lamp.heartbeat = Duration::from_mins(1);
+            }
+        })
+        .await;
+        world.until_heard().await;
         world
     }
 

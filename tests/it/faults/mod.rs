@@ -1,0 +1,3 @@
+//! Things break while commands are given without pause. After each fault every promise is checked.
+
+mod kill;
