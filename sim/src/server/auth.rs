@@ -17,6 +17,7 @@ const LOST_ANSWER: Duration = Duration::from_mins(10);
 impl World {
     /// Lets a call in, as its key's holder.
     pub(super) async fn admit(&self, metadata: &MetadataMap) -> Result<KeyKind, Status> {
+        self.hangs().await;
         let faults = self.faults();
         if faults.down {
             return Err(Status::unavailable("connection refused"));

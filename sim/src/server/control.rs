@@ -9,7 +9,7 @@
 //! | `GET /gateways`, `GET /gateways/{id}` | as ChirpStack lists them, and as they really are |
 //! | `PATCH /gateways/{id}` | `online`, `mute`, `refusal`, `tx_ack_loss`, `tx_ack_delay_ms` |
 //! | `GET`, `PATCH /links` | `loss_up`, `loss_down`, `latency_ms`, `webhook_loss`, `webhook_duplicate`, `webhook_reorder` |
-//! | `GET`, `PATCH /chirpstack` | `down`, `slow_ms`, `failing`, `lose_answers` |
+//! | `GET`, `PATCH /chirpstack` | `down`, `hung`, `slow_ms`, `failing`, `lose_answers` |
 //!
 //! Whatever is left out of a `PATCH` stays. Errors are `application/problem+json`.
 
@@ -351,6 +351,7 @@ async fn chirpstack(State(world): Shared) -> Json<ChirpstackFaults> {
 #[serde(deny_unknown_fields)]
 struct ChirpstackPatch {
     down: Option<bool>,
+    hung: Option<bool>,
     slow_ms: Option<u64>,
     failing: Option<bool>,
     lose_answers: Option<f64>,
@@ -365,6 +366,7 @@ async fn change_chirpstack(
     let slow_ms = pause("slow_ms", patch.slow_ms)?;
     let mut faults = world.faults();
     faults.down = patch.down.unwrap_or(faults.down);
+    faults.hung = patch.hung.unwrap_or(faults.hung);
     faults.slow_ms = slow_ms.unwrap_or(faults.slow_ms);
     faults.failing = patch.failing.unwrap_or(faults.failing);
     faults.lose_answers = lose_answers.unwrap_or(faults.lose_answers);

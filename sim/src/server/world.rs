@@ -22,6 +22,9 @@ const LOG_LEN: usize = 10;
 pub struct ChirpstackFaults {
     /// It does not run: calls get `UNAVAILABLE`, nothing is sent, heard or posted.
     pub down: bool,
+    /// It hangs: its doors are open and nothing comes out, as of a process that is stopped or waits for its database.
+    /// What was asked meanwhile and still waits is answered afterwards.
+    pub hung: bool,
     /// It answers this much later, in ms.
     pub slow_ms: u64,
     /// It answers everything with `INTERNAL`.
@@ -59,7 +62,7 @@ pub(super) struct World {
     /// Something was changed from outside; the driver looks anew.
     pub(super) changed: Notify,
     pub(super) clock: Clock,
-    faults: Mutex<ChirpstackFaults>,
+    faults: watch::Sender<ChirpstackFaults>,
     integration: Mutex<Option<HttpIntegration>>,
     log: Mutex<BTreeMap<DevEui, VecDeque<Webhook>>>,
     chance: Mutex<Random>,
@@ -77,7 +80,7 @@ impl World {
             network: Mutex::new(network),
             changed: Notify::new(),
             clock,
-            faults: Mutex::new(ChirpstackFaults::default()),
+            faults: watch::Sender::new(ChirpstackFaults::default()),
             integration: Mutex::new(config.integration.clone()),
             log: Mutex::default(),
             chance: Mutex::new(Random::from_seed(config.seed)),
@@ -107,12 +110,21 @@ impl World {
     }
 
     pub(super) fn faults(&self) -> ChirpstackFaults {
-        *lock(&self.faults)
+        *self.faults.borrow()
     }
 
     pub(super) fn set_faults(&self, faults: ChirpstackFaults) {
-        *lock(&self.faults) = faults;
-        self.with(|network, now| network.set_server_up(now, !faults.down));
+        self.faults.send_replace(faults);
+        self.with(|network, now| network.set_server_up(now, !faults.down && !faults.hung));
+    }
+
+    /// Waits while it hangs.
+    pub(super) async fn hangs(&self) {
+        let mut faults = self.faults.subscribe();
+        tokio::select! {
+            _ = faults.wait_for(|faults| !faults.hung) => {}
+            () = self.stopped() => {}
+        }
     }
 
     pub(super) fn integration(&self) -> Option<HttpIntegration> {

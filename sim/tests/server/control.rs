@@ -144,9 +144,29 @@ async fn chirpstack_goes_down_and_comes_back() {
     .await;
     assert_eq!(
         faults,
-        json!({"down": false, "slow_ms": 50, "failing": false, "lose_answers": 0.0})
+        json!({"down": false, "hung": false, "slow_ms": 50, "failing": false, "lose_answers": 0.0})
     );
     assert!(world.enqueue(FIRST_LAMP, &RED).await.is_ok());
+    world.post("txack", |_| true).await;
+}
+
+#[tokio::test]
+async fn while_chirpstack_hangs_nothing_is_answered_and_afterwards_everything() {
+    let mut world = World::start(fast(1)).await;
+    world.post("up", |_| true).await;
+    patch(&world, "/chirpstack", r#"{"hung": true}"#).await;
+    let enqueue = world.enqueue(FIRST_LAMP, &RED);
+    tokio::pin!(enqueue);
+    // Were it not for the fault, the answer would be here long before the control API's.
+    for _ in 0..20 {
+        tokio::select! {
+            biased;
+            answer = &mut enqueue => panic!("{answer:?}"),
+            faults = get(&world, "/chirpstack") => assert_eq!(faults["hung"], true),
+        }
+    }
+    patch(&world, "/chirpstack", r#"{"hung": false}"#).await;
+    assert!(enqueue.await.is_ok());
     world.post("txack", |_| true).await;
 }
 

@@ -1,6 +1,5 @@
 //! What is outside goes away, and comes back.
 
-use std::process::Command;
 use std::time::Duration;
 
 use downbeat_core::light::{Color, LightState};
@@ -13,7 +12,6 @@ on_both_stores! {
     commands_given_while_chirpstack_is_down_go_out_when_it_is_back,
     an_answer_of_chirpstack_that_is_lost_makes_no_second_item,
     a_light_that_restarts_gets_its_colour_back_without_being_asked,
-    on_sigterm_it_stops_in_order_and_exits_with_0,
 }
 
 const RED: LightState = LightState::steady(Color::rgb(255, 0, 0));
@@ -129,30 +127,4 @@ async fn a_light_that_restarts_gets_its_colour_back_without_being_asked(database
         .await
         .expect(200);
     assert_eq!(page["downlinks"][0]["origin"], "reconcile", "{page:#}");
-}
-
-async fn on_sigterm_it_stops_in_order_and_exits_with_0(database: Database) {
-    let mut world = World::new(database, 2, 1, |_| {}).await;
-    world.until_heard().await;
-    let light = world.lights[0];
-    let path = format!("/api/v1/downlink/{light}?wait=0");
-    let id = world
-        .client
-        .post(&path, &json!({"red": 255, "green": 0, "blue": 0}))
-        .await
-        .expect(202)["id"]
-        .clone();
-    let started = std::time::Instant::now();
-    let killed = Command::new("kill")
-        .arg(world.service.pid().to_string())
-        .status()
-        .unwrap();
-    assert!(killed.success());
-    assert_eq!(world.service.exit_code(), Some(0));
-    assert!(started.elapsed() < Duration::from_secs(10));
-    world.restart().await;
-    until("it is taken up", Duration::from_mins(1), async || {
-        (world.client.downlink(id.as_str().unwrap()).await["state"] == "verified").then_some(())
-    })
-    .await;
 }

@@ -1,3 +1,8 @@
 //! Things break while commands are given without pause. After each fault every promise is checked.
 
+mod chirpstack;
+mod database;
+mod disk;
 mod kill;
+mod stop;
+mod webhooks;

@@ -30,14 +30,22 @@ pub(crate) struct Accepted {
 /// What gets no answer, or is told to come again, is repeated with its idempotency key, as a good client does: each
 /// command is accepted once in the end, whatever happens to the service meanwhile.
 pub(crate) struct Load {
-    accepted: Arc<Mutex<Vec<Accepted>>>,
+    progress: Arc<Mutex<Progress>>,
     stop: watch::Sender<bool>,
     clients: JoinSet<()>,
 }
 
+/// How it went so far.
+#[derive(Default)]
+struct Progress {
+    accepted: Vec<Accepted>,
+    /// Requests that were told to come again, because nothing can be stored.
+    refused: usize,
+}
+
 impl Load {
     pub(crate) fn start(world: &World, seed: u64) -> Self {
-        let accepted: Arc<Mutex<Vec<Accepted>>> = Arc::default();
+        let progress: Arc<Mutex<Progress>> = Arc::default();
         let stop = watch::Sender::new(false);
         let mut clients = JoinSet::new();
         for (number, light) in world.lights.iter().enumerate() {
@@ -47,11 +55,12 @@ impl Load {
                 blue: u8::try_from(number).unwrap(),
                 random: Random::from_seed(seed.wrapping_mul(1_000) + number as u64),
                 stopping: stop.subscribe(),
+                progress: Arc::clone(&progress),
             };
-            clients.spawn(caller.run(Arc::clone(&accepted)));
+            clients.spawn(caller.run());
         }
         Self {
-            accepted,
+            progress,
             stop,
             clients,
         }
@@ -59,12 +68,19 @@ impl Load {
 
     /// Waits until so many more commands are accepted.
     pub(crate) async fn flows(&self, more: usize) {
-        let goal = self.accepted.lock().unwrap().len() + more;
-        let patience = Duration::from_secs(30);
-        until("commands are accepted", patience, async || {
-            (self.accepted.lock().unwrap().len() >= goal).then_some(())
-        })
-        .await;
+        let accepted = || self.progress.lock().unwrap().accepted.len();
+        Self::grows("commands are accepted", accepted, more).await;
+    }
+
+    /// Waits until so many more are refused because nothing can be stored.
+    pub(crate) async fn is_refused(&self, more: usize) {
+        let refused = || self.progress.lock().unwrap().refused;
+        Self::grows("commands are refused", refused, more).await;
+    }
+
+    async fn grows(what: &str, count: impl Fn() -> usize, more: usize) {
+        let (goal, patience) = (count() + more, Duration::from_secs(30));
+        until(what, patience, async || (count() >= goal).then_some(())).await;
     }
 
     /// Gives no new commands, and waits until those under way are accepted. Gives all, each light's in their order.
@@ -73,7 +89,7 @@ impl Load {
         while let Some(ended) = self.clients.join_next().await {
             ended.expect("no client panics");
         }
-        std::mem::take(&mut self.accepted.lock().unwrap())
+        std::mem::take(&mut self.progress.lock().unwrap().accepted)
     }
 }
 
@@ -84,15 +100,16 @@ struct Caller {
     blue: u8,
     random: Random,
     stopping: watch::Receiver<bool>,
+    progress: Arc<Mutex<Progress>>,
 }
 
 impl Caller {
-    async fn run(mut self, accepted: Arc<Mutex<Vec<Accepted>>>) {
+    async fn run(mut self) {
         for number in 1_u16.. {
             let [red, green] = number.to_be_bytes();
             let color = Color::rgb(red, green, self.blue);
             let id = self.accepted(color).await;
-            accepted.lock().unwrap().push(Accepted {
+            self.progress.lock().unwrap().accepted.push(Accepted {
                 id: id.clone(),
                 light: self.light,
                 color,
@@ -125,8 +142,9 @@ impl Caller {
             if let Some((status, answer)) = answer(request).await {
                 match status {
                     200 | 202 => return answer["id"].as_str().expect("an id").to_owned(),
-                    // Under way from an earlier request, too many wait, or nothing can be stored now.
-                    409 | 429 | 503 => {}
+                    // Under way from an earlier request, or too many wait.
+                    409 | 429 => {}
+                    503 => self.progress.lock().unwrap().refused += 1,
                     _ => panic!("{status}: {answer:#}"),
                 }
             }

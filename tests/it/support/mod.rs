@@ -2,12 +2,14 @@
 
 mod client;
 mod database;
+mod disk;
 mod load;
 mod promises;
 mod service;
 
 pub(crate) use client::Client;
 pub(crate) use database::{Database, on_both_stores};
+pub(crate) use disk::SmallDisk;
 pub(crate) use load::{Accepted, Load};
 pub(crate) use service::Service;
 

@@ -31,14 +31,7 @@ impl World {
         for (light, state) in wanted {
             self.until_shown(light, state).await;
         }
-        let all = until("every command ends", PATIENCE, async || {
-            let all = self.downlinks().await;
-            let ended = all
-                .iter()
-                .all(|downlink| downlink["finished_at"].is_string());
-            ended.then_some(all)
-        })
-        .await;
+        let all = self.until_ended().await;
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
         let asked: Vec<&Value> = all.iter().filter(|one| one["origin"] == "api").collect();
         let kept: BTreeSet<String> = asked.iter().map(|one| text(&one["id"])).collect();
@@ -64,8 +57,25 @@ impl World {
         until(&what, PATIENCE, async || (shown() == state).then_some(())).await;
     }
 
+    /// Waits until nothing is under way, and gives all commands there are.
+    async fn until_ended(&self) -> Vec<Value> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let all = self.downlinks().await;
+            let open = all.iter().find(|one| one["finished_at"].is_null());
+            let Some(open) = open else {
+                return all;
+            };
+            if tokio::time::Instant::now() > deadline {
+                let id = open["id"].as_str().expect("a text");
+                panic!("it never ends: {:#}", self.client.downlink(id).await);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// All commands there are.
-    async fn downlinks(&self) -> Vec<Value> {
+    pub(crate) async fn downlinks(&self) -> Vec<Value> {
         let mut all = Vec::new();
         let mut after = String::new();
         loop {

@@ -4,17 +4,22 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use downbeat_sim::server::{DEFAULT_API_KEY, RunningSim};
 use tempfile::TempDir;
 
-use super::{ADMIN_KEY, Database};
+use super::database::Outage;
+use super::{ADMIN_KEY, Database, SmallDisk, until};
+
+/// How long systemd and Docker wait until they kill.
+const SUPERVISORS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running service; killed when it is dropped.
 pub(crate) struct Service {
     child: Child,
     address: Address,
-    pub(crate) database: Database,
+    database: Database,
     data: TempDir,
 }
 
@@ -46,9 +51,15 @@ impl Service {
         &self.address
     }
 
-    /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// Takes its database away until the outage ends.
+    pub(crate) async fn interrupt_database(&self) -> Outage<'_> {
+        let url = self.database.url(self.data.path());
+        self.database.interrupt(&url).await
+    }
+
+    /// The disk that its database has for itself.
+    pub(crate) fn disk(&self) -> &SmallDisk {
+        self.database.disk()
     }
 
     /// `kill -9`.
@@ -57,9 +68,13 @@ impl Service {
         self.child.wait().expect("it has ended");
     }
 
-    /// Waits for it to end by itself.
-    pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        self.child.wait().expect("it has ended").code()
+    /// SIGTERM. Waits for it to end by itself, and gives its exit code.
+    pub(crate) async fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        let killed = Command::new("kill").arg(pid).status().expect("kill runs");
+        assert!(killed.success());
+        let ended = async || self.child.try_wait().expect("it is our child");
+        until("it stops", SUPERVISORS_PATIENCE, ended).await.code()
     }
 
     /// Starts it again on the same data.

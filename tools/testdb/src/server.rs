@@ -11,10 +11,9 @@ use std::process::Stdio;
 
 use crate::installation::{Installation, run};
 
-/// Nothing here has to survive a power cut, and many tests connect at once.
+/// Nothing here has to survive a power cut, and many tests connect at once. What is committed survives the server's own end.
 const SETTINGS: &str = "
 fsync = off
-synchronous_commit = off
 full_page_writes = off
 autovacuum = off
 listen_addresses = '127.0.0.1'
@@ -45,18 +44,28 @@ impl Server {
     ///
     /// If none can be started; the message says what is missing.
     pub fn start_own() -> Self {
+        Self::start_own_in(&std::env::temp_dir())
+    }
+
+    /// The same, with all its files below that folder, which its user may enter.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::start_own`].
+    pub fn start_own_in(parent: &Path) -> Self {
         let id = std::process::id();
         let number =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
         let name = format!("{id}-{}", number.map_or(0, |address| address.port()));
-        Self::join(&name, "0").unwrap_or_else(|error| panic!("{error}"))
+        Self::join(parent, &name, "0").unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The one server of all tests of this tree.
     pub(crate) fn shared() -> Result<Self, String> {
         let mut hasher = DefaultHasher::new();
         env!("CARGO_MANIFEST_DIR").hash(&mut hasher);
-        Self::join(&format!("{:016x}", hasher.finish()), LINGER_S)
+        let name = format!("{:016x}", hasher.finish());
+        Self::join(&std::env::temp_dir(), &name, LINGER_S)
     }
 
     /// The URL of its superuser and a database.
@@ -85,9 +94,9 @@ impl Server {
     }
 
     /// Joins those who use the server of that name, and boots it if nobody has yet.
-    fn join(name: &str, linger: &str) -> Result<Self, String> {
+    fn join(parent: &Path, name: &str, linger: &str) -> Result<Self, String> {
         let installation = Installation::find()?;
-        let folder = std::env::temp_dir().join(format!("downbeat-testdb-{name}"));
+        let folder = parent.join(format!("downbeat-testdb-{name}"));
         let held = hold(&folder, &installation)?;
         let booting = open(&folder.join("booting"))?;
         booting
