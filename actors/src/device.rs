@@ -27,6 +27,7 @@ use crate::link::Link;
 use crate::order::{AskError, Cancellation, OfJob, Order, Report, Submission};
 use crate::port::{AuditEntry, By, HistoryEntry, StoreError, StoredDevice, TelemetryValue};
 use crate::system::Shared;
+use crate::writer::WriterMessage;
 
 /// A device with nothing to do is let go after this long.
 const IDLE: Duration = Duration::from_mins(2);
@@ -732,6 +733,7 @@ impl DeviceState {
                 reply.store_unavailable();
             }
         }
+        self.shared.writer(WriterMessage::Left(myself.get_id()));
         self.end(myself, Ending::StoreUnavailable, reason);
         self.shared.restore_later(self.key);
     }

@@ -1,7 +1,7 @@
 //! The actors together, with simulated ports and paused time: every second in these stories is exact and takes none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ struct Kept {
     downlinks: Mutex<BTreeMap<Uuid, Downlink>>,
     away: AtomicBool,
     hangs: AtomicBool,
+    /// So many commits fail yet.
+    failures: AtomicUsize,
 }
 
 impl Kept {
@@ -71,7 +73,11 @@ impl Kept {
 impl DeviceStore for Kept {
     async fn commit(&self, changes: &[DeviceChange]) -> Result<(), StoreError> {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        if self.away.load(Ordering::Relaxed) {
+        let failures = |left: usize| left.checked_sub(1);
+        let fails = self
+            .failures
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, failures);
+        if self.away.load(Ordering::Relaxed) || fails.is_ok() {
             return Err(StoreError::Unavailable("taken away".into()));
         }
         for change in changes {
@@ -500,6 +506,30 @@ async fn nothing_is_accepted_or_done_while_the_store_is_away() {
     world.store.away.store(false, Ordering::Relaxed);
     let mut submission = world.order(0).await.unwrap();
     world.until_verified(0, &mut submission, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_builds_on_a_step_that_was_not_stored_is_not_stored_either() {
+    let world = World::with_devices(1).await;
+    world.report(0, reports(LightState::OFF, 1, 0)).await;
+    // Every try of the first transaction, and no other: what comes meanwhile would be stored with the next.
+    world.store.failures.store(4, Ordering::Relaxed);
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        world.order(0).await
+    };
+    let (first, second) = tokio::join!(world.order(0), later);
+    for refused in [first, second] {
+        assert!(
+            matches!(refused, Err(AskError::StoreUnavailable)),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(world.store.failures.load(Ordering::Relaxed), 0);
+    let mut submission = world.order(0).await.unwrap();
+    world.until_verified(0, &mut submission, 0).await;
+    let stored = world.store.downlinks.lock().unwrap().len();
+    assert_eq!(stored, 1, "nothing of what was refused");
 }
 
 #[tokio::test(start_paused = true)]

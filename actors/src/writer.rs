@@ -2,12 +2,16 @@
 //!
 //! Group commit without a timer: while one transaction is on its way to the disk, changes gather for the next. So one
 //! lonely change is written at once, and under load the batches grow by themselves.
+//!
+//! A device hands over one state after another without waiting, each built on the one before. When one is not stored,
+//! those that the same actor handed over after it are not stored either: their callers are told that nothing was
+//! done, and a new actor of the device takes up what was stored before.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use crate::device::DeviceMessage;
@@ -31,8 +35,12 @@ pub(crate) struct Write {
 
 pub(crate) enum WriterMessage {
     Write(Box<Write>),
-    /// The transaction under way has ended.
-    Idle,
+    /// The transaction under way has ended; of these actors something was not stored.
+    Idle {
+        failed: BTreeSet<ActorId>,
+    },
+    /// An actor heard that something was not stored, and hands over nothing more.
+    Left(ActorId),
     /// Tell when everything handed over so far is written, or given up.
     Flush(oneshot::Sender<()>),
 }
@@ -44,6 +52,25 @@ pub(crate) struct WriterState {
     gathered: VecDeque<Write>,
     committing: bool,
     flushes: Vec<oneshot::Sender<()>>,
+    /// Actors of which something was not stored and who may not have heard it yet.
+    failed: BTreeSet<ActorId>,
+}
+
+impl WriterState {
+    fn gather(&mut self, write: Write) {
+        if !self.failed.contains(&write.device.get_id()) {
+            self.gathered.push_back(write);
+        }
+    }
+
+    /// What these built on was not stored. They are told by whoever tried to.
+    fn fail(&mut self, mut failed: BTreeSet<ActorId>) {
+        if !failed.is_empty() {
+            self.gathered
+                .retain(|write| !failed.contains(&write.device.get_id()));
+            self.failed.append(&mut failed);
+        }
+    }
 }
 
 impl Actor for Writer {
@@ -61,6 +88,7 @@ impl Actor for Writer {
             gathered: VecDeque::new(),
             committing: false,
             flushes: Vec::new(),
+            failed: BTreeSet::new(),
         })
     }
 
@@ -71,8 +99,14 @@ impl Actor for Writer {
         state: &mut WriterState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            WriterMessage::Write(write) => state.gathered.push_back(*write),
-            WriterMessage::Idle => state.committing = false,
+            WriterMessage::Write(write) => state.gather(*write),
+            WriterMessage::Idle { failed } => {
+                state.committing = false;
+                state.fail(failed);
+            }
+            WriterMessage::Left(device) => {
+                state.failed.remove(&device);
+            }
             WriterMessage::Flush(done) => state.flushes.push(done),
         }
         if !state.committing && !state.gathered.is_empty() {
@@ -83,9 +117,15 @@ impl Actor for Writer {
                 .collect();
             let store = Arc::clone(&state.store);
             tokio::spawn(async move {
-                commit(store.as_ref(), batch).await;
-                // Fails only when the writer itself is gone.
-                let _ = myself.cast(WriterMessage::Idle);
+                let failed = commit(store.as_ref(), batch).await;
+                let ids = failed.iter().map(|device| device.get_id()).collect();
+                // Fails only when the writer itself is gone. It knows before they do, so it hears of those that leave
+                // after it knows.
+                let _ = myself.cast(WriterMessage::Idle { failed: ids });
+                for device in &failed {
+                    // One that is gone has nothing to be told: its successor takes up what is stored.
+                    let _ = device.cast(DeviceMessage::CommitFailed);
+                }
             });
         }
         if !state.committing {
@@ -99,36 +139,41 @@ impl Actor for Writer {
     }
 }
 
-/// Writes a batch and tells each device. One change that the database refuses must not take the others along.
-async fn commit(store: &dyn DeviceStore, batch: Vec<Write>) {
+/// Writes a batch, tells each device whose change is stored, and gives the others. One change that the database
+/// refuses must not take other devices' along.
+async fn commit(store: &dyn DeviceStore, batch: Vec<Write>) -> Vec<ActorRef<DeviceMessage>> {
     metrics::histogram!("downbeat_writer_batch")
         .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
     let (changes, tell): (Vec<DeviceChange>, Vec<_>) = batch
         .into_iter()
         .map(|write| (write.change, (write.device, write.seq)))
         .unzip();
-    let result = commit_patiently(store, &changes).await;
-    match result {
-        Ok(()) => tell
-            .iter()
-            .for_each(|(device, seq)| committed(device, *seq)),
+    match commit_patiently(store, &changes).await {
+        Ok(()) => {
+            tell.iter()
+                .for_each(|(device, seq)| committed(device, *seq));
+            Vec::new()
+        }
         Err(StoreError::Unavailable(error)) => {
             tracing::error!(%error, changes = changes.len(), "changes could not be stored: the database is unavailable");
-            for (device, _) in &tell {
-                failed(device);
-            }
+            tell.into_iter().map(|(device, _)| device).collect()
         }
         Err(error @ (StoreError::Rejected(_) | StoreError::Corrupt { .. })) => {
             tracing::warn!(%error, changes = changes.len(), "a batch was refused; storing its changes one by one");
-            for (change, (device, seq)) in changes.iter().zip(&tell) {
+            let mut failed: Vec<ActorRef<DeviceMessage>> = Vec::new();
+            for (change, (device, seq)) in changes.iter().zip(tell) {
+                if failed.iter().any(|it| it.get_id() == device.get_id()) {
+                    continue;
+                }
                 match commit_patiently(store, std::slice::from_ref(change)).await {
-                    Ok(()) => committed(device, *seq),
+                    Ok(()) => committed(&device, seq),
                     Err(error) => {
                         tracing::error!(%error, device.dev_eui = %change.dev_eui, "a change was refused");
-                        failed(device);
+                        failed.push(device);
                     }
                 }
             }
+            failed
         }
     }
 }
@@ -153,12 +198,7 @@ async fn commit_patiently(
     store.commit(changes).await
 }
 
-// A device that is gone has nothing to be told: it takes up what is stored.
-
 fn committed(device: &ActorRef<DeviceMessage>, seq: u64) {
+    // One that is gone has nothing to be told: its successor takes up what is stored.
     let _ = device.cast(DeviceMessage::Committed { seq });
-}
-
-fn failed(device: &ActorRef<DeviceMessage>) {
-    let _ = device.cast(DeviceMessage::CommitFailed);
 }
