@@ -21,6 +21,10 @@ const FRESH: Duration = Duration::from_secs(5);
 /// refused, and ChirpStack does not send them again.
 const STALE: Duration = Duration::from_hours(1);
 
+/// An answer of the database is not waited for any longer where the key is known to have worked: a webhook is to be held
+/// long before ChirpStack gives up.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Keys that are remembered.
 const REMEMBERED_MAX: usize = 10_000;
 
@@ -61,7 +65,16 @@ impl Keys {
         {
             return Ok(self.used(hash, Arc::clone(&known.key), now));
         }
-        match store.api_key_by_hash(&hash).await {
+        let known = known.filter(|known| now.since(known.asked_at) < STALE);
+        let asked = store.api_key_by_hash(&hash);
+        let answer = match &known {
+            None => asked.await,
+            Some(known) => match tokio::time::timeout(PATIENCE, asked).await {
+                Ok(answer) => answer,
+                Err(_) => return Ok(self.used(hash, Arc::clone(&known.key), now)),
+            },
+        };
+        match answer {
             Ok(Some(key)) => {
                 let key = Arc::new(key);
                 self.remember(hash, Arc::clone(&key), now, revocations);
@@ -72,10 +85,8 @@ impl Keys {
                 Ok(None)
             }
             Err(StoreError::Unavailable(source)) => match known {
-                Some(known) if now.since(known.asked_at) < STALE => {
-                    Ok(self.used(hash, known.key, now))
-                }
-                _ => Err(StoreError::Unavailable(source).into()),
+                Some(known) => Ok(self.used(hash, known.key, now)),
+                None => Err(StoreError::Unavailable(source).into()),
             },
             Err(error) => Err(error.into()),
         }
