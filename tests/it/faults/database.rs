@@ -25,4 +25,8 @@ async fn goes_and_comes(database: Database) {
     let accepted = load.stop().await;
     let states = world.keeps_its_promises(&accepted).await;
     println!("{} commands: {states:?}", accepted.len());
+    // ChirpStack says everything once: what it said meanwhile was kept.
+    for device in world.devices().await {
+        assert_eq!(device["uplinks_missed"], 0, "{device:#}");
+    }
 }

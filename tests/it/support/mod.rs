@@ -19,7 +19,7 @@ use std::time::Duration;
 use downbeat_core::id::DevEui;
 use downbeat_sim::model::config::{DutyCycle, LampStart};
 use downbeat_sim::server::{RunningSim, SimConfig};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The key of the tests' administrator.
 pub(crate) const ADMIN_KEY: &str = "an-administrator-of-the-tests";
@@ -119,23 +119,20 @@ impl World {
 
     /// Waits until every light was heard: the network can reach them.
     pub(crate) async fn until_heard(&self) {
-        until(
-            "every light is heard",
-            Duration::from_secs(30),
-            async || {
-                let page = self
-                    .client
-                    .get("/api/v1/tenants/default/devices?limit=1000")
-                    .await
-                    .expect(200);
-                let devices = page["devices"].as_array().expect("a list");
-                devices
-                    .iter()
-                    .all(|device| !device["last_seen"].is_null())
-                    .then_some(())
-            },
-        )
+        let patience = Duration::from_secs(30);
+        until("every light is heard", patience, async || {
+            let devices = self.devices().await;
+            let heard = devices.iter().all(|device| !device["last_seen"].is_null());
+            heard.then_some(())
+        })
         .await;
+    }
+
+    /// All devices as the API shows them.
+    pub(crate) async fn devices(&self) -> Vec<Value> {
+        let path = "/api/v1/tenants/default/devices?limit=1000";
+        let page = self.client.get(path).await.expect(200);
+        page["devices"].as_array().expect("a list").clone()
     }
 }
 
