@@ -306,8 +306,8 @@ fn a_gateway_that_is_forgotten_is_told_to_the_store() {
 }
 
 fn through_json(kept: &[(GatewayId, GatewayRecord)]) -> Vec<(GatewayId, GatewayRecord)> {
-    let json = serde_json::to_string(kept).unwrap();
-    serde_json::from_str(&json).unwrap()
+    let json = serde_json::to_string(kept).expect("all numbers are finite");
+    serde_json::from_str(&json).expect("it was written so")
 }
 
 fn events() -> impl Strategy<Value = Event> {

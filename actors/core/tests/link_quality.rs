@@ -284,7 +284,8 @@ proptest! {
 }
 
 fn through_json(links: &DeviceLinks) -> DeviceLinks {
-    serde_json::from_str(&serde_json::to_string(links).unwrap()).unwrap()
+    let json = serde_json::to_string(links).expect("all numbers are finite");
+    serde_json::from_str(&json).expect("it was written so")
 }
 
 fn at(second: i64) -> Timestamp {
@@ -321,7 +322,7 @@ fn uplink(f_cnt: u32, heard_by: &[GatewayId]) -> Uplink {
         deduplication_id: None,
         dev_addr: Some(DevAddr::from_u32(1)),
         f_cnt,
-        f_port: FPort::for_downlink(15).unwrap(),
+        f_port: FPort::for_downlink(15).expect("15 is one"),
         confirmed: false,
         payload: Vec::new(),
         data_rate: 5,

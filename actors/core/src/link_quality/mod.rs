@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::Proof;
 use crate::device::{Reason, Record, Step};
+use crate::gateway::GatewaySnapshot;
 use crate::id::{DevAddr, GatewayId};
 use crate::network::{Reception, Uplink};
 use crate::radio::DeviceClass;
@@ -80,6 +81,10 @@ pub struct Link {
     pub first_heard_at: Timestamp,
     /// When it last did.
     pub last_heard_at: Timestamp,
+    /// Received signal strength of the last uplink, dBm.
+    pub last_rssi_dbm: i32,
+    /// Signal to noise ratio of the last uplink, dB.
+    pub last_snr_db: f32,
     /// Received signal strength, dBm.
     pub rssi_dbm: Average,
     /// Signal to noise ratio, dB.
@@ -132,6 +137,8 @@ impl Link {
             gateway_id,
             first_heard_at: now,
             last_heard_at: now,
+            last_rssi_dbm: 0,
+            last_snr_db: 0.0,
             rssi_dbm: Average::default(),
             snr_db: Average::default(),
             uplinks_heard: 0,
@@ -170,9 +177,11 @@ impl Link {
         self.last_heard_at = self.last_heard_at.max(now);
         // Beyond what radios can measure it is a gateway's fault, and would spoil the average for long.
         let rssi_dbm = i16::try_from(reception.rssi_dbm.clamp(-200, 50)).unwrap_or(0);
+        self.last_rssi_dbm = i32::from(rssi_dbm);
         self.rssi_dbm.add(f32::from(rssi_dbm));
         if reception.snr_db.is_finite() {
-            self.snr_db.add(reception.snr_db.clamp(-60.0, 60.0));
+            self.last_snr_db = reception.snr_db.clamp(-60.0, 60.0);
+            self.snr_db.add(self.last_snr_db);
         }
     }
 
@@ -279,6 +288,14 @@ impl DeviceLinks {
     /// The gateways of the newest uplink, best first.
     pub fn route(&self) -> &[GatewayId] {
         &self.route
+    }
+
+    /// Whether no gateway that heard the newest uplink is worth sending to. Not known, and so not said, while no gateway
+    /// is known at all, or none heard it.
+    pub fn is_out_of_reach(&self, gateways: &GatewaySnapshot) -> bool {
+        gateways.knows_any()
+            && !self.route.is_empty()
+            && !self.route.iter().any(|id| gateways.is_alive(*id))
     }
 
     /// When the newest uplink came.

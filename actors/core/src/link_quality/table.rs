@@ -174,15 +174,9 @@ impl LinkTable {
     /// Devices of which no gateway that heard the newest uplink is worth sending to: nothing that is in ChirpStack's
     /// queue for them moves. None while no gateway is known at all.
     pub fn out_of_reach(&self, gateways: &GatewaySnapshot) -> Vec<Owner> {
-        if !gateways.knows_any() {
-            return Vec::new();
-        }
-        let is_out = |links: &DeviceLinks| {
-            !links.route().is_empty() && !links.route().iter().any(|id| gateways.is_alive(*id))
-        };
         self.devices
             .values()
-            .filter(|device| is_out(&device.links))
+            .filter(|device| device.links.is_out_of_reach(gateways))
             .map(|device| device.owner)
             .collect()
     }
