@@ -13,7 +13,7 @@ use std::time::Duration;
 use downbeat_core::gateway::{
     GatewayChange, GatewayRecord, GatewayTable, ListedGateway, StoredChanges,
 };
-use downbeat_core::id::{DevEui, GatewayId, TenantId};
+use downbeat_core::id::{DevEui, GatewayId, NetworkServerId, TenantId};
 use downbeat_core::link_quality::table::{HeardDevice, LinkTable, LinkedDevice, Owner};
 use downbeat_core::network::{NetworkEvent, Uplink};
 use downbeat_core::radio::{DeviceClass, Direction, Modulation};
@@ -154,6 +154,8 @@ pub(crate) struct MonitorState {
     kept_at: Timestamp,
     is_keeping: bool,
     published_at: Option<Timestamp>,
+    /// Something is known that is not published.
+    is_news: bool,
     gauges: Gauges,
     alive: usize,
     uplink: Option<Modulation>,
@@ -191,7 +193,7 @@ impl Actor for GatewayMonitor {
         });
         let now = shared.upgrade().map(|shared| shared.clock.now());
         Ok(MonitorState {
-            gauges: Gauges::new(link.id),
+            gauges: Gauges::default(),
             shared,
             link,
             table: GatewayTable::default(),
@@ -200,6 +202,7 @@ impl Actor for GatewayMonitor {
             kept_at: now.unwrap_or_default(),
             is_keeping: false,
             published_at: None,
+            is_news: false,
             alive: 0,
             uplink: None,
             downlink: None,
@@ -242,12 +245,14 @@ impl Actor for GatewayMonitor {
                 state.table.answered(dev_eui);
                 if let Some(best) = state.best(dev_eui) {
                     state.table.refused(now, best);
+                    state.is_news = true;
                 }
             }
             MonitorMessage::HandedOver { dev_eui } => state.on_handed_over(now, dev_eui),
             MonitorMessage::Judged { dev_eui, proven } => {
                 if let Some(judgement) = state.links.judged(dev_eui, proven) {
                     state.table.judged(now, judgement);
+                    state.is_news = true;
                 }
             }
             MonitorMessage::Left { dev_eui } => {
@@ -297,7 +302,7 @@ impl MonitorState {
             ask_for_list(myself, &self.link);
         }
         let changes = self.table.tick(now);
-        if is_due || !changes.is_empty() {
+        if is_due || self.is_news || !changes.is_empty() {
             self.publish(shared, now, &changes, true);
             self.link.pool(PoolMessage::Spacing(self.spacing()));
         }
@@ -305,7 +310,9 @@ impl MonitorState {
             self.kept_at = now;
             self.keep(myself, shared, now);
         }
-        self.gauges.set(now, &self.link.gateways());
+        if self.link.id == NetworkServerId::Default {
+            self.gauges.set(now, &shared.all_gateways());
+        }
     }
 
     fn on_heard(&mut self, shared: &Shared, now: Timestamp, owner: Owner, uplink: &Uplink) {
@@ -355,6 +362,7 @@ impl MonitorState {
             && let Some(best) = links.route().first()
         {
             self.table.handed_over(now, dev_eui, *best);
+            self.is_news = true;
         }
     }
 
@@ -368,7 +376,8 @@ impl MonitorState {
         let rested = self
             .published_at
             .is_none_or(|published| now.since(published) >= PUBLISH_PAUSE);
-        if changes.is_empty() && !due && !rested {
+        self.is_news = changes.is_empty() && !due && !rested;
+        if self.is_news {
             return;
         }
         self.published_at = Some(now);

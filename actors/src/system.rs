@@ -489,6 +489,12 @@ impl Shared {
         Arc::clone(&link.or_insert_with(|| Arc::new(Link::new(id, self.clock.now()))))
     }
 
+    /// What is known of the gateways of all network servers.
+    pub(crate) fn all_gateways(&self) -> Vec<GatewaySnapshot> {
+        let links = self.links.iter();
+        links.map(|link| link.gateways().clone()).collect()
+    }
+
     pub(crate) fn set_writer(&self, writer: ActorRef<WriterMessage>) {
         *self.writer.write().unwrap_or_else(PoisonError::into_inner) = Some(writer);
     }

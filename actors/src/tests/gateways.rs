@@ -100,6 +100,7 @@ async fn links_and_success_are_learnt_and_outlive_the_process() {
     assert_eq!((link.uplinks_heard, link.downlinks_taken), (2, 1));
     assert_eq!((link.downlinks_proven, link.downlinks_unproven), (1, 0));
     assert_eq!(link.diagnosis(world.system.clock().now()), Diagnosis::Fine);
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let day = world.roof().day;
     assert_eq!((day.taken, day.proven, day.unproven), (1, 1, 0));
     world.system.stop(Duration::from_secs(1)).await;
