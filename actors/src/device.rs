@@ -730,9 +730,6 @@ impl DeviceState {
             Ok(_) => {
                 running.leaving = true;
                 self.parked.clear();
-                self.link.monitor(MonitorMessage::Left {
-                    dev_eui: self.key.dev_eui,
-                });
                 self.step(myself, Event::Retired, Kept::default(), None);
                 self.leave_if_done(myself);
             }

@@ -69,6 +69,10 @@ pub(crate) enum MonitorMessage {
     Refused {
         dev_eui: DevEui,
     },
+    /// A device's item left the queue, as was found out otherwise.
+    Answered {
+        dev_eui: DevEui,
+    },
     /// The network server has an item for a device.
     HandedOver {
         dev_eui: DevEui,
@@ -77,6 +81,10 @@ pub(crate) enum MonitorMessage {
     Judged {
         dev_eui: DevEui,
         proven: bool,
+    },
+    /// A device was registered, changed or taken out.
+    RegistryChanged {
+        dev_eui: DevEui,
     },
     /// A device left the registry.
     Left {
@@ -248,11 +256,17 @@ impl Actor for GatewayMonitor {
                     state.is_news = true;
                 }
             }
+            MonitorMessage::Answered { dev_eui } => state.table.answered(dev_eui),
             MonitorMessage::HandedOver { dev_eui } => state.on_handed_over(now, dev_eui),
             MonitorMessage::Judged { dev_eui, proven } => {
                 if let Some(judgement) = state.links.judged(dev_eui, proven) {
                     state.table.judged(now, judgement);
                     state.is_news = true;
+                }
+            }
+            MonitorMessage::RegistryChanged { dev_eui } => {
+                if let Some(device) = state.links.device(dev_eui) {
+                    look_up(&myself, &shared, &state.link, device.owner);
                 }
             }
             MonitorMessage::Left { dev_eui } => {
@@ -428,6 +442,26 @@ impl MonitorState {
         let gateways = u32::try_from(self.alive).unwrap_or(u32::MAX).max(1);
         (command + status + BREATH) * 2 / gateways
     }
+}
+
+/// Asks the registry whether it still has a device whose links are known.
+fn look_up(
+    myself: &ActorRef<MonitorMessage>,
+    shared: &Shared,
+    link: &Link,
+    Owner {
+        dev_eui, device_id, ..
+    }: Owner,
+) {
+    let (store, key, myself) = (Arc::clone(&shared.store), link.key(dev_eui), myself.clone());
+    tokio::spawn(async move {
+        let Ok(found) = store.load(key).await else {
+            return;
+        };
+        if found.is_none_or(|found| found.device_id != device_id) {
+            let _ = myself.cast(MonitorMessage::Left { dev_eui });
+        }
+    });
 }
 
 /// Asks for the list; it comes as a message, or not at all.

@@ -269,6 +269,9 @@ impl System {
     /// A device was registered, changed or taken out: its actor, if there is one, looks at the registry again.
     pub fn registry_changed(&self, key: DeviceKey) {
         self.shared.deliver(key, DeviceMessage::RegistryChanged);
+        let dev_eui = key.dev_eui;
+        let link = self.shared.link(key.server);
+        link.monitor(MonitorMessage::RegistryChanged { dev_eui });
     }
 
     /// The registry wants something of a network server that it did not want before: it is looked up and carried out.

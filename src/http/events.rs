@@ -211,13 +211,14 @@ impl Reader {
         }
     }
 
-    /// A gateway of a tenant of ChirpStack's that was not met before: whose it is decides whether it is told of.
+    /// A gateway of a tenant of ChirpStack's that was not met before: whose it is decides whether it is told of. While the
+    /// database is away that is not known, and it is not.
     async fn learn_owner(&mut self, item: &FeedItem) {
         if let FeedItem::Event(_, event) = item
             && let FeedBody::Gateway(view) = &event.body
-            && !self.gateways.can_judge(&view.status)
+            && let Err(error) = self.gateways.learn(&self.state, &view.status).await
         {
-            self.look_at_gateways().await;
+            tracing::debug!(%error, "live.gateway.owner.unknown");
         }
     }
 

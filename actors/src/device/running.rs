@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use downbeat_core::device::{Device, Effect, Enqueue, Event, Record};
 use downbeat_core::id::{DeviceKey, DownlinkId};
-use downbeat_core::link_quality::proof_told_by;
+use downbeat_core::link_quality::{no_answer_is_due_after, proof_told_by};
 use downbeat_core::time::Timestamp;
 use ractor::ActorRef;
 use tokio::sync::{mpsc, oneshot};
@@ -234,6 +234,10 @@ impl Running {
                     if let Some(proven) = proof_told_by(&record) {
                         let dev_eui = key.dev_eui;
                         link.monitor(MonitorMessage::Judged { dev_eui, proven });
+                    }
+                    if no_answer_is_due_after(&record) {
+                        let dev_eui = key.dev_eui;
+                        link.monitor(MonitorMessage::Answered { dev_eui });
                     }
                     self.tell_watchers(&record);
                     shared.feed.publish(FeedEvent {

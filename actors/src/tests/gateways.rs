@@ -160,3 +160,38 @@ async fn what_others_put_into_a_queue_is_reported_and_never_flushed() {
     assert_eq!(world.system.queue_findings(NetworkServerId::Default), []);
     assert_eq!(world.server.queues.lock().unwrap()[&device(0)].len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_is_gone_has_no_links_any_more() {
+    let world = World::with_devices(1).await;
+    world.report(0, reports(LightState::OFF, 1, 0)).await;
+    // Long since let go.
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    world.system.registry_changed(key(device(0)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(world.system.links_of(key(device(0))).await.is_some());
+    world.store.states.lock().unwrap().clear();
+    world.system.registry_changed(key(device(0)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.system.links_of(key(device(0))).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tx_acks_that_are_lost_on_the_way_to_us_accuse_nobody() {
+    let world = World::with_devices(3).await;
+    for (number, gateway_id) in [(0, GATEWAY), (1, GATEWAY), (2, YARD)] {
+        world.report(number, heard_by(gateway_id, 1, 0)).await;
+        world.report(number, taken_by(gateway_id)).await;
+    }
+    for number in 0..3 {
+        world.order(number).await.unwrap();
+    }
+    world.until_enqueued(3).await;
+    // They went out, and nobody told us.
+    world.server.queues.lock().unwrap().clear();
+    world.report(2, taken_by(YARD)).await;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.roof().mute_since, None);
+    }
+}

@@ -55,25 +55,39 @@ impl TenantView {
             let owners = snapshot.gateways.values();
             let owners: BTreeSet<Uuid> = owners.filter_map(|gateway| gateway.tenant_id).collect();
             for owner in owners {
-                let tenant = state.store().tenant_by_chirpstack_id(owner).await?;
-                let is_another = tenant.is_some_and(|tenant| tenant.id != tenant_id);
-                view.owners.insert(owner, is_another);
+                view.look_up(state, owner).await?;
             }
         }
         Ok(view)
     }
 
-    /// Whether the tenant sees a gateway.
-    pub(in crate::http) fn shows(&self, server: NetworkServerId, gateway: &GatewayStatus) -> bool {
-        let is_anothers = |owner| self.owners.get(&owner) == Some(&true);
-        server == self.server && !gateway.tenant_id.is_some_and(is_anothers)
-    }
-
-    /// Whether what is known here is enough to tell.
-    pub(in crate::http) fn can_judge(&self, gateway: &GatewayStatus) -> bool {
+    /// Learns whose a gateway is, if that is not known.
+    pub(in crate::http) async fn learn(
+        &mut self,
+        state: &AppState,
+        gateway: &GatewayStatus,
+    ) -> Result<(), ApiError> {
         let is_shared = self.server == NetworkServerId::Default;
         let owner = gateway.tenant_id.filter(|_| is_shared);
-        owner.is_none_or(|owner| self.owners.contains_key(&owner))
+        match owner.filter(|owner| !self.owners.contains_key(owner)) {
+            Some(owner) => self.look_up(state, owner).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn look_up(&mut self, state: &AppState, owner: Uuid) -> Result<(), ApiError> {
+        let tenant = state.store().tenant_by_chirpstack_id(owner).await?;
+        let is_another = tenant.is_some_and(|tenant| tenant.id != self.tenant_id);
+        self.owners.insert(owner, is_another);
+        Ok(())
+    }
+
+    /// Whether the tenant sees a gateway.
+    pub(in crate::http) fn shows(&self, server: NetworkServerId, gateway: &GatewayStatus) -> bool {
+        let is_shared = server == NetworkServerId::Default;
+        let owner = gateway.tenant_id.filter(|_| is_shared);
+        // Whose is not known is not shown.
+        server == self.server && owner.is_none_or(|owner| self.owners.get(&owner) == Some(&false))
     }
 }
 

@@ -514,6 +514,21 @@ impl DeviceLinks {
     }
 }
 
+/// Whether a step of a downlink tells that its item has left ChirpStack's queue, or was answered for, by another word than
+/// a gateway's: no tx-ack is to be expected for it any more.
+pub fn no_answer_is_due_after(record: &Record) -> bool {
+    match &record.entry.step {
+        Step::Transmitted { .. } | Step::Verified { .. } => true,
+        Step::AttemptFailed { reason } => *reason != Reason::NotTransmitted,
+        Step::Accepted
+        | Step::Waiting { .. }
+        | Step::Enqueued { .. }
+        | Step::NotTransmitted { .. }
+        | Step::Refused { .. }
+        | Step::Ended { .. } => false,
+    }
+}
+
 /// What a step of a downlink says of the way down: `None` if nothing.
 ///
 /// Only downlinks that the device itself proves tell of it; a tx-ack says nothing of the air.
