@@ -22,6 +22,8 @@ const JOBS_KEPT: Duration = Duration::from_hours(90 * 24);
 
 /// No job takes so long to be written down.
 const JOBS_PREPARED_WITHIN: Duration = Duration::from_hours(1);
+/// Counts and history of a gateway that does nothing any more are kept so long.
+const GATEWAYS_KEPT: Duration = Duration::from_hours(30 * 24);
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -57,6 +59,7 @@ async fn round(store: &Store, clock: &Clock, kept: Kept) -> Result<(), StoreErro
     in_batches(|| store.delete_jobs_before(now - JOBS_KEPT)).await?;
     // Whoever wrote them down went away half-way.
     store.discard_unprepared(now - JOBS_PREPARED_WITHIN).await?;
+    in_batches(|| store.delete_gateways_before(now - GATEWAYS_KEPT)).await?;
     in_batches(|| store.delete_reservations_before(now - ANSWERS_KEPT)).await
 }
 

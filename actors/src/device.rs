@@ -15,6 +15,7 @@ use std::time::Duration;
 use downbeat_core::codec::{CodecKind, Command};
 use downbeat_core::device::{Admission, Device, Effect, Event, Origin, Presence, Request};
 use downbeat_core::id::{DeviceKey, DownlinkId, QueueItemId, Scope};
+use downbeat_core::link_quality::table::Owner;
 use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem, Uplink};
 use downbeat_core::time::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -89,6 +90,11 @@ pub(crate) enum DeviceMessage {
     },
     QueueRead(Vec<QueueItem>),
     QueueReadFailed,
+    /// Which of these items of its queue are ours?
+    Owns {
+        items: Vec<QueueItem>,
+        reply: oneshot::Sender<Vec<bool>>,
+    },
     GatewaysChanged,
     /// The pool was restarted: turns and calls under way are lost.
     ServicesRestarted,
@@ -330,6 +336,9 @@ impl DeviceState {
                 attempt,
                 queue_item_id,
             } => {
+                self.link.monitor(MonitorMessage::HandedOver {
+                    dev_eui: self.key.dev_eui,
+                });
                 self.step(
                     myself,
                     Event::Enqueued {
@@ -353,6 +362,12 @@ impl DeviceState {
             }
             DeviceMessage::QueueReadFailed => {
                 self.step(myself, Event::QueueReadFailed, Kept::default(), None);
+            }
+            DeviceMessage::Owns { items, reply } => {
+                if let Life::Running(running) = &self.life {
+                    let owns = |item| running.machine.owns(item);
+                    let _ = reply.send(items.iter().map(owns).collect());
+                }
             }
             DeviceMessage::GatewaysChanged => {
                 self.step(myself, Event::GatewaysChanged, Kept::default(), None);
@@ -535,8 +550,14 @@ impl DeviceState {
         if let (Life::Running(running), NetworkEvent::Heard(uplink)) = (&self.life, &event) {
             add_measurements(&mut telemetry, running.machine.codec(), uplink);
         }
-        self.link
-            .monitor(MonitorMessage::of_event(self.key.dev_eui, &event));
+        if let Life::Running(running) = &self.life {
+            let owner = Owner {
+                dev_eui: self.key.dev_eui,
+                device_id: running.stored.device_id,
+                tenant_id: running.stored.tenant_id,
+            };
+            self.link.monitor(MonitorMessage::of_event(owner, &event));
+        }
         let kept = Kept {
             history,
             telemetry,
@@ -791,6 +812,7 @@ fn refuse(message: DeviceMessage, ending: Ending) {
         | DeviceMessage::EnqueueFailed { .. }
         | DeviceMessage::QueueRead(_)
         | DeviceMessage::QueueReadFailed
+        | DeviceMessage::Owns { .. }
         | DeviceMessage::GatewaysChanged
         | DeviceMessage::ServicesRestarted
         | DeviceMessage::WriterRestarted

@@ -10,7 +10,8 @@
 //! - `chirpstack_pool`: the only place that calls the network server; turns and circuit breaker.
 //! - `synchronizer`: keeps the network server's devices in step with the registry.
 //! - [`job`]: keeps commands to many devices going.
-//! - `gateway_monitor`: which gateways are there.
+//! - `gateway_monitor`: which gateways are there, and how each device gets on with them.
+//! - `queue_cleaner`: what is stuck in the network server's queues.
 //! - `timer`, [`clock`]: one timer queue, one clock.
 //! - [`observe`]: what happened, for log, metrics and the live feed.
 //! - [`port`]: what the actors need of the outside.
@@ -24,6 +25,7 @@ mod link;
 pub mod observe;
 pub mod order;
 pub mod port;
+mod queue_cleaner;
 mod shard;
 mod supervisor;
 mod synchronizer;

@@ -10,6 +10,7 @@ use dashmap::DashSet;
 use downbeat_core::circuit::CircuitConfig;
 use downbeat_core::gateway::{GatewaySnapshot, GatewayTable};
 use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId};
+use downbeat_core::queue_cleaner::QueueFinding;
 use downbeat_core::time::Timestamp;
 use downbeat_core::turn::TurnLimits;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -19,6 +20,7 @@ use crate::chirpstack_pool::{ChirpstackPool, PoolArguments, PoolMessage};
 use crate::device::DeviceMessage;
 use crate::gateway_monitor::{GatewayMonitor, MonitorMessage};
 use crate::port::NetworkServer;
+use crate::queue_cleaner::{Cleaner, CleanerMessage};
 use crate::synchronizer::{SyncArguments, SyncMessage, Synchronizer};
 use crate::system::Shared;
 
@@ -26,6 +28,7 @@ use crate::system::Shared;
 pub(crate) struct Link {
     pub(crate) id: NetworkServerId,
     gateways: watch::Sender<GatewaySnapshot>,
+    findings: watch::Sender<Vec<QueueFinding>>,
     answers: AtomicBool,
     is_configured: AtomicBool,
     services: RwLock<Option<Services>>,
@@ -38,6 +41,7 @@ struct Services {
     pool: ActorRef<PoolMessage>,
     monitor: ActorRef<MonitorMessage>,
     synchronizer: ActorRef<SyncMessage>,
+    cleaner: ActorRef<CleanerMessage>,
 }
 
 impl Link {
@@ -45,6 +49,7 @@ impl Link {
         Self {
             id,
             gateways: watch::Sender::new(GatewayTable::default().snapshot(now)),
+            findings: watch::Sender::default(),
             answers: AtomicBool::new(true),
             is_configured: AtomicBool::new(false),
             services: RwLock::new(None),
@@ -67,6 +72,15 @@ impl Link {
 
     pub(crate) fn publish_gateways(&self, snapshot: GatewaySnapshot) {
         let _ = self.gateways.send_replace(snapshot);
+    }
+
+    /// Queues of its devices that are stuck and were left alone.
+    pub(crate) fn findings(&self) -> Vec<QueueFinding> {
+        self.findings.borrow().clone()
+    }
+
+    pub(crate) fn publish_findings(&self, findings: Vec<QueueFinding>) {
+        let _ = self.findings.send_replace(findings);
     }
 
     /// Whether it answered last; true before it was asked.
@@ -127,6 +141,7 @@ impl Link {
         services.pool.kill();
         services.monitor.kill();
         services.synchronizer.kill();
+        services.cleaner.kill();
     }
 
     fn services(&self) -> Option<Services> {
@@ -177,6 +192,7 @@ impl Actor for LinkSupervisor {
             pool: arguments.spawn_pool(&myself).await?,
             monitor: arguments.spawn_monitor(&myself).await?,
             synchronizer: arguments.spawn_synchronizer(&myself).await?,
+            cleaner: arguments.spawn_cleaner(&myself).await?,
         });
         Ok(arguments)
     }
@@ -218,6 +234,10 @@ impl Actor for LinkSupervisor {
         } else if id == services.synchronizer.get_id() {
             tracing::error!(why, "the synchronizer ended; restarting it");
             services.synchronizer = state.spawn_synchronizer(&myself).await?;
+            state.link.set_services(services);
+        } else if id == services.cleaner.get_id() {
+            tracing::error!(why, "the queue cleaner ended; restarting it");
+            services.cleaner = state.spawn_cleaner(&myself).await?;
             state.link.set_services(services);
         }
         Ok(())
@@ -267,6 +287,18 @@ impl LinkArguments {
         let monitor = (self.shared.clone(), Arc::clone(&self.link));
         Ok(
             Actor::spawn_linked(None, GatewayMonitor, monitor, supervisor.get_cell())
+                .await?
+                .0,
+        )
+    }
+
+    async fn spawn_cleaner(
+        &self,
+        supervisor: &ActorRef<LinkMessage>,
+    ) -> Result<ActorRef<CleanerMessage>, ractor::SpawnErr> {
+        let cleaner = (self.shared.clone(), Arc::clone(&self.link));
+        Ok(
+            Actor::spawn_linked(None, Cleaner, cleaner, supervisor.get_cell())
                 .await?
                 .0,
         )

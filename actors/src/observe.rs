@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use downbeat_core::device::{Presence, Record, Step};
-use downbeat_core::gateway::GatewayStatus;
-use downbeat_core::id::{DevEui, DeviceId, JobId, TenantId};
+use downbeat_core::gateway::{GatewayStatus, GatewayTransition};
+use downbeat_core::id::{DevEui, DeviceId, JobId, NetworkServerId, TenantId};
 use downbeat_core::job::JobKind;
 use downbeat_core::light::LightState;
+use downbeat_core::link_quality::table::Owner;
+use downbeat_core::queue_cleaner::QueueFinding;
 use downbeat_core::sync::SyncStatus;
 use downbeat_core::time::Timestamp;
 use tokio::sync::watch;
@@ -40,10 +42,35 @@ pub enum FeedBody {
     Device(DeviceView),
     /// A device's synchronisation with the network server came further (`device.sync`).
     Sync(SyncView),
-    /// A gateway came, went, or was heard of after a while (`gateway.changed`).
-    Gateway(Box<GatewayStatus>),
+    /// A gateway came, went, fell mute, or is worth sending to again (`gateway.changed`). For all tenants that use its
+    /// network server.
+    Gateway(Box<GatewayView>),
+    /// A device's queue in the network server is stuck, or was cleaned (`queue.stuck`, `queue.flushed`).
+    Queue(QueueView),
     /// A job came further, at most once a second for each, or began, was held up, or ended (`job.changed`).
     Job(Box<JobView>),
+}
+
+/// What watchers see of a gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GatewayView {
+    /// Whose gateway.
+    pub server: NetworkServerId,
+    /// What changed.
+    pub transition: GatewayTransition,
+    /// All that is known of it after that.
+    pub status: GatewayStatus,
+}
+
+/// What watchers see of a queue that does not move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueView {
+    /// The device.
+    pub owner: Owner,
+    /// Items in the queue, or that were.
+    pub items: u32,
+    /// Why it was left alone; `None` if it was flushed.
+    pub finding: Option<QueueFinding>,
 }
 
 /// What watchers see of a job.
@@ -293,9 +320,26 @@ fn log(event: &FeedEvent) {
                 }
             }
         }
-        FeedBody::Gateway(status) => {
-            metrics::counter!("downbeat_gateway_changes_total").increment(1);
-            tracing::info!(gateway.id = %status.gateway_id, gateway.state = ?status.state, "gateway.changed");
+        FeedBody::Gateway(view) => {
+            let change = view.transition.name();
+            metrics::counter!("downbeat_gateway_changes_total", "change" => change).increment(1);
+            let status = &view.status;
+            if view.transition == GatewayTransition::FellMute {
+                tracing::warn!(gateway.id = %status.gateway_id, change, "gateway.changed");
+            } else {
+                tracing::info!(gateway.id = %status.gateway_id, gateway.state = ?status.state, change, "gateway.changed");
+            }
+        }
+        FeedBody::Queue(view) => {
+            let (dev_eui, items) = (view.owner.dev_eui, view.items);
+            if let Some(finding) = &view.finding {
+                metrics::counter!("downbeat_queues_stuck_total").increment(1);
+                let foreign_items = finding.foreign_items;
+                tracing::warn!(device.dev_eui = %dev_eui, items, foreign_items, "queue.stuck");
+            } else {
+                metrics::counter!("downbeat_queues_flushed_total").increment(1);
+                tracing::info!(device.dev_eui = %dev_eui, items, "queue.flushed");
+            }
         }
         FeedBody::Job(view) => {
             metrics::counter!("downbeat_job_changes_total").increment(1);

@@ -8,7 +8,11 @@ use dashmap::DashMap;
 use downbeat_core::circuit::{CircuitConfig, Outcome};
 use downbeat_core::device::Policy;
 use downbeat_core::gateway::GatewaySnapshot;
-use downbeat_core::id::{DeviceKey, DownlinkId, JobId, NetworkServerId, Scope};
+use downbeat_core::id::{
+    DevEui, DeviceKey, DownlinkId, GatewayId, JobId, NetworkServerId, Scope, TenantId,
+};
+use downbeat_core::link_quality::table::{HeardDevice, LinkedDevice};
+use downbeat_core::queue_cleaner::QueueFinding;
 use downbeat_core::turn::TurnLimits;
 use ractor::{Actor, ActorId, ActorRef};
 use tokio::sync::oneshot;
@@ -16,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::chirpstack_pool::{Job, PoolMessage, outcome_of};
 use crate::clock::Clock;
 use crate::device::{DeviceMessage, leave_mailbox};
+use crate::gateway_monitor::MonitorMessage;
 use crate::job::{JobCommand, JobError, JobMessage};
 use crate::link::Link;
 use crate::observe::{Feed, JobView};
@@ -264,6 +269,9 @@ impl System {
     /// A device was registered, changed or taken out: its actor, if there is one, looks at the registry again.
     pub fn registry_changed(&self, key: DeviceKey) {
         self.shared.deliver(key, DeviceMessage::RegistryChanged);
+        let dev_eui = key.dev_eui;
+        let link = self.shared.link(key.server);
+        link.monitor(MonitorMessage::RegistryChanged { dev_eui });
     }
 
     /// The registry wants something of a network server that it did not want before: it is looked up and carried out.
@@ -311,6 +319,52 @@ impl System {
         self.shared.link(server).gateways().clone()
     }
 
+    /// What is known of the gateways of every network server that is configured, or of whose gateways something is known.
+    pub fn all_gateways(&self) -> Vec<(NetworkServerId, GatewaySnapshot)> {
+        let links = self.shared.links.iter();
+        let mut gateways: Vec<_> = links
+            .filter(|link| link.is_configured() || link.gateways().knows_any())
+            .map(|link| (link.id, link.gateways().clone()))
+            .collect();
+        // The configuration's first, then by tenant.
+        gateways.sort_by_key(|(server, _)| server.as_uuid());
+        gateways
+    }
+
+    /// How a device gets on with the gateways that heard it; `None` if it was not heard.
+    pub async fn links_of(&self, key: DeviceKey) -> Option<LinkedDevice> {
+        let (reply, device) = oneshot::channel();
+        let dev_eui = key.dev_eui;
+        let link = self.shared.link(key.server);
+        link.monitor(MonitorMessage::LinksOf { dev_eui, reply });
+        device.await.ok().flatten()
+    }
+
+    /// The devices that a gateway heard, of one tenant if that is asked, by `DevEUI`: at most `limit` after one.
+    pub async fn devices_of_gateway(
+        &self,
+        server: NetworkServerId,
+        gateway_id: GatewayId,
+        tenant_id: Option<TenantId>,
+        after: Option<DevEui>,
+        limit: usize,
+    ) -> Vec<HeardDevice> {
+        let (reply, devices) = oneshot::channel();
+        self.shared.link(server).monitor(MonitorMessage::HeardBy {
+            gateway_id,
+            tenant_id,
+            after,
+            limit,
+            reply,
+        });
+        devices.await.unwrap_or_default()
+    }
+
+    /// Queues of a network server that are stuck, and that were left alone because not all in them is ours.
+    pub fn queue_findings(&self, server: NetworkServerId) -> Vec<QueueFinding> {
+        self.shared.link(server).findings()
+    }
+
     /// All that happens.
     pub fn feed(&self) -> &Feed {
         &self.shared.feed
@@ -337,12 +391,26 @@ impl System {
         self.shared.stopping.store(true, Ordering::Relaxed);
         let (done, flushed) = oneshot::channel();
         self.shared.writer(WriterMessage::Flush(done));
-        if tokio::time::timeout(patience, flushed).await.is_err() {
+        let both = futures_util::future::join(flushed, self.keep_gateways());
+        if tokio::time::timeout(patience, both).await.is_err() {
             tracing::warn!(
                 "changes under way could not be written in time; the next start takes up what is stored"
             );
         }
         self.root.stop(Some("the service is stopping".to_owned()));
+    }
+
+    /// Stores what is known of gateways and links.
+    async fn keep_gateways(&self) {
+        let links = self.shared.links.iter();
+        let keeping: Vec<_> = links
+            .map(|link| {
+                let (done, kept) = oneshot::channel();
+                link.monitor(MonitorMessage::Keep { done });
+                kept
+            })
+            .collect();
+        futures_util::future::join_all(keeping).await;
     }
 
     async fn ask<T>(
@@ -422,6 +490,12 @@ impl Shared {
         }
         let link = self.links.entry(id);
         Arc::clone(&link.or_insert_with(|| Arc::new(Link::new(id, self.clock.now()))))
+    }
+
+    /// What is known of the gateways of all network servers.
+    pub(crate) fn all_gateways(&self) -> Vec<GatewaySnapshot> {
+        let links = self.links.iter();
+        links.map(|link| link.gateways().clone()).collect()
     }
 
     pub(crate) fn set_writer(&self, writer: ActorRef<WriterMessage>) {

@@ -1,5 +1,7 @@
 //! The actors together, with simulated ports and paused time: every second in these stories is exact and takes none.
 
+mod gateways;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,8 +26,9 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::port::{
-    By, DeviceChange, DeviceStore, HistoryEntry, ListedApplication, ListedDevice, NetworkServer,
-    NetworkServerError, NewQueueItem, StoreError, StoredDevice, StoredSync, SyncChange,
+    By, DeviceChange, DeviceStore, GatewayMemory, HistoryEntry, ListedApplication, ListedDevice,
+    NetworkServer, NetworkServerError, NewQueueItem, StoreError, StoredDevice, StoredGateway,
+    StoredLinks, StoredSync, SyncChange,
 };
 use crate::{AskError, Order, Report, Submission, System, SystemConfig};
 
@@ -48,6 +51,8 @@ fn key(dev_eui: DevEui) -> DeviceKey {
 struct Kept {
     states: Mutex<BTreeMap<DevEui, (Option<String>, bool)>>,
     downlinks: Mutex<BTreeMap<Uuid, Downlink>>,
+    gateways: Mutex<BTreeMap<GatewayId, StoredGateway>>,
+    links: Mutex<BTreeMap<DevEui, StoredLinks>>,
     away: AtomicBool,
     hangs: AtomicBool,
     /// So many commits fail yet.
@@ -154,6 +159,40 @@ impl DeviceStore for Kept {
     async fn app_key(&self, _key: DeviceKey, _revision: u32) -> Result<Option<AppKey>, StoreError> {
         Ok(None)
     }
+
+    async fn load_gateways(&self, _: NetworkServerId) -> Result<Vec<StoredGateway>, StoreError> {
+        Ok(self.gateways.lock().unwrap().values().cloned().collect())
+    }
+
+    async fn load_links(
+        &self,
+        _server: NetworkServerId,
+        after: Option<DevEui>,
+        limit: u32,
+    ) -> Result<Vec<StoredLinks>, StoreError> {
+        let links = self.links.lock().unwrap();
+        let rest = links.values().filter(|it| Some(it.owner.dev_eui) > after);
+        Ok(rest
+            .take(usize::try_from(limit).unwrap())
+            .cloned()
+            .collect())
+    }
+
+    async fn keep_gateways(
+        &self,
+        _server: NetworkServerId,
+        _at: Timestamp,
+        changes: &GatewayMemory,
+    ) -> Result<(), StoreError> {
+        let kept = changes.kept.iter().cloned();
+        let mut gateways = self.gateways.lock().unwrap();
+        gateways.extend(kept.map(|gateway| (gateway.gateway_id, gateway)));
+        gateways.retain(|id, _| !changes.gone.contains(id));
+        let links = changes.links.iter().cloned();
+        let links = links.map(|links| (links.owner.dev_eui, links));
+        self.links.lock().unwrap().extend(links);
+        Ok(())
+    }
 }
 
 /// Takes items and keeps them.
@@ -164,6 +203,7 @@ struct Server {
     enqueued: Mutex<Vec<(DevEui, QueueItemId)>>,
     away: AtomicBool,
     gateway_offline: AtomicBool,
+    may_flush: AtomicBool,
 }
 
 impl Server {
@@ -235,8 +275,11 @@ impl NetworkServer for Server {
             .unwrap_or_default())
     }
 
-    async fn flush_queue(&self, _dev_eui: DevEui) -> Result<(), NetworkServerError> {
-        panic!("the life of a downlink never flushes");
+    async fn flush_queue(&self, dev_eui: DevEui) -> Result<(), NetworkServerError> {
+        let may_flush = self.may_flush.load(Ordering::Relaxed);
+        assert!(may_flush, "the life of a downlink never flushes");
+        self.queues.lock().unwrap().remove(&dev_eui);
+        Ok(())
     }
 
     async fn applications(

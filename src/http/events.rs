@@ -20,10 +20,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{Caller, Viewer};
 use super::devices::DeviceChangeBody;
+use super::devices::queue_findings::QueueFindingBody;
 use super::downlinks::DownlinkBody;
 use super::downlinks::timeline::TimelineEntryBody;
 use super::extract::{Fields, QueryFields};
 use super::gateways::GatewayBody;
+use super::gateways::visible::TenantView;
 use super::jobs::JobEventBody;
 use super::problem::{ApiError, Problem};
 use super::{AppState, tenants};
@@ -72,10 +74,34 @@ pub(super) struct SyncEventBody {
     next_attempt_at: Option<String>,
 }
 
+/// A `gateway` event: a gateway after a change.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct GatewayEventBody {
+    #[serde(flatten)]
+    gateway: GatewayBody,
+    /// What changed: `came_online`, `went_offline`, `fell_mute`, `sends_again` or `revived` (worth sending to again).
+    change: &'static str,
+}
+
+/// A `queue` event: a device's queue in ChirpStack does not move and is reported, or was flushed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct QueueEventBody {
+    /// `stuck` or `flushed`.
+    state: &'static str,
+    /// The device's id.
+    id: String,
+    lorawan_dev_eui: String,
+    /// Items in the queue, or that were.
+    items: u32,
+    /// What is stuck there.
+    finding: Option<QueueFindingBody>,
+}
+
 /// What happens, as Server-Sent Events
 ///
 /// `device`: what is known of a device after a change. `sync`: how far ChirpStack is in step with a device. `downlink`: a command and its newest step. `gateway`: a gateway
-/// after a change. `job`: how far a job is, once a second at the most. `reset`: events are missing, load everything anew.
+/// after a change. `queue`: a device's queue in ChirpStack that does not move.
+/// `job`: how far a job is, once a second at the most. `reset`: events are missing, load everything anew.
 #[utoipa::path(
     get,
     path = "/api/v1/tenants/{tenant_id}/events",
@@ -99,6 +125,7 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
     let tenant = tenants::of_path(&state, &caller, &tenant).await?;
+    let gateways = TenantView::of(&state, tenant.id).await?;
     let after = last_event(&headers, query.last_event_id.as_deref())?;
     let place = state.admission().stream()?;
     let mut checks = tokio::time::interval(HOLDS_CHECKED_EVERY);
@@ -109,6 +136,7 @@ pub(super) async fn events(
         revocations,
         subscription: state.system().feed().subscribe(after),
         tenant_id: tenant.id,
+        gateways,
         caller,
         checks,
         opened: false,
@@ -137,6 +165,7 @@ fn last_event(headers: &HeaderMap, query: Option<&str>) -> Result<Option<FeedPos
 struct Reader {
     subscription: Subscription,
     tenant_id: TenantId,
+    gateways: TenantView,
     caller: Caller,
     checks: Interval,
     revocations: watch::Receiver<()>,
@@ -162,6 +191,7 @@ impl Reader {
             tokio::select! {
                 () = self.state.stopping().cancelled() => return None,
                 item = self.subscription.next() => {
+                    self.learn_owner(&item).await;
                     if let Some(event) = self.event(item) {
                         return Some(event);
                     }
@@ -175,8 +205,27 @@ impl Reader {
                     if !self.caller.still_holds(&self.state).await {
                         return None;
                     }
+                    self.look_at_gateways().await;
                 }
             }
+        }
+    }
+
+    /// A gateway of a tenant of ChirpStack's that was not met before: whose it is decides whether it is told of. While the
+    /// database is away that is not known, and it is not.
+    async fn learn_owner(&mut self, item: &FeedItem) {
+        if let FeedItem::Event(_, event) = item
+            && let FeedBody::Gateway(view) = &event.body
+            && let Err(error) = self.gateways.learn(&self.state, &view.status).await
+        {
+            tracing::debug!(%error, "live.gateway.owner.unknown");
+        }
+    }
+
+    /// Which gateways are seen may have changed; while the database is away it has not.
+    async fn look_at_gateways(&mut self) {
+        if let Ok(view) = TenantView::of(&self.state, self.tenant_id).await {
+            self.gateways = view;
         }
     }
 
@@ -198,6 +247,9 @@ impl Reader {
     }
 
     fn concerns(&self, event: &FeedEvent) -> bool {
+        if let FeedBody::Gateway(view) = &event.body {
+            return self.gateways.shows(view.server, &view.status);
+        }
         event.tenant_id.is_none_or(|owner| owner == self.tenant_id)
     }
 
@@ -224,9 +276,25 @@ impl Reader {
                 attempts: view.status.attempts,
                 next_attempt_at: view.status.next_attempt_at.map(|at| at.to_string()),
             }),
-            FeedBody::Gateway(gateway) => Event::default()
-                .event("gateway")
-                .json_data(GatewayBody::new(gateway)),
+            FeedBody::Gateway(view) => {
+                Event::default()
+                    .event("gateway")
+                    .json_data(GatewayEventBody {
+                        gateway: GatewayBody::new(view.server, &view.status),
+                        change: view.transition.name(),
+                    })
+            }
+            FeedBody::Queue(view) => Event::default().event("queue").json_data(QueueEventBody {
+                state: if view.finding.is_some() {
+                    "stuck"
+                } else {
+                    "flushed"
+                },
+                id: view.owner.device_id.to_string(),
+                lorawan_dev_eui: view.owner.dev_eui.to_string(),
+                items: view.items,
+                finding: view.finding.as_ref().map(QueueFindingBody::new),
+            }),
             FeedBody::Job(view) => Event::default()
                 .event("job")
                 .json_data(JobEventBody::new(view)),

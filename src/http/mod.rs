@@ -37,6 +37,7 @@ mod gateways;
 mod health;
 mod idempotency;
 mod jobs;
+mod links;
 mod metrics;
 mod network_server;
 mod openapi;

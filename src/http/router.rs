@@ -131,6 +131,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(devices::downlinks::downlinks))
         .routes(routes!(devices::telemetry::telemetry))
         .routes(routes!(devices::links::links))
+        .routes(routes!(devices::queue_findings::queue_findings))
         .routes(routes!(sync::device::sync))
         .routes(routes!(sync::tenant::sync))
         .routes(routes!(sync::drift::drift))

@@ -18,6 +18,7 @@ mod device;
 mod device_write;
 mod downlink;
 mod drift;
+mod gateway;
 mod idempotency;
 mod job;
 mod migration;
@@ -36,10 +37,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use downbeat_actors::port::{
-    DeviceChange, DeviceStore, StoreError, StoredDevice, StoredSync, SyncChange,
+    DeviceChange, DeviceStore, GatewayMemory, StoreError, StoredDevice, StoredGateway, StoredLinks,
+    StoredSync, SyncChange,
 };
 use downbeat_core::app_key::AppKey;
-use downbeat_core::id::{DeviceKey, DownlinkId, NetworkServerId};
+use downbeat_core::id::{DevEui, DeviceKey, DownlinkId, NetworkServerId};
 use downbeat_core::time::Timestamp;
 
 use crate::seal::Sealer;
@@ -279,5 +281,30 @@ impl DeviceStore for Store {
 
     async fn app_key(&self, key: DeviceKey, revision: u32) -> Result<Option<AppKey>, StoreError> {
         on_backend!(self.app_key(key, revision))
+    }
+
+    async fn load_gateways(
+        &self,
+        server: NetworkServerId,
+    ) -> Result<Vec<StoredGateway>, StoreError> {
+        on_backend!(self.load_gateways(server))
+    }
+
+    async fn load_links(
+        &self,
+        server: NetworkServerId,
+        after: Option<DevEui>,
+        limit: u32,
+    ) -> Result<Vec<StoredLinks>, StoreError> {
+        on_backend!(self.load_links(server, after, limit))
+    }
+
+    async fn keep_gateways(
+        &self,
+        server: NetworkServerId,
+        at: Timestamp,
+        changes: &GatewayMemory,
+    ) -> Result<(), StoreError> {
+        on_backend!(self.keep_gateways(server, at, changes))
     }
 }

@@ -12,6 +12,8 @@
 //! - [`turn`]: whose turn it is to occupy ChirpStack's queue and the air.
 //! - [`pace`]: so many a second.
 //! - [`gateway`]: which gateways are there, as far as anyone knows.
+//! - [`link_quality`]: how well each device and each gateway get on with each other.
+//! - [`queue_cleaner`]: what is stuck in ChirpStack's queues, and what of it may be removed.
 //! - [`sync`]: keeping ChirpStack's devices in step with the registry's.
 //! - [`circuit`]: when to stop asking a ChirpStack that does not answer.
 
@@ -23,8 +25,10 @@ pub mod gateway;
 pub mod id;
 pub mod job;
 pub mod light;
+pub mod link_quality;
 pub mod network;
 pub mod pace;
+pub mod queue_cleaner;
 pub mod radio;
 pub mod random;
 pub mod sync;

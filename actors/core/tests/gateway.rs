@@ -146,7 +146,7 @@ fn an_empty_table_knows_nothing() {
 #[test]
 fn what_a_gateway_does_is_counted() {
     let mut table = GatewayTable::default();
-    table.refused(ROOF);
+    table.refused(at(0), ROOF);
     assert!(
         !table.snapshot(at(0)).knows_any(),
         "an attributed refusal is no sign of life"
@@ -155,8 +155,8 @@ fn what_a_gateway_does_is_counted() {
     table.heard(at(2), DevEui::from_u64(2), &reception(ROOF));
     table.heard(at(3), LAMP, &reception(ROOF));
     table.transmitted(at(4), ROOF);
-    table.refused(ROOF);
-    table.refused(ROOF);
+    table.refused(at(0), ROOF);
+    table.refused(at(0), ROOF);
     let snapshot = table.snapshot(at(5));
     let gateway = &snapshot.gateways[&ROOF];
     assert_eq!((gateway.uplinks_heard, gateway.devices_heard), (3, 2));
@@ -273,7 +273,7 @@ proptest! {
                     own.insert(GatewayId::from_u64(n), now);
                     changes.extend(table.transmitted(now, GatewayId::from_u64(n)));
                 }
-                Step::Refused(n) => table.refused(GatewayId::from_u64(n)),
+                Step::Refused(n) => table.refused(now, GatewayId::from_u64(n)),
                 Step::Listed(list) => {
                     let list = list.into_iter().map(|(n, state, ago)| {
                         (GatewayId::from_u64(n), (state, ago.map(|ago| at(second - i64::from(ago)))))

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 
 use downbeat_core::device::{Device, Effect, Enqueue, Event, Record};
 use downbeat_core::id::{DeviceKey, DownlinkId};
+use downbeat_core::link_quality::{no_answer_is_due_after, proof_told_by};
 use downbeat_core::time::Timestamp;
 use ractor::ActorRef;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{DeviceMessage, IDLE};
 use crate::chirpstack_pool::PoolMessage;
+use crate::gateway_monitor::MonitorMessage;
 use crate::link::Link;
 use crate::observe::{DeviceView, FeedBody, FeedEvent};
 use crate::order::{AskError, Cancellation, Submission};
@@ -229,6 +231,14 @@ impl Running {
         for effect in effects {
             match effect {
                 Effect::Record(record) => {
+                    if let Some(proven) = proof_told_by(&record) {
+                        let dev_eui = key.dev_eui;
+                        link.monitor(MonitorMessage::Judged { dev_eui, proven });
+                    }
+                    if no_answer_is_due_after(&record) {
+                        let dev_eui = key.dev_eui;
+                        link.monitor(MonitorMessage::Answered { dev_eui });
+                    }
                     self.tell_watchers(&record);
                     shared.feed.publish(FeedEvent {
                         at,

@@ -11,6 +11,6 @@ pub use network_server::{
     ListedApplication, ListedDevice, NetworkServer, NetworkServerError, NewQueueItem,
 };
 pub use store::{
-    DeviceChange, DeviceStore, HistoryEntry, StoreError, StoredDevice, StoredSync, SyncChange,
-    TelemetryValue,
+    DeviceChange, DeviceStore, GatewayMemory, HistoryEntry, StoreError, StoredDevice,
+    StoredGateway, StoredLinks, StoredSync, SyncChange, TelemetryValue,
 };

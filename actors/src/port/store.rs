@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use downbeat_core::app_key::AppKey;
 use downbeat_core::codec::CodecKind;
 use downbeat_core::device::{Presence, Record};
-use downbeat_core::id::{DevEui, DeviceId, DeviceKey, NetworkServerId, TenantId};
+use downbeat_core::id::{DevEui, DeviceId, DeviceKey, GatewayId, NetworkServerId, TenantId};
 use downbeat_core::light::LightState;
+use downbeat_core::link_quality::table::Owner;
 use downbeat_core::sync::{SyncStatus, Wish};
 use downbeat_core::time::Timestamp;
 
@@ -153,6 +154,63 @@ pub trait DeviceStore: Send + Sync + 'static {
 
     /// The root key of a device, if it still has that revision.
     async fn app_key(&self, key: DeviceKey, revision: u32) -> Result<Option<AppKey>, StoreError>;
+
+    // What is known of gateways and links begins anew with each start if a store does not keep it.
+
+    /// What is kept of a network server's gateways.
+    async fn load_gateways(&self, _: NetworkServerId) -> Result<Vec<StoredGateway>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// What is kept of the links of a network server's devices, by `DevEUI`: at most `limit` after one.
+    async fn load_links(
+        &self,
+        _server: NetworkServerId,
+        _after: Option<DevEui>,
+        _limit: u32,
+    ) -> Result<Vec<StoredLinks>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Stores what became of a network server's gateways and of links, in one transaction. Links of a device that is
+    /// not registered any more under the same id and `DevEUI` are dropped.
+    async fn keep_gateways(
+        &self,
+        _server: NetworkServerId,
+        _at: Timestamp,
+        _changes: &GatewayMemory,
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// What is kept of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredGateway {
+    /// The gateway.
+    pub gateway_id: GatewayId,
+    /// A [`downbeat_core::gateway::GatewayRecord`] as JSON.
+    pub record: String,
+}
+
+/// What is kept of a device's links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLinks {
+    /// Whose device it is.
+    pub owner: Owner,
+    /// A [`downbeat_core::link_quality::DeviceLinks`] as JSON.
+    pub links: String,
+}
+
+/// What is to be stored of gateways and links.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GatewayMemory {
+    /// Gateways as they are now.
+    pub kept: Vec<StoredGateway>,
+    /// Gateways that are forgotten.
+    pub gone: Vec<GatewayId>,
+    /// Devices' links as they are now.
+    pub links: Vec<StoredLinks>,
 }
 
 /// A wish for a device in the network server, and how far it is.

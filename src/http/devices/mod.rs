@@ -29,6 +29,7 @@ pub(super) mod import;
 pub(super) mod links;
 pub(super) mod list;
 pub(super) mod patch;
+pub(super) mod queue_findings;
 pub(super) mod replace;
 pub(super) mod telemetry;
 

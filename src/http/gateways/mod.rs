@@ -1,29 +1,18 @@
 //! Gateways as the API shows them, from the monitor's snapshot: nobody waits for ChirpStack.
 
 use downbeat_core::gateway::{
-    GatewaySnapshot, GatewayState, GatewayStatus, GatewayTransition, ListedState,
+    Downlinks, GatewayChange, GatewayState, GatewayStatus, LastHeard, ListedState,
 };
 use downbeat_core::id::NetworkServerId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::AppState;
-use super::auth::Caller;
-use super::problem::ApiError;
+use super::links;
 
 pub(super) mod health;
 pub(super) mod list;
 pub(super) mod status;
-
-/// The gateways that a caller sees: those of its tenant's network server, which may be the service's; the platform sees
-/// the service's.
-async fn seen_by(state: &AppState, caller: &Caller) -> Result<GatewaySnapshot, ApiError> {
-    let server = match caller.scope.tenant() {
-        Some(tenant_id) => state.store().network_server_of(tenant_id).await?,
-        None => NetworkServerId::Default,
-    };
-    Ok(state.system().gateways(server))
-}
+pub(super) mod visible;
 
 /// One gateway.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -35,8 +24,13 @@ pub(super) struct GatewayBody {
     name: String,
     /// `online`: it gave a sign of life in the last 5 minutes; `offline`; `never_seen`.
     state: &'static str,
-    /// Whether it is worth sending to: online, and not called offline by ChirpStack without fresh evidence against it.
+    /// The network server that it is on: `default`, or the id of the tenant whose own it is.
+    network_server: String,
+    /// Whether it is worth sending to: online, not called offline by ChirpStack without fresh evidence against it, and
+    /// not mute.
     alive: bool,
+    /// Since when it takes no downlinks though it should and other gateways do; null as long as that is not so. RFC 3339.
+    mute_since: Option<String>,
     /// What ChirpStack calls it; null if it is not listed there.
     chirpstack_state: Option<&'static str>,
     /// RFC 3339.
@@ -48,10 +42,43 @@ pub(super) struct GatewayBody {
     downlinks_taken: u64,
     /// Downlinks it refused, as far as a refusal can be attributed.
     refusals: u64,
-    /// Percent of the downlinks that it took; null before the first.
+    /// Percent of the downlinks that it took in the last 24 hours and that were to be proven, which were; null if there
+    /// was none.
     success_rate: Option<f64>,
+    /// Downlinks in the last 24 hours.
+    downlinks_24h: DownlinksBody,
     /// Different devices that it heard.
     devices_heard: usize,
+}
+
+/// Downlinks of a gateway within a time.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub(super) struct DownlinksBody {
+    /// Which it took.
+    taken: u64,
+    /// Which the device proved.
+    proven: u64,
+    /// Which the device was to prove and did not, in time.
+    unproven: u64,
+    /// Which it refused, as far as a refusal can be attributed.
+    refused: u64,
+}
+
+impl DownlinksBody {
+    fn new(downlinks: Downlinks) -> Self {
+        let Downlinks {
+            taken,
+            proven,
+            unproven,
+            refused,
+        } = downlinks;
+        Self {
+            taken,
+            proven,
+            unproven,
+            refused,
+        }
+    }
 }
 
 /// A position, WGS 84.
@@ -63,8 +90,9 @@ pub(super) struct LocationBody {
 }
 
 impl GatewayBody {
-    pub(super) fn new(gateway: &GatewayStatus) -> Self {
-        let asked = gateway.downlinks_taken + gateway.refusals;
+    pub(super) fn new(server: NetworkServerId, gateway: &GatewayStatus) -> Self {
+        let day = gateway.day;
+        let judged = day.proven + day.unproven;
         Self {
             gateway_id: gateway.gateway_id.to_string(),
             name: match &gateway.name {
@@ -76,7 +104,12 @@ impl GatewayBody {
                 GatewayState::Online => "online",
                 GatewayState::Offline => "offline",
             },
+            network_server: match server {
+                NetworkServerId::Default => "default".to_owned(),
+                NetworkServerId::Tenant(tenant_id) => tenant_id.to_string(),
+            },
             alive: gateway.likely_alive,
+            mute_since: gateway.mute_since.map(|at| at.to_string()),
             chirpstack_state: gateway.listed_state.map(|state| match state {
                 ListedState::NeverSeen => "never_seen",
                 ListedState::Online => "online",
@@ -91,22 +124,42 @@ impl GatewayBody {
             uplinks_heard: gateway.uplinks_heard,
             downlinks_taken: gateway.downlinks_taken,
             refusals: gateway.refusals,
-            success_rate: (asked > 0)
-                .then(|| super::metrics::percent(gateway.downlinks_taken, asked)),
+            success_rate: (judged > 0).then(|| super::metrics::percent(day.proven, judged)),
+            downlinks_24h: DownlinksBody::new(day),
             devices_heard: gateway.devices_heard,
         }
     }
 }
 
-/// One gateway with its latest history.
+/// One gateway with its latest history and the devices that it hears.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct GatewayStatusBody {
     #[serde(flatten)]
     gateway: GatewayBody,
+    /// When it last took a downlink, since this service was started, RFC 3339.
+    last_taken: Option<String>,
     /// The last uplink it received.
     last_heard: Option<LastHeardBody>,
-    /// When it came online and went offline, oldest first.
+    /// When it came online and went offline, fell mute and sent again, oldest first.
     history: Vec<GatewayChangeBody>,
+    /// A page of the caller's devices that it heard, by DevEUI.
+    devices: Vec<HeardDeviceBody>,
+    /// Where the next page begins; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// A device that a gateway heard, and how the two get on.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct HeardDeviceBody {
+    /// The device's id.
+    device_id: String,
+    tenant_id: String,
+    /// 16 hex digits.
+    dev_eui: String,
+    /// Whether this gateway heard its last uplink best: ChirpStack sends to the device through it.
+    is_best: bool,
+    #[serde(flatten)]
+    quality: links::LinkQualityBody,
 }
 
 /// The last uplink that a gateway received.
@@ -123,29 +176,26 @@ pub(super) struct LastHeardBody {
 pub(super) struct GatewayChangeBody {
     /// RFC 3339.
     at: String,
-    /// `came_online`, `went_offline` or `revived`.
+    /// `came_online`, `went_offline`, `fell_mute` or `sends_again`.
     transition: &'static str,
 }
 
-impl GatewayStatusBody {
-    pub(super) fn new(gateway: &GatewayStatus) -> Self {
-        let history = gateway.history.iter().map(|change| GatewayChangeBody {
-            at: change.at.to_string(),
-            transition: match change.transition {
-                GatewayTransition::CameOnline => "came_online",
-                GatewayTransition::WentOffline => "went_offline",
-                GatewayTransition::Revived => "revived",
-            },
-        });
+impl LastHeardBody {
+    /// Not from which device: it may be another tenant's.
+    fn new(heard: LastHeard) -> Self {
         Self {
-            gateway: GatewayBody::new(gateway),
-            // Not from which device: it may be another tenant's.
-            last_heard: gateway.last_heard.map(|it| LastHeardBody {
-                at: it.at.to_string(),
-                rssi_dbm: it.rssi_dbm,
-                snr_db: it.snr_db,
-            }),
-            history: history.collect(),
+            at: heard.at.to_string(),
+            rssi_dbm: heard.rssi_dbm,
+            snr_db: heard.snr_db,
+        }
+    }
+}
+
+impl GatewayChangeBody {
+    fn new(change: &GatewayChange) -> Self {
+        Self {
+            at: change.at.to_string(),
+            transition: change.transition.name(),
         }
     }
 }

@@ -33,6 +33,7 @@ mod database;
 mod deliveries;
 mod devices;
 mod drift;
+mod gateways;
 mod isolation;
 mod jobs;
 mod live;

@@ -7,6 +7,7 @@ pub(super) mod audit;
 pub(super) mod commit;
 pub(super) mod downlinks;
 pub(super) mod drift;
+pub(super) mod gateways;
 pub(super) mod history;
 pub(super) mod idempotency;
 pub(super) mod isolation;
@@ -120,6 +121,8 @@ macro_rules! conformance {
             jobs::jobs_that_are_over_or_were_never_begun_are_forgotten,
             jobs::devices_are_found_by_name_and_with_how_they_were_heard,
             jobs::another_tenants_job_does_not_exist,
+            gateways::what_is_known_of_gateways_is_kept_by_network_server,
+            gateways::links_are_kept_with_their_devices,
             isolation::a_stranger_reads_nothing,
             isolation::a_stranger_writes_nothing,
         }

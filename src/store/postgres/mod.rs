@@ -13,6 +13,7 @@ mod downlink;
 mod drift;
 mod error;
 mod event;
+mod gateway;
 mod idempotency;
 mod job;
 mod network_server;

@@ -7,6 +7,7 @@ mod device;
 mod downlink;
 mod drift;
 mod event;
+mod gateway;
 mod idempotency;
 mod job;
 mod network_server;
@@ -31,6 +32,7 @@ pub(crate) use device::{AppKeyValues, DeviceRow, FieldValues, open_app_key};
 pub(crate) use downlink::{DownlinkRow, GroupRow, nearest_rank, tally, timeline};
 pub(crate) use drift::{DriftRow, DriftValues, carried_over};
 pub(crate) use event::{EventRow, event_id, first_id_of};
+pub(crate) use gateway::{GatewayRow, LinksRow};
 pub(crate) use idempotency::{ReservationRow, scope_of};
 pub(crate) use job::{
     ChangeValues, ItemRow, JobItemRow, JobRow, JobValues, NewItemValues, ProgressValues,

@@ -8,6 +8,7 @@ mod device_list;
 mod downlink;
 mod drift;
 mod event;
+mod gateway;
 mod idempotency;
 mod job;
 mod network_server;

@@ -103,6 +103,8 @@ export interface Gateway {
   name: string;
   /** `online`, `offline` or `never_seen`. */
   state: string;
+  /** Since when it takes no downlinks though it should and others do. */
+  mute_since?: string | null;
   last_seen: string | null;
 }
 

@@ -36,6 +36,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const AFTER_FIRST_UPLINK: Duration = Duration::from_millis(1_500);
 
 impl Device {
+    /// Whether an item of ChirpStack's queue is the one of ours that is, or may be, in it.
+    pub fn owns(&self, found: &QueueItem) -> bool {
+        let item = self.item.as_ref();
+        item.is_some_and(|item| is_same_item(item, found))
+    }
+
     /// Reads the queue when that is due.
     pub(super) fn look_into_queue(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.queue_read_due_at().is_none_or(|due_at| due_at > now) {

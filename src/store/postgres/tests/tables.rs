@@ -1,8 +1,11 @@
 //! The tables that the database has, and rows of two tenants in each of them.
 
-use downbeat_actors::port::{DeviceChange, DeviceStore as _, HistoryEntry};
+use downbeat_actors::port::{
+    DeviceChange, DeviceStore as _, GatewayMemory, HistoryEntry, StoredGateway, StoredLinks,
+};
 use downbeat_core::device::DownlinkState;
-use downbeat_core::id::TenantId;
+use downbeat_core::id::{GatewayId, NetworkServerId, TenantId};
+use downbeat_core::link_quality::table::Owner;
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Postgres as Db, Transaction};
 use uuid::Uuid;
 
@@ -12,8 +15,8 @@ use crate::store::conformance::{
     at, by, change, default_tenant, downlink, eui, jobs, lamp, new_tenant, on_default, record,
 };
 use crate::store::{
-    ApiKey, ApiKeyId, Drift, DriftKind, IdempotencyKey, NewDevice, NewReservation, Role, Scope,
-    Store, TelemetryValue, UnclaimedSighting,
+    ApiKey, ApiKeyId, Device, Drift, DriftKind, IdempotencyKey, NewDevice, NewReservation, Role,
+    Scope, Store, TelemetryValue, UnclaimedSighting,
 };
 
 /// What holds no tenant's rows and is the platform's alone.
@@ -169,6 +172,7 @@ pub(super) async fn two_tenants(store: &Store) -> (TenantId, TenantId) {
             ..change(&device, "state", at(1))
         };
         store.commit(&[change]).await.unwrap();
+        heard_by_gateway(store, &device).await;
         let hash = [u8::try_from(number).unwrap(); 32];
         let key = viewers_key(Some(tenant));
         store.create_api_key(&key, &hash, &by()).await.unwrap();
@@ -196,6 +200,28 @@ pub(super) async fn two_tenants(store: &Store) -> (TenantId, TenantId) {
         transaction.commit().await.unwrap();
     }
     tenants
+}
+
+/// What is known of a tenant's gateways and links.
+async fn heard_by_gateway(store: &Store, device: &Device) {
+    let owner = Owner {
+        dev_eui: device.fields.dev_eui.unwrap(),
+        device_id: device.id,
+        tenant_id: device.tenant_id,
+    };
+    let memory = GatewayMemory {
+        kept: vec![StoredGateway {
+            gateway_id: GatewayId::from_u64(1),
+            record: "{}".to_owned(),
+        }],
+        gone: Vec::new(),
+        links: vec![StoredLinks {
+            owner,
+            links: "{}".to_owned(),
+        }],
+    };
+    let server = NetworkServerId::Tenant(device.tenant_id);
+    store.keep_gateways(server, at(1), &memory).await.unwrap();
 }
 
 /// What a tenant's ChirpStack has and the registry has not.
