@@ -8,6 +8,15 @@ use super::live::Events;
 use super::*;
 use crate::http::gateways::visible::TenantView;
 
+on_both_stores! {
+    a_gateway_tells_what_it_did_and_whom_it_hears,
+    a_devices_links_tell_signal_loss_and_proofs,
+    a_tenant_sees_its_own_devices_beside_a_shared_gateway,
+    the_platform_sees_every_network_server_and_a_tenant_its_own,
+    gateways_of_another_tenants_chirpstack_tenant_are_its_own_affair,
+    nothing_is_stuck_where_nothing_was_found,
+}
+
 const ROOF: &str = "0016c001ff10a230";
 const YARD: &str = "0016c001ff10a231";
 
@@ -39,24 +48,13 @@ impl Service {
     }
 
     /// A gateway, once that is known of it: news that change nobody's mind are published once a second.
-    async fn until(&self, gateway: &str, is_known: impl Fn(&Value) -> bool) -> Value {
+    async fn gateway(&self, gateway: &str, is_known: impl Fn(&Value) -> bool) -> Value {
         let path = format!("/api/v1/gateways/{gateway}/status");
-        let known = async {
-            loop {
-                let status = self.get(&path, &self.viewer).await.json();
-                if is_known(&status) {
-                    return status;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, known).await.unwrap()
+        self.until(&path, is_known).await
     }
 }
 
-#[tokio::test]
-async fn a_gateway_tells_what_it_did_and_whom_it_hears() {
-    let service = Service::start().await;
+async fn a_gateway_tells_what_it_did_and_whom_it_hears(service: Service) {
     let device = service.register(LAMP).await;
     let second = "202020ff50330001";
     service.register(second).await;
@@ -84,7 +82,7 @@ async fn a_gateway_tells_what_it_did_and_whom_it_hears() {
 
     let path = format!("/api/v1/gateways/{YARD}/status");
     let took = |status: &Value| status["downlinks_24h"]["taken"] == 1;
-    let status = service.until(YARD, took).await;
+    let status = service.gateway(YARD, took).await;
     assert_eq!(
         (
             &status["state"],
@@ -139,9 +137,7 @@ async fn a_gateway_tells_what_it_did_and_whom_it_hears() {
     }
 }
 
-#[tokio::test]
-async fn a_devices_links_tell_signal_loss_and_proofs() {
-    let service = Service::start().await;
+async fn a_devices_links_tell_signal_loss_and_proofs(service: Service) {
     let id = service.register(LAMP).await;
     for f_cnt in [1, 2, 4] {
         service.heard(LAMP, f_cnt).await;
@@ -177,15 +173,13 @@ async fn a_devices_links_tell_signal_loss_and_proofs() {
     assert!(links["heard_at"].is_string());
 }
 
-#[tokio::test]
-async fn a_tenant_sees_its_own_devices_beside_a_shared_gateway() {
-    let service = Service::start().await;
+async fn a_tenant_sees_its_own_devices_beside_a_shared_gateway(service: Service) {
     service.register(LAMP).await;
     service.heard(LAMP, 1).await;
     let (_, stranger) = service.other_tenant().await;
     let path = format!("/api/v1/gateways/{ROOF}/status");
     let heard = |status: &Value| status["uplinks_heard"] == 1;
-    service.until(ROOF, heard).await;
+    service.gateway(ROOF, heard).await;
     let seen = service.get(&path, &stranger).await.json();
     assert_eq!(
         (&seen["uplinks_heard"], &seen["devices"]),
@@ -200,9 +194,7 @@ async fn a_tenant_sees_its_own_devices_beside_a_shared_gateway() {
     assert_eq!(seen["devices"], json!([]));
 }
 
-#[tokio::test]
-async fn the_platform_sees_every_network_server_and_a_tenant_its_own() {
-    let service = Service::start().await;
+async fn the_platform_sees_every_network_server_and_a_tenant_its_own(service: Service) {
     service.register(LAMP).await;
     service.heard(LAMP, 1).await;
     let (tenant, stranger) = service.other_tenant().await;
@@ -262,9 +254,7 @@ async fn the_platform_sees_every_network_server_and_a_tenant_its_own() {
     assert_eq!(shown, ["0016c001ff10aaaa"]);
 }
 
-#[tokio::test]
-async fn gateways_of_another_tenants_chirpstack_tenant_are_its_own_affair() {
-    let service = Service::start().await;
+async fn gateways_of_another_tenants_chirpstack_tenant_are_its_own_affair(service: Service) {
     let owner = uuid::Uuid::now_v7();
     let (tenant, _) = service.other_tenant().await;
     let change = json!({"chirpstack_tenant_id": owner});
@@ -322,9 +312,7 @@ async fn gateways_of_another_tenants_chirpstack_tenant_are_its_own_affair() {
     }
 }
 
-#[tokio::test]
-async fn nothing_is_stuck_where_nothing_was_found() {
-    let service = Service::start().await;
+async fn nothing_is_stuck_where_nothing_was_found(service: Service) {
     let path = "/api/v1/tenants/default/queue-findings";
     let found = service.get(path, &service.viewer).await;
     assert_eq!(
