@@ -37,21 +37,6 @@ impl Service {
         let told = self.post(path, &self.webhook, &txack).await;
         assert_eq!(told.status, StatusCode::OK, "{}", told.json());
     }
-
-    /// A gateway, once that is known of it: news that change nobody's mind are published once a second.
-    async fn until(&self, gateway: &str, is_known: impl Fn(&Value) -> bool) -> Value {
-        let path = format!("/api/v1/gateways/{gateway}/status");
-        let known = async {
-            loop {
-                let status = self.get(&path, &self.viewer).await.json();
-                if is_known(&status) {
-                    return status;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, known).await.unwrap()
-    }
 }
 
 #[tokio::test]
@@ -84,7 +69,7 @@ async fn a_gateway_tells_what_it_did_and_whom_it_hears() {
 
     let path = format!("/api/v1/gateways/{YARD}/status");
     let took = |status: &Value| status["downlinks_24h"]["taken"] == 1;
-    let status = service.until(YARD, took).await;
+    let status = service.until(&path, took).await;
     assert_eq!(
         (
             &status["state"],
@@ -185,7 +170,7 @@ async fn a_tenant_sees_its_own_devices_beside_a_shared_gateway() {
     let (_, stranger) = service.other_tenant().await;
     let path = format!("/api/v1/gateways/{ROOF}/status");
     let heard = |status: &Value| status["uplinks_heard"] == 1;
-    service.until(ROOF, heard).await;
+    service.until(&path, heard).await;
     let seen = service.get(&path, &stranger).await.json();
     assert_eq!(
         (&seen["uplinks_heard"], &seen["devices"]),
