@@ -8,6 +8,15 @@ use super::live::Events;
 use super::*;
 use crate::http::gateways::visible::TenantView;
 
+on_both_stores! {
+    a_gateway_tells_what_it_did_and_whom_it_hears,
+    a_devices_links_tell_signal_loss_and_proofs,
+    a_tenant_sees_its_own_devices_beside_a_shared_gateway,
+    the_platform_sees_every_network_server_and_a_tenant_its_own,
+    gateways_of_another_tenants_chirpstack_tenant_are_its_own_affair,
+    nothing_is_stuck_where_nothing_was_found,
+}
+
 const ROOF: &str = "0016c001ff10a230";
 const YARD: &str = "0016c001ff10a231";
 
@@ -39,9 +48,7 @@ impl Service {
     }
 }
 
-#[tokio::test]
-async fn a_gateway_tells_what_it_did_and_whom_it_hears() {
-    let service = Service::start().await;
+async fn a_gateway_tells_what_it_did_and_whom_it_hears(service: Service) {
     let device = service.register(LAMP).await;
     let second = "202020ff50330001";
     service.register(second).await;
@@ -124,9 +131,7 @@ async fn a_gateway_tells_what_it_did_and_whom_it_hears() {
     }
 }
 
-#[tokio::test]
-async fn a_devices_links_tell_signal_loss_and_proofs() {
-    let service = Service::start().await;
+async fn a_devices_links_tell_signal_loss_and_proofs(service: Service) {
     let id = service.register(LAMP).await;
     for f_cnt in [1, 2, 4] {
         service.heard(LAMP, f_cnt).await;
@@ -162,9 +167,7 @@ async fn a_devices_links_tell_signal_loss_and_proofs() {
     assert!(links["heard_at"].is_string());
 }
 
-#[tokio::test]
-async fn a_tenant_sees_its_own_devices_beside_a_shared_gateway() {
-    let service = Service::start().await;
+async fn a_tenant_sees_its_own_devices_beside_a_shared_gateway(service: Service) {
     service.register(LAMP).await;
     service.heard(LAMP, 1).await;
     let (_, stranger) = service.other_tenant().await;
@@ -185,9 +188,7 @@ async fn a_tenant_sees_its_own_devices_beside_a_shared_gateway() {
     assert_eq!(seen["devices"], json!([]));
 }
 
-#[tokio::test]
-async fn the_platform_sees_every_network_server_and_a_tenant_its_own() {
-    let service = Service::start().await;
+async fn the_platform_sees_every_network_server_and_a_tenant_its_own(service: Service) {
     service.register(LAMP).await;
     service.heard(LAMP, 1).await;
     let (tenant, stranger) = service.other_tenant().await;
@@ -247,9 +248,7 @@ async fn the_platform_sees_every_network_server_and_a_tenant_its_own() {
     assert_eq!(shown, ["0016c001ff10aaaa"]);
 }
 
-#[tokio::test]
-async fn gateways_of_another_tenants_chirpstack_tenant_are_its_own_affair() {
-    let service = Service::start().await;
+async fn gateways_of_another_tenants_chirpstack_tenant_are_its_own_affair(service: Service) {
     let owner = uuid::Uuid::now_v7();
     let (tenant, _) = service.other_tenant().await;
     let change = json!({"chirpstack_tenant_id": owner});
@@ -307,9 +306,7 @@ async fn gateways_of_another_tenants_chirpstack_tenant_are_its_own_affair() {
     }
 }
 
-#[tokio::test]
-async fn nothing_is_stuck_where_nothing_was_found() {
-    let service = Service::start().await;
+async fn nothing_is_stuck_where_nothing_was_found(service: Service) {
     let path = "/api/v1/tenants/default/queue-findings";
     let found = service.get(path, &service.viewer).await;
     assert_eq!(
