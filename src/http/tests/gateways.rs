@@ -46,12 +46,6 @@ impl Service {
         let told = self.post(path, &self.webhook, &txack).await;
         assert_eq!(told.status, StatusCode::OK, "{}", told.json());
     }
-
-    /// A gateway, once that is known of it: news that change nobody's mind are published once a second.
-    async fn gateway(&self, gateway: &str, is_known: impl Fn(&Value) -> bool) -> Value {
-        let path = format!("/api/v1/gateways/{gateway}/status");
-        self.until(&path, is_known).await
-    }
 }
 
 async fn a_gateway_tells_what_it_did_and_whom_it_hears(service: Service) {
@@ -82,7 +76,7 @@ async fn a_gateway_tells_what_it_did_and_whom_it_hears(service: Service) {
 
     let path = format!("/api/v1/gateways/{YARD}/status");
     let took = |status: &Value| status["downlinks_24h"]["taken"] == 1;
-    let status = service.gateway(YARD, took).await;
+    let status = service.until(&path, took).await;
     assert_eq!(
         (
             &status["state"],
@@ -179,7 +173,7 @@ async fn a_tenant_sees_its_own_devices_beside_a_shared_gateway(service: Service)
     let (_, stranger) = service.other_tenant().await;
     let path = format!("/api/v1/gateways/{ROOF}/status");
     let heard = |status: &Value| status["uplinks_heard"] == 1;
-    service.gateway(ROOF, heard).await;
+    service.until(&path, heard).await;
     let seen = service.get(&path, &stranger).await.json();
     assert_eq!(
         (&seen["uplinks_heard"], &seen["devices"]),
