@@ -99,6 +99,8 @@ pub struct LimitsSection {
     pub history_days: u32,
     /// Days that decoded fields of uplinks are kept.
     pub telemetry_days: u32,
+    /// Days that commands are kept after their end, with their timelines.
+    pub downlink_days: u32,
     /// Devices that may have an untransmitted item in ChirpStack's queue at once: its scheduler takes up 100 a run.
     pub untransmitted: usize,
     /// Requests that a key may make within a minute, unless it has a limit of its own; further ones get 429.
@@ -181,6 +183,7 @@ impl Default for LimitsSection {
             held_events: 10_000,
             history_days: 7,
             telemetry_days: 30,
+            downlink_days: 7,
             untransmitted: 80,
             key_requests_per_minute: 600_000,
             tenants_may_set_network_server: false,
@@ -282,6 +285,7 @@ const KEYS: &[Key] = &[
     key("limits.held_events", "DOWNBEAT_LIMITS_HELD_EVENTS"),
     key("limits.history_days", "DOWNBEAT_LIMITS_HISTORY_DAYS"),
     key("limits.telemetry_days", "DOWNBEAT_LIMITS_TELEMETRY_DAYS"),
+    key("limits.downlink_days", "DOWNBEAT_LIMITS_DOWNLINK_DAYS"),
     key("limits.untransmitted", "DOWNBEAT_LIMITS_UNTRANSMITTED"),
     key(
         "limits.key_requests_per_minute",
@@ -317,6 +321,7 @@ const SCALARS: &[&str] = &[
     "limits.held_events",
     "limits.history_days",
     "limits.telemetry_days",
+    "limits.downlink_days",
     "registry.drift_interval_s",
     "registry.sync_calls_per_second",
     "limits.untransmitted",
@@ -610,6 +615,11 @@ impl Config {
             (1..=100).contains(&self.limits.untransmitted),
             "limits.untransmitted",
             "must be 1 to 100",
+        )?;
+        range(
+            (1..=36_500).contains(&self.limits.downlink_days),
+            "limits.downlink_days",
+            "must be 1 to 36500",
         )?;
         range(
             (1..=100_000_000).contains(&self.limits.key_requests_per_minute),

@@ -34,6 +34,8 @@ pub struct Kept {
     pub history_days: u32,
     /// Decoded fields of uplinks.
     pub telemetry_days: u32,
+    /// Downlinks that have ended, and their timelines.
+    pub downlink_days: u32,
 }
 
 /// Runs until the service stops.
@@ -56,6 +58,8 @@ async fn round(store: &Store, clock: &Clock, kept: Kept) -> Result<(), StoreErro
     in_batches(|| store.delete_device_events_before(events)).await?;
     let telemetry = now - DAY * kept.telemetry_days;
     in_batches(|| store.delete_telemetry_before(telemetry)).await?;
+    let downlinks = now - DAY * kept.downlink_days;
+    in_batches(|| store.delete_downlinks_before(downlinks)).await?;
     in_batches(|| store.delete_jobs_before(now - JOBS_KEPT)).await?;
     // Whoever wrote them down went away half-way.
     store.discard_unprepared(now - JOBS_PREPARED_WITHIN).await?;

@@ -494,6 +494,30 @@ async fn lists_and_batches_use_their_indexes() {
             "downlink_created_idx",
         ),
         (
+            "SELECT * FROM downlink WHERE true AND device_id = x'00' ORDER BY created_at DESC, id DESC LIMIT 1",
+            "downlink_device_idx",
+        ),
+        (
+            "SELECT tenant_id, gateway_id, spreading_factor, reason, state, verified_in, count(*), sum(attempts) FROM downlink WHERE finished_at >= 1 AND finished_at < 2 GROUP BY tenant_id, state, gateway_id, spreading_factor, reason, verified_in",
+            "COVERING INDEX downlink_outcome_idx",
+        ),
+        (
+            "SELECT tenant_id, gateway_id, spreading_factor, reason, state, verified_in, count(*), sum(attempts) FROM downlink WHERE finished_at >= 1 AND finished_at < 2 AND tenant_id = x'00' GROUP BY tenant_id, state, gateway_id, spreading_factor, reason, verified_in",
+            "COVERING INDEX downlink_outcome_idx (tenant_id=?)",
+        ),
+        (
+            "SELECT count(*) FROM downlink WHERE finished_at >= 1 AND finished_at < 2 AND +tenant_id = x'00' AND dev_eui = ''",
+            "downlink_dev_eui_idx",
+        ),
+        (
+            "SELECT count(*) FROM downlink WHERE state IN ('accepted', 'waiting', 'enqueued', 'transmitted') AND +tenant_id = x'00'",
+            "downlink_state_idx",
+        ),
+        (
+            "SELECT id FROM downlink WHERE created_at < 1 AND finished_at < 1 ORDER BY created_at, id LIMIT 1",
+            "downlink_created_idx",
+        ),
+        (
             "SELECT * FROM device_event WHERE device_id = x'00' AND id < x'00' ORDER BY id DESC LIMIT 1",
             "device_event_device_idx",
         ),
