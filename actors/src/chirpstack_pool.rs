@@ -349,7 +349,6 @@ impl PoolState {
             if is_call {
                 // A call that panics counts as one whose answer was lost.
                 let outcome = outcome.unwrap_or(Outcome::Unreachable);
-                count(outcome);
                 let _ = myself.cast(PoolMessage::Called(outcome));
             }
         });
@@ -381,7 +380,6 @@ impl PoolState {
             let result =
                 result.unwrap_or_else(|error| Err(NetworkServerError::AnswerLost(Box::new(error))));
             let outcome = outcome_of(&result);
-            count(outcome);
             deliver(&shared, result);
             let _ = myself.cast(PoolMessage::Called(outcome));
         });
@@ -394,12 +392,4 @@ pub(crate) fn outcome_of<T>(result: &Result<T, NetworkServerError>) -> Outcome {
         Err(error) if error.is_unreachable() => Outcome::Unreachable,
         Ok(_) | Err(_) => Outcome::Answered,
     }
-}
-
-fn count(outcome: Outcome) {
-    let outcome = match outcome {
-        Outcome::Answered => "answered",
-        Outcome::Unreachable => "unreachable",
-    };
-    metrics::counter!("downbeat_chirpstack_calls_total", "outcome" => outcome).increment(1);
 }

@@ -13,7 +13,7 @@
 //! - `gateway_monitor`: which gateways are there, and how each device gets on with them.
 //! - `queue_cleaner`: what is stuck in the network server's queues.
 //! - `timer`, [`clock`]: one timer queue, one clock.
-//! - [`observe`]: what happened, for log, metrics and the live feed.
+//! - [`observe`]: what happened, for log, metrics and the live feed. `measure`: the life of downlinks in figures.
 //! - [`port`]: what the actors need of the outside.
 
 mod chirpstack_pool;
@@ -22,6 +22,7 @@ mod device;
 mod gateway_monitor;
 pub mod job;
 mod link;
+mod measure;
 pub mod observe;
 pub mod order;
 pub mod port;

@@ -89,7 +89,14 @@ impl Link {
     }
 
     pub(crate) fn set_answers(&self, answers: bool) {
-        self.answers.store(answers, Ordering::Relaxed);
+        match (self.answers.swap(answers, Ordering::Relaxed), answers) {
+            (true, false) => {
+                metrics::counter!("downbeat_chirpstack_outages_total").increment(1);
+                metrics::gauge!("downbeat_chirpstack_circuits_open").increment(1);
+            }
+            (false, true) => metrics::gauge!("downbeat_chirpstack_circuits_open").decrement(1),
+            (true, true) | (false, false) => {}
+        }
     }
 
     /// Whether there is one to call.
