@@ -7,9 +7,10 @@ ALTER TABLE downlink
     -- From acceptance to the proof, ms, rounded to half a percent so that there are few of them; only of verified ones.
     ADD COLUMN verified_in      bigint;
 
--- Holds all that is counted: a million outcomes are counted without a look at their rows.
+-- Holds all that is counted, in the order in which it is: a million outcomes are counted without a look at their rows,
+-- and without sorting.
 CREATE INDEX downlink_outcome_idx ON downlink
-    (tenant_id, finished_at, state, gateway_id, spreading_factor, reason, verified_in, attempts, device_id)
+    (tenant_id, state, gateway_id, spreading_factor, reason, verified_in, finished_at, attempts, device_id)
     WHERE finished_at IS NOT NULL;
 
 -- A device's downlinks stay its own under another DevEUI.

@@ -127,7 +127,9 @@ mod tests {
 
     fn figures(counts: &[OutcomeCount]) -> Figures {
         let mut tally = Tally::default();
-        counts.iter().for_each(|count| tally.add(count));
+        for count in counts {
+            tally.add(count);
+        }
         tally.figures()
     }
 

@@ -301,24 +301,24 @@ fn sums(outcomes: &DownlinkOutcomes) -> Vec<(&'static str, u64)> {
 struct Ended {
     state: DownlinkState,
     accepted_at: Timestamp,
-    ended_at: Timestamp,
+    over_at: Timestamp,
     attempts: u8,
     transmission: Option<LastTransmission>,
 }
 
 impl Ended {
-    fn of(state: DownlinkState, accepted_at: Timestamp, ended_at: Timestamp) -> Self {
+    fn of(state: DownlinkState, accepted_at: Timestamp, over_at: Timestamp) -> Self {
         Self {
             state,
             accepted_at,
-            ended_at,
+            over_at,
             attempts: 2,
             transmission: None,
         }
     }
 
-    fn verified(accepted_at: Timestamp, ended_at: Timestamp) -> Self {
-        Self::of(DownlinkState::Verified, accepted_at, ended_at)
+    fn verified(accepted_at: Timestamp, over_at: Timestamp) -> Self {
+        Self::of(DownlinkState::Verified, accepted_at, over_at)
     }
 
     async fn write(self, store: &Store, device: &Device) {
@@ -326,10 +326,10 @@ impl Ended {
         command.attempts = self.attempts;
         command.transmission = self.transmission;
         command.reason = (self.state == DownlinkState::Unverified).then_some(Reason::NotConfirmed);
-        let records = vec![record(&mut command, self.state, self.ended_at)];
+        let records = vec![record(&mut command, self.state, self.over_at)];
         let change = DeviceChange {
             records,
-            ..change(device, "{}", self.ended_at)
+            ..change(device, "{}", self.over_at)
         };
         store.commit(&[change]).await.unwrap();
     }

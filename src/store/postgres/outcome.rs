@@ -102,6 +102,7 @@ async fn under_way(
     Ok(count(downlinks))
 }
 
+/// In the order of the index, so that nothing is sorted.
 fn all(scope: Scope, filter: &OutcomeFilter) -> QueryBuilder<Db> {
     let mut query = QueryBuilder::new("SELECT tenant_id, gateway_id, spreading_factor, reason, ");
     query.push(COUNTS).push(" FROM downlink WHERE ");

@@ -159,13 +159,14 @@ impl Sessions {
         begin: &str,
         access: Access<'_>,
     ) -> Result<Transaction<'static, Db>, StoreError> {
-        let began = Instant::now();
-        let begun = self.begin_patiently(begin, access).await;
-        metrics::histogram!("downbeat_store_begin_seconds").record(began.elapsed().as_secs_f64());
-        if begun.is_err() {
+        let asked_at = Instant::now();
+        let transaction = self.begin_patiently(begin, access).await;
+        metrics::histogram!("downbeat_store_begin_seconds")
+            .record(asked_at.elapsed().as_secs_f64());
+        if transaction.is_err() {
             metrics::counter!("downbeat_store_begin_failures_total").increment(1);
         }
-        begun
+        transaction
     }
 
     async fn begin_patiently(

@@ -225,7 +225,9 @@ const PLANS: &[(&str, &str)] = &[
             "downlink_device_idx",
         ),
         (
-            "SELECT count(*) FROM downlink WHERE tenant_id = 'T' AND finished_at >= 7 AND finished_at < 9",
+            "SELECT tenant_id, gateway_id, spreading_factor, reason, state, verified_in, count(*) FROM downlink
+             WHERE tenant_id = 'T' AND finished_at >= 7 AND finished_at < 5000
+             GROUP BY tenant_id, state, gateway_id, spreading_factor, reason, verified_in",
             "downlink_outcome_idx",
         ),
         (
