@@ -77,6 +77,9 @@ use sqlite::Sqlite;
 /// How many rows of history are deleted in one transaction at the most, so that commands wait for milliseconds only.
 pub const DELETE_BATCH_MAX: u32 = 500;
 
+/// The same of downlinks: each has a timeline, and is in many indexes.
+pub const DELETE_DOWNLINKS_MAX: u32 = 100;
+
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenStoreError {

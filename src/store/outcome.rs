@@ -96,7 +96,7 @@ impl Store {
     }
 
     /// Deletes downlinks that ended before, and their timelines, the oldest first,
-    /// [`DELETE_BATCH_MAX`](super::DELETE_BATCH_MAX) at the most; tells how many. One that has not ended is kept.
+    /// [`DELETE_DOWNLINKS_MAX`](super::DELETE_DOWNLINKS_MAX) at the most; tells how many. One that has not ended is kept.
     pub async fn delete_downlinks_before(&self, before: Timestamp) -> Result<u64, StoreError> {
         on_backend!(self.delete_downlinks_before(before))
     }

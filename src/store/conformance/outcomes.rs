@@ -239,7 +239,7 @@ pub(in crate::store) async fn outcomes_of_nothing_are_none(store: &Store) {
 pub(in crate::store) async fn old_downlinks_are_deleted_in_batches(store: &Store) {
     let tenant = default_tenant(store).await;
     let device = register(store, tenant, 1).await;
-    let old = i64::from(DELETE_BATCH_MAX) + 1;
+    let old = i64::from(DELETE_DOWNLINKS_MAX) + 1;
     let mut ended = Vec::new();
     let mut records = Vec::new();
     for second in 0..old {
@@ -259,7 +259,7 @@ pub(in crate::store) async fn old_downlinks_are_deleted_in_batches(store: &Store
         .await;
 
     let before = at(1_000);
-    let counts = [DELETE_BATCH_MAX.into(), 1, 0];
+    let counts = [DELETE_DOWNLINKS_MAX.into(), 1, 0];
     for expected in counts {
         let deleted = store.delete_downlinks_before(before).await.unwrap();
         assert_eq!(deleted, expected);

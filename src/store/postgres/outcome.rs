@@ -10,7 +10,7 @@ use crate::store::row::{
     OutcomeRow, OutcomeSpanRow, OutcomeTagRow, count, instant, millis, span, states_under_way,
 };
 use crate::store::{
-    DELETE_BATCH_MAX, DownlinkOutcomes, OutcomeCount, OutcomeFilter, Scope, TAG_VALUES_MAX,
+    DELETE_DOWNLINKS_MAX, DownlinkOutcomes, OutcomeCount, OutcomeFilter, Scope, TAG_VALUES_MAX,
 };
 
 /// What is known of those that ended in the same way.
@@ -77,7 +77,7 @@ impl Postgres {
              DELETE FROM downlink USING old WHERE downlink.id = old.id",
         )
         .bind(millis(before))
-        .bind(i64::from(DELETE_BATCH_MAX))
+        .bind(i64::from(DELETE_DOWNLINKS_MAX))
         .execute(&mut *transaction)
         .await
         .map_err(store_error)?;

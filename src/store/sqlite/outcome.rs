@@ -10,7 +10,7 @@ use crate::store::row::{
     tenant_of,
 };
 use crate::store::{
-    DELETE_BATCH_MAX, DownlinkOutcomes, OutcomeCount, OutcomeFilter, Scope, TAG_VALUES_MAX,
+    DELETE_DOWNLINKS_MAX, DownlinkOutcomes, OutcomeCount, OutcomeFilter, Scope, TAG_VALUES_MAX,
 };
 
 /// What is known of those that ended in the same way.
@@ -82,7 +82,7 @@ impl Sqlite {
                 ] {
                     deleted = sqlx::query(statement)
                         .bind(millis(before))
-                        .bind(DELETE_BATCH_MAX)
+                        .bind(DELETE_DOWNLINKS_MAX)
                         .execute(&mut *connection)
                         .await
                         .map_err(store_error)?
