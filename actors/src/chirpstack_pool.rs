@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::device::DeviceMessage;
 use crate::link::Link;
+use crate::mailbox::{Post as _, taken};
 use crate::port::{NetworkServer, NetworkServerError, NewQueueItem};
 use crate::synchronizer::SyncMessage;
 use crate::system::Shared;
@@ -131,6 +132,7 @@ impl Actor for ChirpstackPool {
         message: PoolMessage,
         state: &mut PoolState,
     ) -> Result<(), ActorProcessingErr> {
+        taken::<PoolMessage>();
         let Some(shared) = state.shared.upgrade() else {
             myself.stop(None);
             return Ok(());
@@ -237,7 +239,7 @@ impl PoolState {
             (self.generation, shared.clock.instant(at), myself.clone());
         self.alarm = Some(tokio::spawn(async move {
             tokio::time::sleep_until(instant).await;
-            let _ = myself.cast(PoolMessage::Wake { generation });
+            let _ = myself.post(PoolMessage::Wake { generation });
         }));
     }
 
@@ -349,7 +351,7 @@ impl PoolState {
             if is_call {
                 // A call that panics counts as one whose answer was lost.
                 let outcome = outcome.unwrap_or(Outcome::Unreachable);
-                let _ = myself.cast(PoolMessage::Called(outcome));
+                let _ = myself.post(PoolMessage::Called(outcome));
             }
         });
     }
@@ -381,7 +383,7 @@ impl PoolState {
                 result.unwrap_or_else(|error| Err(NetworkServerError::AnswerLost(Box::new(error))));
             let outcome = outcome_of(&result);
             deliver(&shared, result);
-            let _ = myself.cast(PoolMessage::Called(outcome));
+            let _ = myself.post(PoolMessage::Called(outcome));
         });
     }
 }

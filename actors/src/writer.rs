@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::device::DeviceMessage;
+use crate::mailbox::{Post as _, taken};
 use crate::port::{DeviceChange, DeviceStore, StoreError};
 
 /// Changes in one transaction at the most.
@@ -99,6 +100,7 @@ impl Actor for Writer {
         message: WriterMessage,
         state: &mut WriterState,
     ) -> Result<(), ActorProcessingErr> {
+        taken::<WriterMessage>();
         match message {
             WriterMessage::Write(write) => state.gather(*write),
             WriterMessage::Idle { failed } => {
@@ -124,10 +126,10 @@ impl Actor for Writer {
                 let ids = failed.iter().map(|device| device.get_id()).collect();
                 // Fails only when the writer itself is gone. It knows before they do, so it hears of those that leave
                 // after it knows.
-                let _ = myself.cast(WriterMessage::Idle { failed: ids });
+                let _ = myself.post(WriterMessage::Idle { failed: ids });
                 for device in &failed {
                     // One that is gone has nothing to be told: its successor takes up what is stored.
-                    let _ = device.cast(DeviceMessage::CommitFailed);
+                    let _ = device.post(DeviceMessage::CommitFailed);
                 }
             });
         }
@@ -216,5 +218,5 @@ async fn commit_once(store: &dyn DeviceStore, changes: &[DeviceChange]) -> Resul
 
 fn committed(device: &ActorRef<DeviceMessage>, seq: u64) {
     // One that is gone has nothing to be told: its successor takes up what is stored.
-    let _ = device.cast(DeviceMessage::Committed { seq });
+    let _ = device.post(DeviceMessage::Committed { seq });
 }

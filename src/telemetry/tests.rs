@@ -170,6 +170,18 @@ fn the_life_of_a_downlink_is_counted_step_by_step() {
     }
 }
 
+#[test]
+fn mailboxes_are_measured_by_kind_of_actor() {
+    let recorder = recorder().unwrap();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, downbeat_actors::mailbox::measure);
+    let shown = handle.render();
+    for name in ["messages_total", "waiting"] {
+        let device = format!("downbeat_mailbox_{name}{{actor=\"device\"}} ");
+        assert!(shown.lines().any(|it| it.starts_with(&device)), "{shown}");
+    }
+}
+
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
