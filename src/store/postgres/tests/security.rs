@@ -225,12 +225,6 @@ const PLANS: &[(&str, &str)] = &[
             "downlink_device_idx",
         ),
         (
-            "SELECT tenant_id, gateway_id, spreading_factor, reason, state, verified_in, count(*) FROM downlink
-             WHERE tenant_id = 'T' AND finished_at >= 7 AND finished_at < 5000
-             GROUP BY tenant_id, state, gateway_id, spreading_factor, reason, verified_in",
-            "downlink_outcome_idx",
-        ),
-        (
             "SELECT id FROM downlink WHERE created_at < 7 AND finished_at < 7 ORDER BY created_at, id LIMIT 1",
             "downlink_created_idx",
         ),
