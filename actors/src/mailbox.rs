@@ -12,6 +12,7 @@ use crate::chirpstack_pool::PoolMessage;
 use crate::device::DeviceMessage;
 use crate::gateway_monitor::MonitorMessage;
 use crate::job::JobMessage;
+use crate::queue_cleaner::CleanerMessage;
 use crate::shard::ShardMessage;
 use crate::supervisor::RootMessage;
 use crate::synchronizer::SyncMessage;
@@ -70,6 +71,7 @@ mailboxes! {
     JobMessage => "jobs",
     MonitorMessage => "gateway_monitor",
     PoolMessage => "chirpstack_pool",
+    CleanerMessage => "queue_cleaner",
     RootMessage => "root",
     ShardMessage => "shard",
     SyncMessage => "synchronizer",
