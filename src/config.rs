@@ -4,7 +4,7 @@
 //! constructors take their section.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,13 +19,14 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::seal::{self, EncryptionKeyError, Sealer};
 
 /// Everything that can be set.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Address of HTTP: API, webhooks, page.
     pub listen: SocketAddr,
     /// `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE` of PostgreSQL 13 or later; a file in the data
     /// directory when empty.
+    #[serde(serialize_with = "mask_password")]
     pub database_url: String,
     /// Where files are kept.
     pub data_dir: PathBuf,
@@ -99,6 +100,8 @@ pub struct LimitsSection {
     pub history_days: u32,
     /// Days that decoded fields of uplinks are kept.
     pub telemetry_days: u32,
+    /// Days that commands are kept after their end, with their timelines.
+    pub downlink_days: u32,
     /// Devices that may have an untransmitted item in ChirpStack's queue at once: its scheduler takes up 100 a run.
     pub untransmitted: usize,
     /// Requests that a key may make within a minute, unless it has a limit of its own; further ones get 429.
@@ -181,6 +184,7 @@ impl Default for LimitsSection {
             held_events: 10_000,
             history_days: 7,
             telemetry_days: 30,
+            downlink_days: 7,
             untransmitted: 80,
             key_requests_per_minute: 600_000,
             tenants_may_set_network_server: false,
@@ -282,6 +286,7 @@ const KEYS: &[Key] = &[
     key("limits.held_events", "DOWNBEAT_LIMITS_HELD_EVENTS"),
     key("limits.history_days", "DOWNBEAT_LIMITS_HISTORY_DAYS"),
     key("limits.telemetry_days", "DOWNBEAT_LIMITS_TELEMETRY_DAYS"),
+    key("limits.downlink_days", "DOWNBEAT_LIMITS_DOWNLINK_DAYS"),
     key("limits.untransmitted", "DOWNBEAT_LIMITS_UNTRANSMITTED"),
     key(
         "limits.key_requests_per_minute",
@@ -317,6 +322,7 @@ const SCALARS: &[&str] = &[
     "limits.held_events",
     "limits.history_days",
     "limits.telemetry_days",
+    "limits.downlink_days",
     "registry.drift_interval_s",
     "registry.sync_calls_per_second",
     "limits.untransmitted",
@@ -324,8 +330,39 @@ const SCALARS: &[&str] = &[
     "limits.tenants_may_set_network_server",
 ];
 
+/// Without secrets, the database's password among them.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            listen,
+            database_url,
+            data_dir,
+            admin_key,
+            encryption_key,
+            log,
+            log_json,
+            chirpstack,
+            downlink,
+            limits,
+            registry,
+        } = self;
+        f.debug_struct("Config")
+            .field("listen", listen)
+            .field("database_url", &without_password(database_url))
+            .field("data_dir", data_dir)
+            .field("admin_key", admin_key)
+            .field("encryption_key", encryption_key)
+            .field("log", log)
+            .field("log_json", log_json)
+            .field("chirpstack", chirpstack)
+            .field("downlink", downlink)
+            .field("limits", limits)
+            .field("registry", registry)
+            .finish()
+    }
+}
+
 /// A configuration with the source of each of its values.
-#[derive(Debug)]
 pub struct Loaded {
     /// What is in force.
     pub config: Config,
@@ -333,7 +370,7 @@ pub struct Loaded {
 }
 
 /// Values given by name, from one source.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Named {
     source: &'static str,
     values: BTreeMap<&'static str, (String, String)>,
@@ -367,6 +404,15 @@ impl Provider for Named {
             }
         }
         Ok(Map::from([(Profile::Default, dict)]))
+    }
+}
+
+/// What is in force; the sources hold secrets as they were given.
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -540,8 +586,17 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// A URL as it may be shown.
+/// A URL as it may be shown. A password stands before the host, or among the parameters.
 fn without_password(url: &str) -> String {
+    let url = without_user_password(url);
+    let Some((before, rest)) = url.split_once("password=") else {
+        return url;
+    };
+    let after = rest.find('&').map_or("", |at| &rest[at..]);
+    format!("{before}password=***{after}")
+}
+
+fn without_user_password(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
     // A password may hold any of these, unescaped by mistake.
     let Some(end) = url[start..].rfind('@').map(|at| start + at) else {
@@ -572,13 +627,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let range = |ok: bool, key: &'static str, problem: &'static str| {
-            if ok {
-                Ok(())
-            } else {
-                Err(ConfigError::Range { key, problem })
-            }
-        };
+        self.limits.check()?;
         let DownlinkSection {
             attempts,
             item_ttl_s,
@@ -607,16 +656,6 @@ impl Config {
             "must be 1 to 31536000 (a year)",
         )?;
         range(
-            (1..=100).contains(&self.limits.untransmitted),
-            "limits.untransmitted",
-            "must be 1 to 100",
-        )?;
-        range(
-            (1..=100_000_000).contains(&self.limits.key_requests_per_minute),
-            "limits.key_requests_per_minute",
-            "must be 1 to 100000000",
-        )?;
-        range(
             matches!(self.registry.drift_interval_s, 0 | 60..=604_800),
             "registry.drift_interval_s",
             "must be 0 (never) or 60 to 604800",
@@ -625,11 +664,6 @@ impl Config {
             (1..=10_000).contains(&self.registry.sync_calls_per_second),
             "registry.sync_calls_per_second",
             "must be 1 to 10000",
-        )?;
-        range(
-            (1..=1_000_000).contains(&self.limits.requests),
-            "limits.requests",
-            "must be 1 to 1000000",
         )?;
         range(
             (100..=60_000).contains(&self.chirpstack.deadline_ms),
@@ -674,6 +708,39 @@ impl Config {
     }
 }
 
+impl LimitsSection {
+    fn check(&self) -> Result<(), ConfigError> {
+        range(
+            (1..=100).contains(&self.untransmitted),
+            "limits.untransmitted",
+            "must be 1 to 100",
+        )?;
+        range(
+            (1..=36_500).contains(&self.downlink_days),
+            "limits.downlink_days",
+            "must be 1 to 36500",
+        )?;
+        range(
+            (1..=100_000_000).contains(&self.key_requests_per_minute),
+            "limits.key_requests_per_minute",
+            "must be 1 to 100000000",
+        )?;
+        range(
+            (1..=1_000_000).contains(&self.requests),
+            "limits.requests",
+            "must be 1 to 1000000",
+        )
+    }
+}
+
+fn range(ok: bool, key: &'static str, problem: &'static str) -> Result<(), ConfigError> {
+    if ok {
+        Ok(())
+    } else {
+        Err(ConfigError::Range { key, problem })
+    }
+}
+
 /// Secrets never leave the process, not by serialisation either.
 #[expect(clippy::ref_option, reason = "the shape that serde calls")]
 fn mask<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -681,6 +748,10 @@ fn mask<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S
         Some(_) => serializer.serialize_str("***"),
         None => serializer.serialize_none(),
     }
+}
+
+fn mask_password<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&without_password(url))
 }
 
 #[cfg(test)]
@@ -744,12 +815,25 @@ mod tests {
                 "postgres://me:***@host:5433/x?a=b",
             ),
             ("postgres://me:s@e:c/ret@host/x", "postgres://me:***@host/x"),
+            (
+                "postgres://me@host/x?password=secret&a=b",
+                "postgres://me@host/x?password=***&a=b",
+            ),
         ] {
             let options = [("database_url", url.to_owned())];
             let loaded = Loaded::new(None, nothing, &options).unwrap();
             assert_eq!(loaded.config.database_url, url);
             let line = format!("database_url = \"{shown}\"");
             assert!(loaded.describe().contains(&line), "{}", loaded.describe());
+            let debug = format!("{loaded:?} {:?}", loaded.config);
+            assert!(debug.contains(&format!("{shown:?}")), "{debug}");
+            let json = serde_json::to_string(&loaded.config).unwrap();
+            for text in [debug, json] {
+                assert!(
+                    !text.contains("secret") && !text.contains("c/ret"),
+                    "{text}"
+                );
+            }
         }
     }
 
@@ -776,6 +860,7 @@ mod tests {
         for (key, value) in [
             ("downlink.attempts", "0"),
             ("limits.untransmitted", "101"),
+            ("limits.downlink_days", "0"),
             ("limits.key_requests_per_minute", "0"),
             ("chirpstack.url", "localhost:8080"),
             ("admin_key", "short"),

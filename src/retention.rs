@@ -6,7 +6,7 @@ use downbeat_actors::clock::Clock;
 use downbeat_actors::port::{JobStore as _, StoreError};
 use tokio::sync::watch;
 
-use crate::store::{DELETE_BATCH_MAX, Store};
+use crate::store::{DELETE_BATCH_MAX, DELETE_DOWNLINKS_MAX, Store};
 
 /// Between two rounds.
 const PERIOD: Duration = Duration::from_mins(10);
@@ -34,6 +34,8 @@ pub struct Kept {
     pub history_days: u32,
     /// Decoded fields of uplinks.
     pub telemetry_days: u32,
+    /// Downlinks that have ended, and their timelines.
+    pub downlink_days: u32,
 }
 
 /// Runs until the service stops.
@@ -56,6 +58,11 @@ async fn round(store: &Store, clock: &Clock, kept: Kept) -> Result<(), StoreErro
     in_batches(|| store.delete_device_events_before(events)).await?;
     let telemetry = now - DAY * kept.telemetry_days;
     in_batches(|| store.delete_telemetry_before(telemetry)).await?;
+    let downlinks = now - DAY * kept.downlink_days;
+    in_batches_of(DELETE_DOWNLINKS_MAX, || {
+        store.delete_downlinks_before(downlinks)
+    })
+    .await?;
     in_batches(|| store.delete_jobs_before(now - JOBS_KEPT)).await?;
     // Whoever wrote them down went away half-way.
     store.discard_unprepared(now - JOBS_PREPARED_WITHIN).await?;
@@ -68,7 +75,14 @@ async fn in_batches<Batch>(delete: impl Fn() -> Batch) -> Result<(), StoreError>
 where
     Batch: Future<Output = Result<u64, StoreError>>,
 {
-    while delete().await? >= u64::from(DELETE_BATCH_MAX) {
+    in_batches_of(DELETE_BATCH_MAX, delete).await
+}
+
+async fn in_batches_of<Batch>(full: u32, delete: impl Fn() -> Batch) -> Result<(), StoreError>
+where
+    Batch: Future<Output = Result<u64, StoreError>>,
+{
+    while delete().await? >= u64::from(full) {
         tokio::time::sleep(BREATH).await;
     }
     Ok(())

@@ -144,6 +144,7 @@ pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartSe
             retention::Kept {
                 history_days: config.limits.history_days,
                 telemetry_days: config.limits.telemetry_days,
+                downlink_days: config.limits.downlink_days,
             },
             stopping.clone(),
         )),

@@ -2,7 +2,9 @@
 
 use std::io::IsTerminal as _;
 
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 use tracing_subscriber::EnvFilter;
 
 /// Why logging or metrics could not be set up.
@@ -20,6 +22,25 @@ pub enum TelemetryError {
 const SECONDS: &[f64] = &[
     0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0,
 ];
+
+/// Upper bounds in seconds for what is over within a moment.
+const MOMENTS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// What is over within a moment unless something is wrong.
+const MOMENTARY: [&str; 7] = [
+    "downbeat_chirpstack_call_seconds",
+    "downbeat_downlink_enqueue_seconds",
+    "downbeat_http_request_seconds",
+    "downbeat_store_begin_seconds",
+    "downbeat_store_transaction_seconds",
+    "downbeat_webhook_seconds",
+    "downbeat_writer_commit_seconds",
+];
+
+/// Upper bounds for attempts of a downlink.
+const ATTEMPTS: &[f64] = &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0];
 
 /// Upper bounds for numbers of changes in a transaction.
 const BATCHES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0];
@@ -43,13 +64,23 @@ pub fn start_logging(filter: &str, json: bool) -> Result<(), TelemetryError> {
 
 /// Records metrics; the handle renders them for Prometheus. One recorder a process: the first stays.
 pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
-    let builder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
-        .set_buckets_for_metric(Matcher::Full("downbeat_writer_batch".to_owned()), BATCHES)?;
-    let recorder = builder.build_recorder();
+    let recorder = recorder()?;
     let handle = recorder.handle();
     let _ = metrics::set_global_recorder(recorder);
     Ok(handle)
+}
+
+fn recorder() -> Result<PrometheusRecorder, BuildError> {
+    let full = |name: &str| Matcher::Full(name.to_owned());
+    let mut builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(full("downbeat_downlink_attempts"), ATTEMPTS)?
+        .set_buckets_for_metric(full("downbeat_store_batch"), BATCHES)?
+        .set_buckets_for_metric(full("downbeat_writer_batch"), BATCHES)?;
+    for name in MOMENTARY {
+        builder = builder.set_buckets_for_metric(full(name), MOMENTS)?;
+    }
+    Ok(builder.build_recorder())
 }
 
 /// A panic is a bug that the supervision survives: one line in the log, no back trace on the terminal.
@@ -63,3 +94,6 @@ fn log_panics() {
         tracing::error!(place, "panic: {text}");
     }));
 }
+
+#[cfg(test)]
+mod tests;

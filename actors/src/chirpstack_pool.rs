@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::device::DeviceMessage;
 use crate::link::Link;
+use crate::mailbox::{Post as _, taken};
 use crate::port::{NetworkServer, NetworkServerError, NewQueueItem};
 use crate::synchronizer::SyncMessage;
 use crate::system::Shared;
@@ -131,6 +132,7 @@ impl Actor for ChirpstackPool {
         message: PoolMessage,
         state: &mut PoolState,
     ) -> Result<(), ActorProcessingErr> {
+        taken::<PoolMessage>();
         let Some(shared) = state.shared.upgrade() else {
             myself.stop(None);
             return Ok(());
@@ -237,7 +239,7 @@ impl PoolState {
             (self.generation, shared.clock.instant(at), myself.clone());
         self.alarm = Some(tokio::spawn(async move {
             tokio::time::sleep_until(instant).await;
-            let _ = myself.cast(PoolMessage::Wake { generation });
+            let _ = myself.post(PoolMessage::Wake { generation });
         }));
     }
 
@@ -349,8 +351,7 @@ impl PoolState {
             if is_call {
                 // A call that panics counts as one whose answer was lost.
                 let outcome = outcome.unwrap_or(Outcome::Unreachable);
-                count(outcome);
-                let _ = myself.cast(PoolMessage::Called(outcome));
+                let _ = myself.post(PoolMessage::Called(outcome));
             }
         });
     }
@@ -381,9 +382,8 @@ impl PoolState {
             let result =
                 result.unwrap_or_else(|error| Err(NetworkServerError::AnswerLost(Box::new(error))));
             let outcome = outcome_of(&result);
-            count(outcome);
             deliver(&shared, result);
-            let _ = myself.cast(PoolMessage::Called(outcome));
+            let _ = myself.post(PoolMessage::Called(outcome));
         });
     }
 }
@@ -394,12 +394,4 @@ pub(crate) fn outcome_of<T>(result: &Result<T, NetworkServerError>) -> Outcome {
         Err(error) if error.is_unreachable() => Outcome::Unreachable,
         Ok(_) | Err(_) => Outcome::Answered,
     }
-}
-
-fn count(outcome: Outcome) {
-    let outcome = match outcome {
-        Outcome::Answered => "answered",
-        Outcome::Unreachable => "unreachable",
-    };
-    metrics::counter!("downbeat_chirpstack_calls_total", "outcome" => outcome).increment(1);
 }

@@ -25,6 +25,7 @@ use self::running::{Asked, Kept, Running, changes_state};
 use crate::chirpstack_pool::PoolMessage;
 use crate::gateway_monitor::MonitorMessage;
 use crate::link::Link;
+use crate::mailbox::{Post as _, taken};
 use crate::order::{AskError, Cancellation, OfJob, Order, Report, Submission};
 use crate::port::{AuditEntry, By, HistoryEntry, StoreError, StoredDevice, TelemetryValue};
 use crate::system::Shared;
@@ -168,7 +169,7 @@ impl Actor for DeviceActor {
         // The supervisor waits for this function, so the database is asked from a task.
         tokio::spawn(async move {
             let loaded = store.load(key).await;
-            let _ = myself.cast(DeviceMessage::Loaded(Box::new(loaded)));
+            let _ = myself.post(DeviceMessage::Loaded(Box::new(loaded)));
         });
         Ok(DeviceState {
             key,
@@ -185,6 +186,7 @@ impl Actor for DeviceActor {
         message: DeviceMessage,
         state: &mut DeviceState,
     ) -> Result<(), ActorProcessingErr> {
+        taken::<DeviceMessage>();
         match (&mut state.life, message) {
             (_, DeviceMessage::Loaded(loaded)) => state.on_loaded(&myself, *loaded),
             (Life::Loading(backlog), message) => {
@@ -692,7 +694,7 @@ impl DeviceState {
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
             let loaded = store.load(key).await;
-            let _ = myself.cast(DeviceMessage::Reloaded(Box::new(loaded)));
+            let _ = myself.post(DeviceMessage::Reloaded(Box::new(loaded)));
         });
     }
 

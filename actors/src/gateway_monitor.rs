@@ -26,6 +26,7 @@ use self::gauges::Gauges;
 use crate::chirpstack_pool::PoolMessage;
 use crate::device::DeviceMessage;
 use crate::link::Link;
+use crate::mailbox::{Post as _, taken};
 use crate::observe::{FeedBody, FeedEvent, GatewayView};
 use crate::system::Shared;
 
@@ -194,7 +195,7 @@ impl Actor for GatewayMonitor {
             let mut ticks = tokio::time::interval(TICK);
             loop {
                 ticks.tick().await;
-                if myself.cast(MonitorMessage::Tick).is_err() {
+                if myself.post(MonitorMessage::Tick).is_err() {
                     return;
                 }
             }
@@ -224,6 +225,7 @@ impl Actor for GatewayMonitor {
         message: MonitorMessage,
         state: &mut MonitorState,
     ) -> Result<(), ActorProcessingErr> {
+        taken::<MonitorMessage>();
         let Some(shared) = state.shared.upgrade() else {
             myself.stop(None);
             return Ok(());
@@ -459,7 +461,7 @@ fn look_up(
             return;
         };
         if found.is_none_or(|found| found.device_id != device_id) {
-            let _ = myself.cast(MonitorMessage::Left { dev_eui });
+            let _ = myself.post(MonitorMessage::Left { dev_eui });
         }
     });
 }
@@ -471,7 +473,7 @@ fn ask_for_list(myself: &ActorRef<MonitorMessage>, link: &Link) {
     let myself = myself.clone();
     tokio::spawn(async move {
         if let Ok(list) = list.await {
-            let _ = myself.cast(MonitorMessage::Listed(list));
+            let _ = myself.post(MonitorMessage::Listed(list));
         }
     });
 }

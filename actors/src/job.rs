@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use self::live::Live;
+use crate::mailbox::{Post as _, taken};
 use crate::observe::{Feed, FeedBody, FeedItem};
 use crate::port::{By, JobChange, JobStore, LateProof, LoadedJob, StoreError};
 use crate::system::Shared;
@@ -182,7 +183,7 @@ impl Actor for JobRunner {
                 tracing::warn!(%error, "jobs that were never begun could not be forgotten; the next start does");
             }
             let listed = store.unfinished_jobs().await;
-            let _ = runner.cast(JobMessage::Listed(listed));
+            let _ = runner.post(JobMessage::Listed(listed));
         });
         Ok(JobRunnerState {
             shared: arguments.shared,
@@ -205,6 +206,7 @@ impl Actor for JobRunner {
         message: JobMessage,
         state: &mut JobRunnerState,
     ) -> Result<(), ActorProcessingErr> {
+        taken::<JobMessage>();
         let Some(shared) = state.shared.upgrade() else {
             myself.stop(None);
             return Ok(());
@@ -247,7 +249,7 @@ async fn follow(feed: Feed, runner: ActorRef<JobMessage>) {
                 }
             }
         };
-        if runner.cast(message).is_err() {
+        if runner.post(message).is_err() {
             return;
         }
     }
@@ -362,7 +364,7 @@ impl JobRunnerState {
         tokio::spawn(async move {
             tokio::time::sleep(STORE_PAUSE).await;
             let listed = store.unfinished_jobs().await;
-            let _ = myself.cast(JobMessage::Listed(listed));
+            let _ = myself.post(JobMessage::Listed(listed));
         });
     }
 
@@ -386,7 +388,7 @@ impl JobRunnerState {
             let (id, store, myself) = (*id, Arc::clone(&self.store), myself.clone());
             tokio::spawn(async move {
                 let loaded = Box::new(store.load_job(id).await);
-                let _ = myself.cast(JobMessage::Loaded { id, loaded });
+                let _ = myself.post(JobMessage::Loaded { id, loaded });
             });
         }
     }
@@ -485,7 +487,7 @@ impl JobRunnerState {
         let (store, myself) = (Arc::clone(&self.store), myself.clone());
         tokio::spawn(async move {
             let result = store.commit_jobs(&changes).await;
-            let _ = myself.cast(JobMessage::Committed(result));
+            let _ = myself.post(JobMessage::Committed(result));
         });
     }
 
@@ -525,7 +527,7 @@ impl JobRunnerState {
         );
         tokio::spawn(async move {
             let result = store.prove_late(&proofs).await;
-            let _ = myself.cast(JobMessage::LateStored(result));
+            let _ = myself.post(JobMessage::LateStored(result));
         });
     }
 
@@ -563,7 +565,7 @@ impl JobRunnerState {
             (self.generation, shared.clock.instant(at), myself.clone());
         self.alarm = Some(tokio::spawn(async move {
             tokio::time::sleep_until(instant).await;
-            let _ = myself.cast(JobMessage::Wake { generation });
+            let _ = myself.post(JobMessage::Wake { generation });
         }));
     }
 }

@@ -12,8 +12,9 @@
 //! - [`job`]: keeps commands to many devices going.
 //! - `gateway_monitor`: which gateways are there, and how each device gets on with them.
 //! - `queue_cleaner`: what is stuck in the network server's queues.
+//! - [`mailbox`]: how many messages wait.
 //! - `timer`, [`clock`]: one timer queue, one clock.
-//! - [`observe`]: what happened, for log, metrics and the live feed.
+//! - [`observe`]: what happened, for log, metrics and the live feed. `measure`: the life of downlinks in figures.
 //! - [`port`]: what the actors need of the outside.
 
 mod chirpstack_pool;
@@ -22,6 +23,8 @@ mod device;
 mod gateway_monitor;
 pub mod job;
 mod link;
+pub mod mailbox;
+mod measure;
 pub mod observe;
 pub mod order;
 pub mod port;

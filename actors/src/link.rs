@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::chirpstack_pool::{ChirpstackPool, PoolArguments, PoolMessage};
 use crate::device::DeviceMessage;
 use crate::gateway_monitor::{GatewayMonitor, MonitorMessage};
+use crate::mailbox::Post as _;
 use crate::port::NetworkServer;
 use crate::queue_cleaner::{Cleaner, CleanerMessage};
 use crate::synchronizer::{SyncArguments, SyncMessage, Synchronizer};
@@ -89,7 +90,14 @@ impl Link {
     }
 
     pub(crate) fn set_answers(&self, answers: bool) {
-        self.answers.store(answers, Ordering::Relaxed);
+        match (self.answers.swap(answers, Ordering::Relaxed), answers) {
+            (true, false) => {
+                metrics::counter!("downbeat_chirpstack_outages_total").increment(1);
+                metrics::gauge!("downbeat_chirpstack_circuits_open").increment(1);
+            }
+            (false, true) => metrics::gauge!("downbeat_chirpstack_circuits_open").decrement(1),
+            (true, true) | (false, false) => {}
+        }
     }
 
     /// Whether there is one to call.
@@ -115,7 +123,7 @@ impl Link {
 
     pub(crate) fn pool(&self, message: PoolMessage) {
         if let Some(services) = self.services() {
-            let _ = services.pool.cast(message);
+            let _ = services.pool.post(message);
         }
     }
 
@@ -124,13 +132,13 @@ impl Link {
             return;
         }
         if let Some(services) = self.services() {
-            let _ = services.monitor.cast(message);
+            let _ = services.monitor.post(message);
         }
     }
 
     pub(crate) fn synchronizer(&self, message: SyncMessage) {
         if let Some(services) = self.services() {
-            let _ = services.synchronizer.cast(message);
+            let _ = services.synchronizer.post(message);
         }
     }
 

@@ -354,22 +354,10 @@ fn log(event: &FeedEvent) {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a histogram of seconds")]
 fn log_downlink(record: &Record, dev_eui: DevEui) {
+    crate::measure::downlink(record);
     let downlink = &record.downlink;
     let name = step_name(&record.entry.step);
-    metrics::counter!("downbeat_downlink_steps_total", "step" => name).increment(1);
-    if let Some(finished_at) = downlink.finished_at
-        && matches!(
-            record.entry.step,
-            Step::Verified { .. } | Step::Ended { .. }
-        )
-    {
-        let state = downlink.state.name();
-        metrics::counter!("downbeat_downlinks_finished_total", "state" => state).increment(1);
-        let seconds = finished_at.since(downlink.accepted_at).as_millis() as f64 / 1000.0;
-        metrics::histogram!("downbeat_downlink_seconds", "state" => state).record(seconds);
-    }
     tracing::info!(
         device.dev_eui = %dev_eui,
         downlink.id = %downlink.id,

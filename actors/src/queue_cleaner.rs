@@ -22,6 +22,7 @@ use crate::chirpstack_pool::{Job, PoolMessage, outcome_of};
 use crate::device::DeviceMessage;
 use crate::gateway_monitor::MonitorMessage;
 use crate::link::Link;
+use crate::mailbox::{Post as _, taken};
 use crate::observe::{FeedBody, FeedEvent, QueueView};
 use crate::port::{NetworkServer, NetworkServerError};
 use crate::system::Shared;
@@ -82,7 +83,7 @@ impl Actor for Cleaner {
             let mut ticks = tokio::time::interval(PERIOD);
             loop {
                 ticks.tick().await;
-                if myself.cast(CleanerMessage::Round).is_err() {
+                if myself.post(CleanerMessage::Round).is_err() {
                     return;
                 }
             }
@@ -102,6 +103,7 @@ impl Actor for Cleaner {
         message: CleanerMessage,
         state: &mut CleanerState,
     ) -> Result<(), ActorProcessingErr> {
+        taken::<CleanerMessage>();
         let Some(shared) = state.shared.upgrade() else {
             myself.stop(None);
             return Ok(());
@@ -184,7 +186,7 @@ impl CleanerState {
                 tokio::time::sleep(PAUSE).await;
                 round.look(owner).await;
             }
-            let _ = round.cleaner.cast(CleanerMessage::RoundEnded);
+            let _ = round.cleaner.post(CleanerMessage::RoundEnded);
         });
     }
 }
@@ -216,7 +218,7 @@ impl Round {
             found,
             go_on,
         };
-        let _ = self.cleaner.cast(looked);
+        let _ = self.cleaner.post(looked);
         if !matches!(verdict.await, Ok(CleanerVerdict::Flush)) {
             return;
         }
@@ -229,7 +231,7 @@ impl Round {
         });
         if flush.await.is_some() {
             let items = count;
-            let _ = self.cleaner.cast(CleanerMessage::Flushed { owner, items });
+            let _ = self.cleaner.post(CleanerMessage::Flushed { owner, items });
         }
     }
 
@@ -279,7 +281,7 @@ fn ask_who_is_out_of_reach(myself: &ActorRef<CleanerMessage>, link: &Link) {
     let myself = myself.clone();
     tokio::spawn(async move {
         if let Ok(owners) = owners.await {
-            let _ = myself.cast(CleanerMessage::OutOfReach(owners));
+            let _ = myself.post(CleanerMessage::OutOfReach(owners));
         }
     });
 }

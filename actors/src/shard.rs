@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::device::{DeviceActor, DeviceArguments};
+use crate::mailbox::{Post as _, taken};
 use crate::system::{Entry, Shared};
 
 /// Pause before a device that failed is created again, doubled each time it fails anew.
@@ -67,6 +68,7 @@ impl Actor for Shard {
         message: ShardMessage,
         state: &mut ShardState,
     ) -> Result<(), ActorProcessingErr> {
+        taken::<ShardMessage>();
         match message {
             ShardMessage::Create { key, reply } => {
                 let known = state.shared.devices.get(&key).map(|entry| entry.clone());
@@ -154,7 +156,7 @@ impl ShardState {
         let myself = myself.clone();
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
-            let _ = myself.cast(ShardMessage::Restore {
+            let _ = myself.post(ShardMessage::Restore {
                 key,
                 pause: Duration::ZERO,
             });

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::device::DeviceMessage;
 use crate::job::{JobArguments, JobRunner};
 use crate::link::{LinkArguments, LinkMessage, LinkSupervisor};
+use crate::mailbox::{Post as _, taken};
 use crate::port::{JobStore, NetworkServer};
 use crate::shard::Shard;
 use crate::system::{Shared, SystemConfig};
@@ -103,6 +104,7 @@ impl Actor for Root {
         message: RootMessage,
         state: &mut RootState,
     ) -> Result<(), ActorProcessingErr> {
+        taken::<RootMessage>();
         let done = match message {
             RootMessage::Connect { id, server, done } => {
                 state.connect(&myself, id, server).await?;
@@ -149,7 +151,7 @@ impl Actor for Root {
             tracing::error!(why, "the writer ended; restarting it");
             shared.set_writer(spawn_writer(&myself, &shared).await?);
             for entry in &shared.devices {
-                let _ = entry.actor.cast(DeviceMessage::WriterRestarted);
+                let _ = entry.actor.post(DeviceMessage::WriterRestarted);
             }
         } else if shared
             .jobs_ref()

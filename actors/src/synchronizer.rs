@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::chirpstack_pool::{Job, PoolMessage, outcome_of};
 use crate::device::DeviceMessage;
 use crate::link::Link;
+use crate::mailbox::{Post as _, taken};
 use crate::observe::{FeedBody, FeedEvent, SyncView};
 use crate::port::{
     DeviceStore, NetworkServer, NetworkServerError, StoreError, StoredSync, SyncChange,
@@ -143,7 +144,7 @@ impl Actor for Synchronizer {
         arguments: SyncArguments,
     ) -> Result<SynchronizerState, ActorProcessingErr> {
         // What was not fulfilled when the service ended.
-        let _ = myself.cast(SyncMessage::Wanted);
+        let _ = myself.post(SyncMessage::Wanted);
         Ok(SynchronizerState {
             shared: arguments.shared,
             link: arguments.link,
@@ -170,6 +171,7 @@ impl Actor for Synchronizer {
         message: SyncMessage,
         state: &mut SynchronizerState,
     ) -> Result<(), ActorProcessingErr> {
+        taken::<SyncMessage>();
         let Some(shared) = state.shared.upgrade() else {
             myself.stop(None);
             return Ok(());
@@ -374,7 +376,7 @@ impl SynchronizerState {
         let limit = u32::try_from(self.read_limit()).unwrap_or(u32::MAX);
         tokio::spawn(async move {
             let wishes = store.unfinished_syncs(server, limit).await;
-            let _ = myself.cast(SyncMessage::Read(wishes));
+            let _ = myself.post(SyncMessage::Read(wishes));
         });
     }
 
@@ -401,7 +403,7 @@ impl SynchronizerState {
         let (store, myself) = (Arc::clone(&shared.store), myself.clone());
         tokio::spawn(async move {
             let stored = store.commit_syncs(&changes).await;
-            let _ = myself.cast(SyncMessage::Stored(stored));
+            let _ = myself.post(SyncMessage::Stored(stored));
         });
     }
 
@@ -478,7 +480,7 @@ impl SynchronizerState {
                         Outcome::Unreachable,
                     ),
                 };
-                let _ = myself.cast(SyncMessage::Answered { dev_eui, event });
+                let _ = myself.post(SyncMessage::Answered { dev_eui, event });
                 outcome
             })
         });
@@ -503,7 +505,7 @@ impl SynchronizerState {
             (self.generation, shared.clock.instant(at), myself.clone());
         self.alarm = Some(tokio::spawn(async move {
             tokio::time::sleep_until(instant).await;
-            let _ = myself.cast(SyncMessage::Wake { generation });
+            let _ = myself.post(SyncMessage::Wake { generation });
         }));
     }
 }

@@ -23,6 +23,7 @@ use crate::device::{DeviceMessage, leave_mailbox};
 use crate::gateway_monitor::MonitorMessage;
 use crate::job::{JobCommand, JobError, JobMessage};
 use crate::link::Link;
+use crate::mailbox::Post as _;
 use crate::observe::{Feed, JobView};
 use crate::order::{AskError, Cancellation, Order, Report, Submission};
 use crate::port::{By, DeviceStore, JobStore, NetworkServer, NetworkServerError, StoreError};
@@ -161,7 +162,7 @@ impl System {
     pub async fn connect(&self, id: NetworkServerId, server: Option<Arc<dyn NetworkServer>>) {
         let (done, connected) = oneshot::channel();
         let message = RootMessage::Connect { id, server, done };
-        if self.root.cast(message).is_ok() {
+        if self.root.post(message).is_ok() {
             // Fails only when the service is going down.
             let _ = connected.await;
         }
@@ -207,7 +208,7 @@ impl System {
     pub async fn run_jobs(&self, store: Arc<dyn JobStore>) {
         let (done, running) = oneshot::channel();
         let message = RootMessage::RunJobs { store, done };
-        if self.root.cast(message).is_ok() {
+        if self.root.post(message).is_ok() {
             // Fails only when the service is going down.
             let _ = running.await;
         }
@@ -453,7 +454,7 @@ impl Shared {
                 return Err(AskError::Overloaded);
             }
             let (reply, answer) = oneshot::channel();
-            if entry.actor.cast(message(reply)).is_err() {
+            if entry.actor.post(message(reply)).is_err() {
                 self.leave(key, entry.actor.get_id());
                 continue;
             }
@@ -512,7 +513,7 @@ impl Shared {
     /// A writer that is being restarted misses messages; the devices are told when it is back.
     pub(crate) fn writer(&self, message: WriterMessage) {
         if let Some(writer) = self.writer_ref() {
-            let _ = writer.cast(message);
+            let _ = writer.post(message);
         }
     }
 
@@ -530,7 +531,7 @@ impl Shared {
     /// A runner that is being restarted misses messages; it takes up what is stored.
     pub(crate) fn jobs(&self, message: JobMessage) {
         if let Some(runner) = self.jobs_ref() {
-            let _ = runner.cast(message);
+            let _ = runner.post(message);
         }
     }
 
@@ -550,7 +551,7 @@ impl Shared {
     /// Hands a message to a device that is in memory. One that is not has no use for it: it takes up what is stored.
     pub(crate) fn deliver(&self, key: DeviceKey, message: DeviceMessage) -> bool {
         let actor = self.devices.get(&key).map(|entry| entry.actor.clone());
-        actor.is_some_and(|actor| actor.cast(message).is_ok())
+        actor.is_some_and(|actor| actor.post(message).is_ok())
     }
 
     /// Tells all devices of a network server that are in memory.
@@ -561,7 +562,7 @@ impl Shared {
     ) {
         for entry in &self.devices {
             if entry.key().server == server {
-                let _ = entry.actor.cast(message());
+                let _ = entry.actor.post(message());
             }
         }
     }
@@ -574,7 +575,7 @@ impl Shared {
     ) {
         for entry in &self.devices {
             if entry.key().server == server && entry.unfinished.load(Ordering::Relaxed) {
-                let _ = entry.actor.cast(message());
+                let _ = entry.actor.post(message());
             }
         }
     }
@@ -592,7 +593,7 @@ impl Shared {
 
     fn restore(&self, key: DeviceKey, pause: Duration) {
         if let Some(shard) = self.shard(key) {
-            let _ = shard.cast(ShardMessage::Restore { key, pause });
+            let _ = shard.post(ShardMessage::Restore { key, pause });
         }
     }
 
@@ -611,7 +612,7 @@ impl Shared {
         let shard = self.shard(key).ok_or(AskError::Stopping)?;
         let (reply, entry) = oneshot::channel();
         shard
-            .cast(ShardMessage::Create {
+            .post(ShardMessage::Create {
                 key,
                 reply: Some(reply),
             })

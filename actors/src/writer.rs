@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::device::DeviceMessage;
+use crate::mailbox::{Post as _, taken};
 use crate::port::{DeviceChange, DeviceStore, StoreError};
 
 /// Changes in one transaction at the most.
@@ -98,6 +100,7 @@ impl Actor for Writer {
         message: WriterMessage,
         state: &mut WriterState,
     ) -> Result<(), ActorProcessingErr> {
+        taken::<WriterMessage>();
         match message {
             WriterMessage::Write(write) => state.gather(*write),
             WriterMessage::Idle { failed } => {
@@ -118,13 +121,15 @@ impl Actor for Writer {
             let store = Arc::clone(&state.store);
             tokio::spawn(async move {
                 let failed = commit(store.as_ref(), batch).await;
+                metrics::counter!("downbeat_writer_failures_total")
+                    .increment(u64::try_from(failed.len()).unwrap_or(u64::MAX));
                 let ids = failed.iter().map(|device| device.get_id()).collect();
                 // Fails only when the writer itself is gone. It knows before they do, so it hears of those that leave
                 // after it knows.
-                let _ = myself.cast(WriterMessage::Idle { failed: ids });
+                let _ = myself.post(WriterMessage::Idle { failed: ids });
                 for device in &failed {
                     // One that is gone has nothing to be told: its successor takes up what is stored.
-                    let _ = device.cast(DeviceMessage::CommitFailed);
+                    let _ = device.post(DeviceMessage::CommitFailed);
                 }
             });
         }
@@ -184,7 +189,7 @@ async fn commit_patiently(
 ) -> Result<(), StoreError> {
     let mut pause = PAUSE;
     for _ in 1..TRIES {
-        match store.commit(changes).await {
+        match commit_once(store, changes).await {
             Err(StoreError::Unavailable(_)) => {
                 metrics::counter!("downbeat_writer_retries_total").increment(1);
                 tokio::time::sleep(pause).await;
@@ -195,10 +200,23 @@ async fn commit_patiently(
             }
         }
     }
-    store.commit(changes).await
+    commit_once(store, changes).await
+}
+
+async fn commit_once(store: &dyn DeviceStore, changes: &[DeviceChange]) -> Result<(), StoreError> {
+    let began = Instant::now();
+    let result = store.commit(changes).await;
+    let outcome = match &result {
+        Ok(()) => "committed",
+        Err(StoreError::Unavailable(_)) => "unavailable",
+        Err(StoreError::Rejected(_) | StoreError::Corrupt { .. }) => "refused",
+    };
+    metrics::counter!("downbeat_writer_commits_total", "outcome" => outcome).increment(1);
+    metrics::histogram!("downbeat_writer_commit_seconds").record(began.elapsed().as_secs_f64());
+    result
 }
 
 fn committed(device: &ActorRef<DeviceMessage>, seq: u64) {
     // One that is gone has nothing to be told: its successor takes up what is stored.
-    let _ = device.cast(DeviceMessage::Committed { seq });
+    let _ = device.post(DeviceMessage::Committed { seq });
 }

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::convert::ConvertError;
 use super::failure::{CallFailure, Meaning, Subject};
 use super::key::{Key, Reach, Witness};
+use super::metered::Metered;
 
 /// The largest answer that is read. A page of 500 devices takes about 200 kB; tags may be long.
 pub(super) const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -116,17 +117,17 @@ impl ChirpStackClient {
     }
 
     /// The connection whose turn it is.
-    pub(super) fn channel(&self) -> Channel {
+    pub(super) fn channel(&self) -> Metered {
         let inner = &self.inner;
         let turn = inner.next.fetch_add(1, Ordering::Relaxed) % inner.channels.len();
-        inner.channels[turn].clone()
+        Metered::new(inner.channels[turn].clone())
     }
 
-    pub(super) fn devices_api(&self) -> DeviceServiceClient<Channel> {
+    pub(super) fn devices_api(&self) -> DeviceServiceClient<Metered> {
         DeviceServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(super) fn applications_api(&self) -> ApplicationServiceClient<Channel> {
+    pub(super) fn applications_api(&self) -> ApplicationServiceClient<Metered> {
         ApplicationServiceClient::new(self.channel()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 

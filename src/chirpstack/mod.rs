@@ -1,7 +1,7 @@
 //! ChirpStack v4 as the actors' [`NetworkServer`](downbeat_actors::port::NetworkServer), by gRPC.
 //!
 //! The only place that knows ChirpStack's types: `client` connects; `network_server`, `registry`, `integration` and
-//! `inspect` call; `convert` turns their types into ours, `key` knows what the API key may do, `failure` tells what a
+//! `inspect` call; `metered` counts; `convert` turns their types into ours, `key` knows what the API key may do, `failure` tells what a
 //! refusal means. ChirpStack's codes say little (an unknown device is UNAUTHENTICATED or INTERNAL), and the one question
 //! that matters for a command is whether it may have been carried out.
 //!
@@ -13,6 +13,7 @@ mod failure;
 mod inspect;
 mod integration;
 mod key;
+mod metered;
 mod network_server;
 mod registry;
 #[cfg(test)]

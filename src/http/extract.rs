@@ -20,6 +20,9 @@ pub(super) const BODY_MAX: usize = 1024 * 1024;
 /// A body arrives within this, or not at all.
 const BODY_PATIENCE: Duration = Duration::from_secs(20);
 
+/// The longest step, seconds: 31 days.
+const STEP_MAX_S: u64 = 31 * 24 * 3600;
+
 /// A whole body, of at most [`BODY_MAX`] bytes.
 pub(super) struct Body(pub(super) Bytes);
 
@@ -323,6 +326,15 @@ impl Fields {
         time.ok().map(|time| time.to_utc().into())
     }
 
+    /// A span that may be absent: a number of seconds, or of the unit behind it.
+    pub(super) fn step(&mut self, field: &str, text: Option<&str>) -> Option<Duration> {
+        let step = step(text?);
+        if step.is_none() {
+            self.wrong(field, "must be 1 s to 31 days, like 60s, 5m, 1h, 1d or 60");
+        }
+        step
+    }
+
     /// The value, if nothing was wrong.
     pub(super) fn done<T>(self, value: T) -> Result<T, ApiError> {
         if self.0.is_empty() {
@@ -331,6 +343,27 @@ impl Fields {
             Err(ApiError::Invalid(self.0))
         }
     }
+}
+
+/// A span: a number of seconds, or of the unit behind it.
+fn step(text: &str) -> Option<Duration> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, "s"),
+    };
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let unit_s = match unit {
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => 1,
+    };
+    let seconds = number.parse::<u64>().ok()?.checked_mul(unit_s)?;
+    (1..=STEP_MAX_S)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
 }
 
 /// An integer from 0 to 255, refused in those words.
@@ -380,6 +413,34 @@ mod tests {
         assert_eq!(read(r#"{"limit":null}"#).over(Some(1)), None);
         assert_eq!(read(r#"{"limit":2}"#).over(Some(1)), Some(2));
         assert_eq!(read("{}"), Patch::Keep);
+    }
+
+    #[test]
+    fn steps_are_read_with_their_units_and_bounded() {
+        for (text, seconds) in [
+            ("60", 60),
+            ("60s", 60),
+            ("5m", 300),
+            ("1h", 3600),
+            ("31d", STEP_MAX_S),
+        ] {
+            assert_eq!(step(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in [
+            "",
+            "s",
+            "0",
+            "0h",
+            "-1",
+            "+1",
+            "1.5h",
+            "32d",
+            "1w",
+            "1 h",
+            "99999999999999999999d",
+        ] {
+            assert_eq!(step(text), None, "{text}");
+        }
     }
 
     #[test]

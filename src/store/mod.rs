@@ -13,7 +13,7 @@
 mod api_key;
 mod audit;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 mod device;
 mod device_write;
 mod downlink;
@@ -23,6 +23,7 @@ mod idempotency;
 mod job;
 mod migration;
 mod network_server;
+mod outcome;
 mod page;
 mod postgres;
 mod registrar;
@@ -52,13 +53,12 @@ pub use device::{
     AppKeyChange, AppKeyState, Device, DeviceEvent, DeviceFields, DeviceFilter, DeviceSync,
     NewDevice, WriteDeviceError,
 };
-pub use downlink::{
-    DownlinkFilter, DownlinkOutcomes, DownlinkWithTimeline, OutcomeFilter, StoredDownlink,
-};
+pub use downlink::{DownlinkFilter, DownlinkWithTimeline, StoredDownlink};
 pub use drift::{Difference, Drift, DriftKind};
 pub use idempotency::{IdempotencyKey, IdempotentAnswer, NewReservation, Reservation};
 pub use job::{HeardDevice, JOB_BATCH_MAX, JobFilter, JobItem, NewJobItem};
 pub use network_server::{NetworkServerFields, TenantNetworkServer, WriteNetworkServerError};
+pub use outcome::{DownlinkOutcomes, OutcomeCount, OutcomeFilter, OutcomeKey, TAG_VALUES_MAX};
 pub use page::{Cursor, PAGE_MAX, Page, PageRequest, ParseCursorError};
 pub use telemetry::{
     TELEMETRY_FIELD_MAX, TELEMETRY_FIELDS_MAX, TELEMETRY_POINTS_MAX, TELEMETRY_TEXT_MAX,
@@ -76,6 +76,9 @@ use sqlite::Sqlite;
 
 /// How many rows of history are deleted in one transaction at the most, so that commands wait for milliseconds only.
 pub const DELETE_BATCH_MAX: u32 = 500;
+
+/// The same of downlinks: each has a timeline, and is in many indexes.
+pub const DELETE_DOWNLINKS_MAX: u32 = 100;
 
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -195,15 +198,6 @@ impl Store {
         page: PageRequest,
     ) -> Result<Page<StoredDownlink>, StoreError> {
         on_backend!(self.list_downlinks(scope, filter, page))
-    }
-
-    /// What became of the downlinks of a period.
-    pub async fn downlink_outcomes(
-        &self,
-        scope: Scope,
-        filter: OutcomeFilter,
-    ) -> Result<DownlinkOutcomes, StoreError> {
-        on_backend!(self.downlink_outcomes(scope, filter))
     }
 
     /// Reserves a key for a request that may be repeated, or tells what became of an earlier one.

@@ -14,6 +14,7 @@ use ractor::ActorRef;
 use tokio::sync::oneshot;
 
 use super::{MonitorMessage, MonitorState};
+use crate::mailbox::Post as _;
 use crate::port::{DeviceStore, GatewayMemory, StoreError, StoredGateway, StoredLinks};
 use crate::system::Shared;
 
@@ -64,7 +65,7 @@ async fn load_gateways(
             .ok()?;
         Some((stored.gateway_id, record))
     });
-    let _ = monitor.cast(MonitorMessage::GatewaysLoaded(records.collect()));
+    let _ = monitor.post(MonitorMessage::GatewaysLoaded(records.collect()));
     Ok(())
 }
 
@@ -83,7 +84,7 @@ async fn load_links(
             .ok()?;
         Some(LinkedDevice { owner, links })
     });
-    let _ = monitor.cast(MonitorMessage::LinksLoaded(devices.collect()));
+    let _ = monitor.post(MonitorMessage::LinksLoaded(devices.collect()));
     Ok(last)
 }
 
@@ -116,7 +117,7 @@ impl MonitorState {
                 )
                 .err()
                 .map(|_| Box::new((changes, links)));
-            let _ = monitor.cast(MonitorMessage::Kept { is_full, lost });
+            let _ = monitor.post(MonitorMessage::Kept { is_full, lost });
         });
     }
 

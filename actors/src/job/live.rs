@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{JobCommand, JobError, JobMessage};
 use crate::device::DeviceMessage;
+use crate::mailbox::Post as _;
 use crate::observe::{FeedBody, FeedEvent, JobView};
 use crate::order::{AskError, OfJob, Order};
 use crate::port::{AuditEntry, By, JobChange, JobProgress, JobStore, LoadedJob, StoredJob};
@@ -300,7 +301,7 @@ pub(super) fn perform(
             let (job, shared) = (Arc::clone(job), Arc::clone(shared));
             tokio::spawn(async move {
                 if let Some(event) = hand_over(&shared, &job, item).await {
-                    let _ = runner.cast(JobMessage::Happened { id, event });
+                    let _ = runner.post(JobMessage::Happened { id, event });
                 }
             });
         }
@@ -323,7 +324,7 @@ pub(super) fn perform(
             let store = Arc::clone(store);
             tokio::spawn(async move {
                 let read = store.waiting_items(id, after, limit).await;
-                let _ = runner.cast(JobMessage::Read { id, read });
+                let _ = runner.post(JobMessage::Read { id, read });
             });
         }
         Effect::Store(_) | Effect::CancelWaiting => {}

@@ -8,13 +8,13 @@ use crate::http::auth::Viewer;
 use crate::http::downlinks::list::{DownlinkPage, PageQuery};
 use crate::http::extract::QueryFields;
 use crate::http::problem::{ApiError, Problem};
-use crate::store::{DownlinkFilter, Page, Scope};
+use crate::store::{DownlinkFilter, Scope};
 
 use super::device_of_path;
 
 /// Commands to a device, newest first
 ///
-/// Those to the DevEUI that it has now.
+/// Those to a DevEUI that it had before, too.
 #[utoipa::path(
     get,
     path = "/api/v1/tenants/{tenant_id}/devices/{device_id}/downlinks",
@@ -38,15 +38,8 @@ pub(in crate::http) async fn downlinks(
 ) -> Result<Json<DownlinkPage>, ApiError> {
     let (filter, page) = query.checked()?;
     let device = device_of_path(&state, &caller, &tenant, &id).await?;
-    let Some(dev_eui) = device.fields.dev_eui else {
-        let none = Page {
-            items: Vec::new(),
-            next: None,
-        };
-        return Ok(Json(DownlinkPage::new(&none)));
-    };
     let filter = DownlinkFilter {
-        dev_eui: Some(dev_eui),
+        device_id: Some(device.id),
         ..filter
     };
     let scope = Scope::Tenant(device.tenant_id);

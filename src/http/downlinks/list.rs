@@ -65,9 +65,9 @@ impl PageQuery {
             "must be a state of a downlink",
         );
         let filter = DownlinkFilter {
-            dev_eui: None,
             state: in_state.flatten(),
             from: fields.time("from", self.from.as_deref()),
+            ..DownlinkFilter::default()
         };
         let limit = fields.number("limit", self.limit.as_deref(), 1..=PAGE_MAX);
         let page = PageRequest {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use downbeat_core::device::DownlinkState;
+use downbeat_core::id::Scope;
+use downbeat_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,49 +16,107 @@ use crate::http::extract::{Fields, QueryFields};
 use crate::http::problem::{ApiError, Problem};
 use crate::store::{DownlinkOutcomes, OutcomeFilter};
 
+use super::figures::{Figures, Tally};
+
 /// The longest period, in hours: a year.
 const HOURS_MAX: u32 = 24 * 366;
+
+/// Spans of a period at the most.
+const SPANS_MAX: u64 = 1_000;
+
+/// The longest name of a tag, in characters.
+const TAG_MAX: usize = 100;
 
 /// Which commands.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct MetricsQuery {
-    /// Those accepted in the last so many hours, 1 to 8784; 24 if absent.
+    /// Those that ended in the last so many hours, 1 to 8784; 24 if absent. They are kept for `limits.downlink_days`.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 8784)]
     hours: Option<String>,
     /// Those to one device.
     dev_eui: Option<String>,
+    /// The name of a tag of devices, to count each of its values for itself as well.
+    tag: Option<String>,
+    /// Figures of each span of this length as well, like 5m, 1h or 60 (seconds); 1000 spans at the most.
+    step: Option<String>,
 }
 
 /// What became of commands.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct DownlinkMetrics {
-    /// All of them.
-    total: u64,
-    /// Proven by the device.
-    success: u64,
-    /// Refused, or expired before they could be sent.
-    failed: u64,
-    /// All attempts made without a proof.
-    unverified: u64,
-    /// Percent of success among success, failed and unverified; what was superseded, cancelled, sent without asking
-    /// for proof, or is under way, does not count. 0 when there is none.
-    success_rate: f64,
-    /// Attempts by command; null when none was tried.
-    avg_attempts: Option<f64>,
+    #[serde(flatten)]
+    all: Figures,
     period_hours: u32,
-    /// Half of the proven ones took no longer, in seconds.
-    time_to_verify_p50_s: Option<f64>,
-    /// 95 % of the proven ones took no longer, in seconds.
-    time_to_verify_p95_s: Option<f64>,
-    /// How many are in each state.
+    /// Not ended yet, whenever they were accepted; they do not count in `total`.
+    under_way: u64,
+    /// How many ended in each state.
     by_state: BTreeMap<&'static str, u64>,
-    /// How many have each reason.
+    /// How many ended for each reason.
     by_reason: BTreeMap<String, u64>,
+    /// By the gateway that transmitted them last, most commands first.
+    by_gateway: Vec<OfGateway>,
+    /// By the spreading factor of their last transmission.
+    by_spreading_factor: Vec<OfSpreadingFactor>,
+    /// By tenant, most commands first; only for a key of the platform.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_tenant: Option<Vec<OfTenant>>,
+    /// By the value of the tag, most commands first; only if a tag is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_tag: Option<Vec<OfTagValue>>,
+    /// One after the other, empty ones too; only if a step is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    over_time: Option<Vec<OfSpan>>,
+}
+
+/// Commands that went out by one gateway.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct OfGateway {
+    /// Null: by none, or it was not told.
+    gateway_id: Option<String>,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+/// Commands that went out at one spreading factor.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct OfSpreadingFactor {
+    /// Null: not at all, not by LoRa, or it was not told.
+    spreading_factor: Option<u8>,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+/// Commands of one tenant.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct OfTenant {
+    tenant_id: String,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+/// Commands to devices whose tag has one value.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct OfTagValue {
+    /// Null: their devices do not have the tag, or a value beyond the 200 that most devices have, or are gone.
+    value: Option<String>,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+/// Commands that ended in one span.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct OfSpan {
+    /// Its beginning.
+    at: String,
+    #[serde(flatten)]
+    figures: Figures,
 }
 
 /// What became of the commands of the last hours
+///
+/// A command counts in the period in which it ended; a late proof is a new end.
 #[utoipa::path(
     get,
     path = "/api/v1/metrics/downlinks",
@@ -73,72 +132,235 @@ pub(in crate::http) async fn downlinks(
     Viewer(caller): Viewer,
     QueryFields(query): QueryFields<MetricsQuery>,
 ) -> Result<Json<DownlinkMetrics>, ApiError> {
-    let mut fields = Fields::default();
-    let hours = fields.number("hours", query.hours.as_deref(), 1..=HOURS_MAX);
-    let dev_eui = fields.parsed("dev_eui", query.dev_eui.as_deref());
-    let (hours, dev_eui) = fields.done((hours.unwrap_or(24), dev_eui))?;
-    let now = state.clock().now();
-    let filter = OutcomeFilter {
-        from: now - Duration::from_hours(hours.into()),
-        // What was accepted in this very millisecond counts.
-        to: now + Duration::from_millis(1),
-        dev_eui,
-    };
+    let (hours, filter) = checked(query, state.clock().now())?;
     let outcomes = state
         .store()
-        .downlink_outcomes(caller.scope, filter)
+        .downlink_outcomes(caller.scope, &filter)
         .await?;
-    Ok(Json(figures(outcomes, hours)))
+    Ok(Json(figures(&outcomes, hours, caller.scope, &filter)))
 }
 
-fn figures(outcomes: DownlinkOutcomes, period_hours: u32) -> DownlinkMetrics {
-    let success = outcomes.count(DownlinkState::Verified);
-    let failed = outcomes.count(DownlinkState::Failed) + outcomes.count(DownlinkState::Expired);
-    let unverified = outcomes.count(DownlinkState::Unverified);
-    DownlinkMetrics {
-        total: outcomes.total,
-        success,
-        failed,
-        unverified,
-        success_rate: super::percent(success, success + failed + unverified),
-        avg_attempts: outcomes
-            .attempts_avg
-            .map(|attempts| (attempts * 100.0).round() / 100.0),
-        period_hours,
-        time_to_verify_p50_s: outcomes.time_to_verify_p50.map(|it| it.as_secs_f64()),
-        time_to_verify_p95_s: outcomes.time_to_verify_p95.map(|it| it.as_secs_f64()),
-        by_state: outcomes
-            .by_state
-            .iter()
-            .map(|(state, count)| (state.name(), *count))
-            .collect(),
-        by_reason: outcomes.by_reason.into_iter().collect(),
+fn checked(query: MetricsQuery, now: Timestamp) -> Result<(u32, OutcomeFilter), ApiError> {
+    let mut fields = Fields::default();
+    let hours = fields.number("hours", query.hours.as_deref(), 1..=HOURS_MAX);
+    let hours = hours.unwrap_or(24);
+    let period = Duration::from_hours(hours.into());
+    let step = fields.step("step", query.step.as_deref());
+    let spans = step.map_or(1, |step| period.as_secs().div_ceil(step.as_secs()));
+    fields.check(
+        spans <= SPANS_MAX,
+        "step",
+        "must not part the period into more than 1000 spans",
+    );
+    if let Some(tag) = &query.tag {
+        let holds =
+            (1..=TAG_MAX).contains(&tag.chars().count()) && !tag.chars().any(char::is_control);
+        fields.check(
+            holds,
+            "tag",
+            "must have 1 to 100 characters, none of them a control character",
+        );
     }
+    let filter = OutcomeFilter {
+        from: now - period,
+        // What ended in this very millisecond counts.
+        to: now + Duration::from_millis(1),
+        dev_eui: fields.parsed("dev_eui", query.dev_eui.as_deref()),
+        step,
+        tag: query.tag,
+    };
+    fields.done((hours, filter))
+}
+
+fn figures(
+    outcomes: &DownlinkOutcomes,
+    period_hours: u32,
+    scope: Scope,
+    filter: &OutcomeFilter,
+) -> DownlinkMetrics {
+    let mut all = Tally::default();
+    let (mut by_state, mut by_reason) = (BTreeMap::new(), BTreeMap::new());
+    for (key, count) in &outcomes.outcomes {
+        all.add(count);
+        *by_state.entry(count.state.name()).or_default() += count.downlinks;
+        if let Some(reason) = &key.reason {
+            *by_reason.entry(reason.clone()).or_default() += count.downlinks;
+        }
+    }
+    let keys = || outcomes.outcomes.iter();
+    let by_gateway = most_first(parted(keys().map(|(key, count)| (key.gateway_id, count))));
+    let by_factor = parted(keys().map(|(key, count)| (key.spreading_factor, count)));
+    let by_tenant = (scope == Scope::Platform)
+        .then(|| most_first(parted(keys().map(|(key, count)| (key.tenant_id, count)))));
+    let by_tag = filter.tag.is_some().then(|| {
+        let values = outcomes.by_tag.iter();
+        most_first(parted(values.map(|(value, count)| (value.clone(), count))))
+    });
+    DownlinkMetrics {
+        all: all.figures(),
+        period_hours,
+        under_way: outcomes.under_way,
+        by_state,
+        by_reason,
+        by_gateway: of(by_gateway, |id, figures| OfGateway {
+            gateway_id: id.map(|id| id.to_string()),
+            figures,
+        }),
+        by_spreading_factor: of(by_factor, |spreading_factor, figures| OfSpreadingFactor {
+            spreading_factor,
+            figures,
+        }),
+        by_tenant: by_tenant.map(|tenants| {
+            of(tenants, |id, figures| OfTenant {
+                tenant_id: id.to_string(),
+                figures,
+            })
+        }),
+        by_tag: by_tag.map(|values| of(values, |value, figures| OfTagValue { value, figures })),
+        over_time: filter.step.map(|step| over_time(outcomes, filter, step)),
+    }
+}
+
+/// The spans of a period, those in which nothing ended too.
+fn over_time(outcomes: &DownlinkOutcomes, filter: &OutcomeFilter, step: Duration) -> Vec<OfSpan> {
+    let mut spans: BTreeMap<Timestamp, Tally> =
+        std::iter::successors(Some(filter.from), |at| Some(*at + step))
+            .take_while(|at| *at < filter.to)
+            .map(|at| (at, Tally::default()))
+            .collect();
+    for (at, count) in &outcomes.over_time {
+        spans.entry(*at).or_default().add(count);
+    }
+    let of_span = |(at, tally): (Timestamp, Tally)| OfSpan {
+        at: at.to_string(),
+        figures: tally.figures(),
+    };
+    spans.into_iter().map(of_span).collect()
+}
+
+/// Counts by their keys, in the order of the keys.
+fn parted<'a, K: Ord>(
+    counts: impl Iterator<Item = (K, &'a crate::store::OutcomeCount)>,
+) -> Vec<(K, Tally)> {
+    let mut parts: BTreeMap<K, Tally> = BTreeMap::new();
+    for (key, count) in counts {
+        parts.entry(key).or_default().add(count);
+    }
+    parts.into_iter().collect()
+}
+
+fn most_first<K>(mut parts: Vec<(K, Tally)>) -> Vec<(K, Tally)> {
+    parts.sort_by_key(|(_, tally)| std::cmp::Reverse(tally.total()));
+    parts
+}
+
+fn of<K, T>(parts: Vec<(K, Tally)>, body: impl Fn(K, Figures) -> T) -> Vec<T> {
+    parts
+        .into_iter()
+        .map(|(key, tally)| body(key, tally.figures()))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{OutcomeCount, OutcomeKey};
+    use downbeat_core::device::DownlinkState;
+    use downbeat_core::id::{GatewayId, TenantId};
+    use uuid::Uuid;
+
+    fn count(state: DownlinkState, downlinks: u64) -> OutcomeCount {
+        OutcomeCount {
+            state,
+            verified_in: None,
+            downlinks,
+            tried: downlinks,
+            attempts: downlinks,
+        }
+    }
+
+    fn query(hours: Option<&str>, step: Option<&str>, tag: Option<&str>) -> MetricsQuery {
+        MetricsQuery {
+            hours: hours.map(str::to_owned),
+            dev_eui: None,
+            tag: tag.map(str::to_owned),
+            step: step.map(str::to_owned),
+        }
+    }
 
     #[test]
-    fn only_what_was_tried_to_the_end_counts_for_the_rate() {
+    fn counts_are_parted_by_each_key_and_the_most_come_first() {
+        let key = |tenant: u128, gateway: Option<u64>, spreading_factor: Option<u8>| OutcomeKey {
+            tenant_id: TenantId::from_uuid(Uuid::from_u128(tenant)),
+            reason: gateway.is_none().then(|| "no_gateway".to_owned()),
+            gateway_id: gateway.map(GatewayId::from_u64),
+            spreading_factor,
+        };
         let outcomes = DownlinkOutcomes {
-            total: 20,
-            by_state: vec![
-                (DownlinkState::Verified, 6),
-                (DownlinkState::Unverified, 1),
-                (DownlinkState::Expired, 1),
-                (DownlinkState::Superseded, 12),
+            under_way: 4,
+            outcomes: vec![
+                (key(1, Some(1), Some(9)), count(DownlinkState::Verified, 2)),
+                (key(2, Some(2), Some(9)), count(DownlinkState::Verified, 5)),
+                (
+                    key(2, Some(2), Some(12)),
+                    count(DownlinkState::Unverified, 1),
+                ),
+                (key(1, None, None), count(DownlinkState::Expired, 3)),
             ],
-            attempts_avg: Some(1.2345),
             ..DownlinkOutcomes::default()
         };
-        let figures = figures(outcomes, 24);
-        assert_eq!(
-            (figures.success, figures.failed, figures.unverified),
-            (6, 1, 1)
-        );
-        assert_eq!(figures.success_rate.to_string(), "75");
-        assert_eq!(figures.avg_attempts.unwrap().to_string(), "1.23");
+        let (hours, filter) = checked(query(None, None, None), Timestamp::from_millis(0)).unwrap();
+        let of_tenant = Scope::Tenant(TenantId::from_uuid(Uuid::from_u128(1)));
+        let told = |scope| serde_json::to_value(figures(&outcomes, hours, scope, &filter)).unwrap();
+        let all = told(Scope::Platform);
+        assert_eq!((&all["total"], &all["under_way"]), (&11.into(), &4.into()));
+        assert_eq!(all["by_state"]["expired"], 3);
+        assert_eq!(all["by_reason"]["no_gateway"], 3);
+        let gateways: Vec<_> = all["by_gateway"].as_array().unwrap().iter().collect();
+        assert_eq!(gateways[0]["gateway_id"], "0000000000000002");
+        assert_eq!(gateways[0]["success_rate"], 83.33);
+        assert_eq!(gateways[1]["gateway_id"], serde_json::Value::Null);
+        assert_eq!(gateways[2]["total"], 2);
+        assert_eq!(all["by_spreading_factor"][1]["spreading_factor"], 9);
+        assert_eq!(all["by_spreading_factor"][1]["success"], 7);
+        assert_eq!(all["by_tenant"][0]["total"], 6);
+        for absent in ["by_tag", "over_time"] {
+            assert_eq!(all.get(absent), None);
+        }
+        assert_eq!(told(of_tenant).get("by_tenant"), None);
+    }
+
+    #[test]
+    fn spans_without_any_are_there_too() {
+        let now = Timestamp::from_millis(7_200_000);
+        let (hours, filter) = checked(query(Some("2"), Some("30m"), None), now).unwrap();
+        let outcomes = DownlinkOutcomes {
+            over_time: vec![(
+                Timestamp::from_millis(3_600_000),
+                count(DownlinkState::Verified, 2),
+            )],
+            ..DownlinkOutcomes::default()
+        };
+        let told = figures(&outcomes, hours, Scope::Platform, &filter);
+        let totals: Vec<(String, u64)> = told
+            .over_time
+            .unwrap()
+            .into_iter()
+            .map(|span| (span.at, span.figures.total))
+            .collect();
+        assert_eq!(totals.len(), 5);
+        assert_eq!(totals[2], ("1970-01-01T01:00:00.000Z".to_owned(), 2));
+        assert_eq!(totals.iter().map(|(_, total)| total).sum::<u64>(), 2);
+    }
+
+    #[test]
+    fn a_period_has_only_so_many_spans() {
+        let now = Timestamp::from_millis(0);
+        let is_taken = |hours, step| checked(query(Some(hours), Some(step), None), now).is_ok();
+        assert!(is_taken("1", "4s") && is_taken("168", "15m"));
+        assert!(!is_taken("1", "3s") && !is_taken("8784", "1h") && !is_taken("1", "x"));
+        for tag in ["", "a\u{7}", &"a".repeat(101)] {
+            assert!(checked(query(None, None, Some(tag)), now).is_err());
+        }
     }
 }

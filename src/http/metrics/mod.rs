@@ -1,6 +1,7 @@
 //! Figures: of the service for Prometheus, of commands for people.
 
 pub(super) mod downlinks;
+mod figures;
 pub(super) mod prometheus;
 
 /// A share in percent, to two decimals; 0 of nothing.

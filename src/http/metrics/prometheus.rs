@@ -28,6 +28,7 @@ pub(in crate::http) async fn prometheus(
             "The figures are of all tenants: they need a key of the platform.",
         ));
     }
+    downbeat_actors::mailbox::measure();
     let text = state.prometheus().render();
     Ok((
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],

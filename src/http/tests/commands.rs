@@ -81,9 +81,29 @@ async fn a_command_is_accepted_followed_and_taken_back(service: Service) {
         .await
         .json();
     assert_eq!(
-        (&figures["total"], &figures["by_state"]["cancelled"]),
-        (&json!(1), &json!(1))
+        (
+            &figures["total"],
+            &figures["by_state"]["cancelled"],
+            &figures["under_way"],
+            &figures["success_rate"]
+        ),
+        (&json!(1), &json!(1), &json!(0), &json!(0.0))
     );
+    let parted = service
+        .get(
+            "/api/v1/metrics/downlinks?hours=1&step=30m&tag=site",
+            &service.viewer,
+        )
+        .await
+        .json();
+    assert_eq!(parted["by_gateway"][0]["gateway_id"], json!(null));
+    assert_eq!(parted["by_tag"][0]["total"], json!(1));
+    let spans = parted["over_time"].as_array().unwrap();
+    let ended: u64 = spans
+        .iter()
+        .map(|span| span["total"].as_u64().unwrap())
+        .sum();
+    assert_eq!((spans.len(), ended), (3, 1));
 }
 
 async fn whoever_waits_hears_that_a_newer_command_took_the_place(service: Service) {

@@ -16,6 +16,8 @@ on_both_stores! {
     somebody_who_knows_tells_whether_a_device_is_there,
     another_tenants_path_is_not_there,
     what_is_another_tenants_is_refused_and_not_stored,
+    a_key_for_all_speaks_for_each_tenant_as_the_one_that_it_is_in_chirpstack,
+    on_a_network_server_of_its_own_too,
     strangers_are_ignored_and_listed_for_whose_key_delivered_them,
     a_stranger_is_claimed_with_one_call,
     what_is_nobodys_is_claimed_by_the_platform,
@@ -259,6 +261,45 @@ async fn what_is_another_tenants_is_refused_and_not_stored(service: Service) {
         .await;
     assert_eq!(problem(&answer).0, 403);
     assert_eq!(service.strangers(Scope::Tenant(chirpstacks)).await, []);
+}
+
+async fn a_key_for_all_speaks_for_each_tenant_as_the_one_that_it_is_in_chirpstack(
+    service: Service,
+) {
+    deliver_for_another_tenant_of_chirpstack(service, false).await;
+}
+
+async fn on_a_network_server_of_its_own_too(service: Service) {
+    deliver_for_another_tenant_of_chirpstack(service, true).await;
+}
+
+async fn deliver_for_another_tenant_of_chirpstack(service: Service, on_own_server: bool) {
+    let elsewhere = Some("7f1d2c3e-0000-4000-8000-000000000000");
+    let (tenant, _) = service.hooked_tenant("elsewhere", elsewhere).await;
+    if on_own_server {
+        service.own_network_server(tenant).await;
+    }
+    let made = service
+        .post(
+            "/api/v1/tenants/elsewhere/devices",
+            &service.admin,
+            &json!({"name": "Desk 1", "lorawan_dev_eui": LAMP}),
+        )
+        .await;
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let path = "/api/v1/webhooks/chirpstack";
+    let v4 = captured("up-status-25.json");
+    let answer = service
+        .deliver(path, &service.webhook, &v4, "application/json")
+        .await;
+    let mismatch = "urn:downbeat:problem:tenant-mismatch".to_owned();
+    assert_eq!(problem(&answer), (403, mismatch));
+    assert_eq!(service.device(&id).await.last_seen, None);
+    // What tells no tenant of ChirpStack contradicts none.
+    let body = json!({"devEUI": LAMP, "fCnt": 1});
+    let answer = service.deliver_json(path, &service.webhook, &body).await;
+    assert_eq!(answer.json()["status"], "ok");
+    assert!(service.device(&id).await.last_seen.is_some());
 }
 
 async fn strangers_are_ignored_and_listed_for_whose_key_delivered_them(service: Service) {

@@ -16,7 +16,7 @@ use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId, Scope, TenantId};
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
 
-use crate::store::{DeviceFilter, PageRequest, Store};
+use crate::store::{DeviceFilter, PAGE_MAX, PageRequest, Store, Tenant};
 
 /// What is known is read again after this.
 const FRESH: Duration = Duration::from_secs(5);
@@ -54,6 +54,7 @@ pub(super) struct Addresses {
     store: Store,
     tenants: Memory<TenantId, Known>,
     of_chirpstack: Memory<Uuid, Option<TenantId>>,
+    any_of_chirpstack: Memory<(), bool>,
     of_path: Memory<(Scope, String), Option<TenantId>>,
 }
 
@@ -64,12 +65,20 @@ struct Known {
     chirpstack_tenant_id: Option<Uuid>,
 }
 
+impl Known {
+    /// Whether it is another one in ChirpStack than that.
+    fn is_not(self, told: Uuid) -> bool {
+        self.chirpstack_tenant_id.is_some_and(|own| own != told)
+    }
+}
+
 impl Addresses {
     pub(super) fn new(store: Store) -> Self {
         Self {
             store,
             tenants: Memory::default(),
             of_chirpstack: Memory::default(),
+            any_of_chirpstack: Memory::default(),
             of_path: Memory::default(),
         }
     }
@@ -110,14 +119,19 @@ impl Addresses {
         };
         let Some(tenant_id) = scope.tenant().or(owner) else {
             let server = NetworkServerId::Default;
-            return Ok(Address::Device(scope, DeviceKey { server, dev_eui }));
+            let key = DeviceKey { server, dev_eui };
+            if let Some(told) = chirpstack_tenant
+                && self.is_told_of_any(now).await?
+                && let Some(device) = self.store.device_by_key(scope, key).await?
+                && self.is_elsewhere(device.tenant_id, told, now).await?
+            {
+                return Ok(Address::TenantMismatch);
+            }
+            return Ok(Address::Device(scope, key));
         };
         let known = self.known(tenant_id, now).await?;
         let is_anothers = owner.is_some_and(|owner| owner != tenant_id);
-        let is_elsewhere = known
-            .chirpstack_tenant_id
-            .zip(chirpstack_tenant)
-            .is_some_and(|(own, told)| own != told);
+        let is_elsewhere = chirpstack_tenant.is_some_and(|told| known.is_not(told));
         if is_anothers || is_elsewhere {
             return Ok(Address::TenantMismatch);
         }
@@ -130,7 +144,9 @@ impl Addresses {
     pub(super) async fn stranger(
         &self,
         scope: Scope,
+        chirpstack_tenant: Option<Uuid>,
         key: DeviceKey,
+        now: Timestamp,
     ) -> Result<Stranger, StoreError> {
         if let Some(tenant_id) = scope.tenant() {
             let device = self.store.device_by_key(Scope::Platform, key).await?;
@@ -147,10 +163,17 @@ impl Addresses {
         let devices = self.store.list_devices(scope, &filter, page).await?.items;
         Ok(match &*devices {
             [] => Stranger::Unclaimed(key, None),
-            [device] => Stranger::Elsewhere(DeviceKey {
-                server: device.server,
-                dev_eui: key.dev_eui,
-            }),
+            [device] => {
+                if let Some(told) = chirpstack_tenant
+                    && self.is_elsewhere(device.tenant_id, told, now).await?
+                {
+                    return Ok(Stranger::TenantMismatch);
+                }
+                Stranger::Elsewhere(DeviceKey {
+                    server: device.server,
+                    dev_eui: key.dev_eui,
+                })
+            }
             [_, _, ..] => Stranger::Ambiguous,
         })
     }
@@ -162,6 +185,27 @@ impl Addresses {
             Ok(tenant.map(|tenant| tenant.id))
         };
         self.of_chirpstack.get(id, now, read).await
+    }
+
+    /// Whether a tenant is another one in ChirpStack than that.
+    async fn is_elsewhere(
+        &self,
+        tenant_id: TenantId,
+        told: Uuid,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        Ok(self.known(tenant_id, now).await?.is_not(told))
+    }
+
+    /// Whether it is known of any tenant which one it is in ChirpStack. If of none, no device needs to be looked up.
+    async fn is_told_of_any(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let read = async {
+            let page = PageRequest::first(PAGE_MAX);
+            let tenants = self.store.list_tenants(Scope::Platform, page).await?;
+            let is_told = |tenant: &Tenant| tenant.fields.chirpstack_tenant_id.is_some();
+            Ok(tenants.next.is_some() || tenants.items.iter().any(is_told))
+        };
+        self.any_of_chirpstack.get((), now, read).await
     }
 
     async fn known(&self, tenant_id: TenantId, now: Timestamp) -> Result<Known, StoreError> {

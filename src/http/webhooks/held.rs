@@ -246,7 +246,7 @@ impl Shared {
             Err(AskError::UnknownDevice) => {}
             told => return told.map(|()| Told::Committed),
         }
-        let stranger = self.addresses.stranger(scope, key).await;
+        let stranger = self.addresses.stranger(scope, tenant, key, now).await;
         match stranger.map_err(|error| unreadable(&error))? {
             Stranger::Unclaimed(key, tenant_id) => {
                 self.sightings.add(key, tenant_id, incoming, now);

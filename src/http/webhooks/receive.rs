@@ -1,7 +1,7 @@
 //! `POST /api/v1/webhooks/chirpstack` and `/uplink`: an event of ChirpStack; and what becomes of any event.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Bytes;
@@ -142,28 +142,42 @@ impl Delivery<'_> {
         let signatures = state.signatures();
         let signed = signatures.check(self.headers, key, self.body, now);
         let signed = signed.map_err(|BadSignature(why)| {
-            count("bad_signature");
+            count(self.kind(), "bad_signature");
             ApiError::BadSignature(why)
         })?;
-        let received = self.store(state, place).await?;
+        let began = Instant::now();
+        let kind = self.kind();
+        let received = self.store(kind, state, place).await;
+        metrics::histogram!("downbeat_webhook_seconds", "event" => name(kind))
+            .record(began.elapsed().as_secs_f64());
+        let received = received?;
         if let Some(signed) = signed {
             signed.accept();
         }
         Ok(Json(received))
     }
 
-    async fn store(self, state: &AppState, place: &Place) -> Result<Received, ApiError> {
-        let encoding = encoding(self.headers)?;
-        let kind = match self.query.get("event") {
+    /// As the query says, or else the path; `None` if it is not known.
+    fn kind(&self) -> Option<EventKind> {
+        match self.query.get("event") {
             None => Some(self.kind),
             Some(word) => EventKind::by_name(word),
-        };
+        }
+    }
+
+    async fn store(
+        self,
+        kind: Option<EventKind>,
+        state: &AppState,
+        place: &Place,
+    ) -> Result<Received, ApiError> {
+        let encoding = encoding(self.headers)?;
         let Some(kind) = kind else {
-            count("unknown_kind");
+            count(None, "unknown_kind");
             return Ok(Received::ignored("this kind of event is not known"));
         };
         let incoming = webhook::parse(kind, encoding, self.body, state.clock().now());
-        let incoming = incoming.map_err(refused)?;
+        let incoming = incoming.map_err(|error| refused(kind, error))?;
         let dev_eui = incoming.dev_eui;
         let telling = Telling {
             scope: self.scope,
@@ -171,43 +185,43 @@ impl Delivery<'_> {
         };
         let Ok(over) = state.holding().tell(telling, self.body.len()) else {
             let Full = Full;
-            count("refused");
+            count(Some(kind), "refused");
             return Err(ApiError::Overloaded);
         };
         // From here on the event has a place of its own.
         place.give_back().await;
         match tokio::time::timeout(PATIENCE, over).await {
-            Ok(Ok(told)) => answer(told, dev_eui),
+            Ok(Ok(told)) => answer(kind, told, dev_eui),
             Ok(Err(_)) => Err(ApiError::Stopping),
             Err(_) => {
-                count("held");
+                count(Some(kind), "held");
                 Err(ApiError::Held)
             }
         }
     }
 }
 
-fn answer(told: Told, dev_eui: DevEui) -> Result<Received, ApiError> {
+fn answer(kind: EventKind, told: Told, dev_eui: DevEui) -> Result<Received, ApiError> {
     match told {
         Told::Committed => {
-            count("stored");
+            count(Some(kind), "stored");
             Ok(Received::OK)
         }
         Told::UnknownDevice => {
-            count("unknown_device");
+            count(Some(kind), "unknown_device");
             tracing::debug!(device.dev_eui = %dev_eui, "webhook.device.unknown");
             Ok(Received::ignored(
                 "no device with this DevEUI is registered",
             ))
         }
         Told::AmbiguousDevice => {
-            count("ambiguous_device");
+            count(Some(kind), "ambiguous_device");
             Ok(Received::ignored(
                 "several tenants have a device with this DevEUI, each on a network server of its own: use a tenant's key",
             ))
         }
         Told::TenantMismatch => {
-            count("tenant_mismatch");
+            count(Some(kind), "tenant_mismatch");
             tracing::warn!(device.dev_eui = %dev_eui, "webhook.tenant.mismatch");
             Err(ApiError::TenantMismatch)
         }
@@ -225,8 +239,8 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
     }
 }
 
-fn refused(error: ParseWebhookError) -> ApiError {
-    count("unreadable");
+fn refused(kind: EventKind, error: ParseWebhookError) -> ApiError {
+    count(Some(kind), "unreadable");
     match error {
         ParseWebhookError::Field { field, problem } => ApiError::field(field, problem),
         error @ (ParseWebhookError::Json(_) | ParseWebhookError::Protobuf(_)) => {
@@ -235,6 +249,11 @@ fn refused(error: ParseWebhookError) -> ApiError {
     }
 }
 
-fn count(outcome: &'static str) {
-    metrics::counter!("downbeat_webhooks_total", "outcome" => outcome).increment(1);
+fn count(kind: Option<EventKind>, outcome: &'static str) {
+    let labels = [("event", name(kind)), ("outcome", outcome)];
+    metrics::counter!("downbeat_webhooks_total", &labels).increment(1);
+}
+
+fn name(kind: Option<EventKind>) -> &'static str {
+    kind.map_or("unknown", EventKind::name)
 }

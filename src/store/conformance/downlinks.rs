@@ -1,7 +1,5 @@
 //! Downlinks in lists and counts.
 
-use std::time::Duration;
-
 use downbeat_core::device::Reason;
 
 use super::*;
@@ -122,91 +120,58 @@ pub(in crate::store) async fn downlinks_are_filtered(store: &Store) {
         dev_eui: Some(eui(1)),
         state: Some(DownlinkState::Verified),
         from: Some(at(5)),
+        ..all
     };
     assert_eq!(count(narrow).await, 1);
 }
 
-pub(in crate::store) async fn outcomes_are_counted_by_period_device_and_scope(store: &Store) {
+pub(in crate::store) async fn downlinks_stay_their_devices_under_another_dev_eui(store: &Store) {
     let tenant = default_tenant(store).await;
-    let acme = new_tenant(store, "acme").await;
     let device = register(store, tenant, 1).await;
-    let foreign = register(store, acme, 2).await;
-    for second in 1..=20 {
-        finish(
-            store,
-            &device,
-            at(100),
-            at(100 + second),
-            DownlinkState::Verified,
+    let before = accept(store, &device, &[1]).await;
+    let fields = DeviceFields {
+        dev_eui: Some(eui(7)),
+        ..device.fields.clone()
+    };
+    let device = store
+        .update_device(
+            Scope::Tenant(tenant),
+            device.id,
+            &fields,
+            AppKeyChange::Keep,
+            None,
+            at(2),
+            &by(),
         )
-        .await;
-    }
-    finish(store, &device, at(100), at(200), DownlinkState::Unverified).await;
-    finish(store, &foreign, at(100), at(109), DownlinkState::Verified).await;
-    accept(store, &device, &[100]).await;
-    // Outside of the period.
-    accept(store, &device, &[99, 1_100]).await;
-
-    let period = OutcomeFilter {
-        from: at(100),
-        to: at(1_100),
-        dev_eui: None,
-    };
-    let own = store
-        .downlink_outcomes(Scope::Tenant(tenant), period)
         .await
         .unwrap();
-    assert_eq!(own.total, 22);
-    assert_eq!(own.count(DownlinkState::Verified), 20);
-    assert_eq!(own.count(DownlinkState::Unverified), 1);
-    assert_eq!(own.count(DownlinkState::Failed), 0);
-    assert_eq!(own.by_reason, [("not_confirmed".to_owned(), 1)]);
-    assert_eq!(own.attempts_avg, Some(2.0));
-    assert_eq!(own.time_to_verify_p50, Some(Duration::from_secs(10)));
-    assert_eq!(own.time_to_verify_p95, Some(Duration::from_secs(19)));
-
-    let all = store
-        .downlink_outcomes(Scope::Platform, period)
-        .await
-        .unwrap();
-    assert_eq!(all.total, 23);
-    let one = OutcomeFilter {
-        dev_eui: Some(eui(2)),
-        ..period
+    let after = accept(store, &device, &[3]).await;
+    // Who has the DevEUI now has not got its past.
+    let heir = register(store, tenant, 1).await;
+    let ids = async |filter| {
+        let scope = Scope::Tenant(tenant);
+        let page = store.list_downlinks(scope, filter, PageRequest::default());
+        let items = page.await.unwrap().items;
+        items
+            .iter()
+            .map(|stored| stored.downlink.id)
+            .collect::<Vec<_>>()
     };
-    assert_eq!(
-        store
-            .downlink_outcomes(Scope::Platform, one)
-            .await
-            .unwrap()
-            .total,
-        1
-    );
-    assert_eq!(
-        store
-            .downlink_outcomes(Scope::Tenant(tenant), one)
-            .await
-            .unwrap()
-            .total,
-        0
-    );
-}
-
-pub(in crate::store) async fn outcomes_of_nothing_are_none(store: &Store) {
-    let period = OutcomeFilter {
-        from: at(0),
-        to: at(1),
-        dev_eui: None,
+    let of = |device: &Device| DownlinkFilter {
+        device_id: Some(device.id),
+        ..DownlinkFilter::default()
     };
-    let outcomes = store
-        .downlink_outcomes(Scope::Platform, period)
-        .await
-        .unwrap();
-    assert_eq!(outcomes, DownlinkOutcomes::default());
+    assert_eq!(ids(of(&device)).await, [after[0], before[0]]);
+    assert_eq!(ids(of(&heir)).await, []);
+    let old_eui = DownlinkFilter {
+        dev_eui: Some(eui(1)),
+        ..DownlinkFilter::default()
+    };
+    assert_eq!(ids(old_eui).await, before);
 }
 
 /// Downlinks that are accepted at these seconds.
-async fn accept(store: &Store, device: &Device, seconds: &[i64]) -> Vec<DownlinkId> {
+pub(super) async fn accept(store: &Store, device: &Device, seconds: &[i64]) -> Vec<DownlinkId> {
     let mut ids = Vec::new();
     for &second in seconds {
         let mut command = downlink(at(second));

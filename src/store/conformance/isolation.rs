@@ -89,12 +89,12 @@ pub(in crate::store) async fn a_stranger_reads_nothing(store: &Store) {
     let downlinks = store.list_downlinks(stranger, DownlinkFilter::default(), page);
     assert_eq!(downlinks.await.unwrap().items, []);
     let period = OutcomeFilter {
-        from: at(0),
-        to: at(100),
-        dev_eui: None,
+        step: Some(std::time::Duration::from_secs(10)),
+        tag: Some("site".to_owned()),
+        ..OutcomeFilter::period(at(0), at(100))
     };
-    let outcomes = store.downlink_outcomes(stranger, period).await.unwrap();
-    assert_eq!(outcomes.total, 0);
+    let outcomes = store.downlink_outcomes(stranger, &period).await.unwrap();
+    assert_eq!(outcomes, DownlinkOutcomes::default());
 }
 
 pub(in crate::store) async fn a_stranger_writes_nothing(store: &Store) {

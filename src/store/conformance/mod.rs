@@ -13,6 +13,7 @@ pub(super) mod idempotency;
 pub(super) mod isolation;
 pub(super) mod jobs;
 pub(super) mod keys;
+pub(super) mod outcomes;
 pub(super) mod presence;
 pub(super) mod registry;
 pub(super) mod servers;
@@ -63,8 +64,14 @@ macro_rules! conformance {
             downlinks::a_downlink_is_read_with_its_timeline_in_its_scope,
             downlinks::downlinks_are_listed_newest_first_in_pages,
             downlinks::downlinks_are_filtered,
-            downlinks::outcomes_are_counted_by_period_device_and_scope,
-            downlinks::outcomes_of_nothing_are_none,
+            downlinks::downlinks_stay_their_devices_under_another_dev_eui,
+            outcomes::outcomes_are_counted_by_period_device_and_scope,
+            outcomes::outcomes_tell_how_they_came_about,
+            outcomes::a_late_proof_is_a_new_end,
+            outcomes::outcomes_are_counted_over_time,
+            outcomes::outcomes_are_counted_by_tag,
+            outcomes::outcomes_of_nothing_are_none,
+            outcomes::old_downlinks_are_deleted_in_batches,
             history::events_are_listed_newest_first_and_stored_once,
             history::old_events_are_deleted_in_batches,
             keys::a_key_is_found_by_its_hash_and_can_be_taken_back,
@@ -294,7 +301,7 @@ pub(super) fn change(device: &Device, state: &str, when: Timestamp) -> DeviceCha
     }
 }
 
-pub(super) fn downlink(accepted_at: Timestamp) -> Downlink {
+pub(crate) fn downlink(accepted_at: Timestamp) -> Downlink {
     Downlink {
         id: DownlinkId::from_uuid(Uuid::now_v7()),
         origin: Origin::Api,
@@ -318,6 +325,8 @@ pub(super) fn downlink(accepted_at: Timestamp) -> Downlink {
         evidence: None,
         late: false,
         finished_at: None,
+        enqueued_at: None,
+        transmission: None,
         steps: 0,
     }
 }

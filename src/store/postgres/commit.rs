@@ -221,15 +221,18 @@ fn upsert_states<'q>(rows: &[DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
 fn upsert_downlinks<'q>(rows: &[DownlinkRow<'_>]) -> Query<'q, Db, PgArguments> {
     sqlx::query(
         "INSERT INTO downlink
-            (id, device_id, tenant_id, dev_eui, state, reason, attempts, created_at, updated_at, finished_at, steps, body)
+            (id, device_id, tenant_id, dev_eui, state, reason, attempts, created_at, updated_at, finished_at, steps, body,
+             gateway_id, spreading_factor, verified_in)
          SELECT * FROM unnest(
             $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[],
-            $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[]
+            $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[],
+            $13::text[], $14::bigint[], $15::bigint[]
          )
          ON CONFLICT (id) DO UPDATE SET
             state = excluded.state, reason = excluded.reason, attempts = excluded.attempts,
             updated_at = excluded.updated_at, finished_at = excluded.finished_at,
-            steps = excluded.steps, body = excluded.body
+            steps = excluded.steps, body = excluded.body, gateway_id = excluded.gateway_id,
+            spreading_factor = excluded.spreading_factor, verified_in = excluded.verified_in
          WHERE excluded.steps >= downlink.steps",
     )
     .bind(column(rows, |row| row.record.downlink.id.as_uuid()))
@@ -244,6 +247,9 @@ fn upsert_downlinks<'q>(rows: &[DownlinkRow<'_>]) -> Query<'q, Db, PgArguments> 
     .bind(column(rows, |row| row.record.downlink.finished_at.map(millis)))
     .bind(column(rows, |row| i64::from(row.record.downlink.steps)))
     .bind(column(rows, |row| row.body.clone()))
+    .bind(column(rows, |row| row.outcome.gateway_id.clone()))
+    .bind(column(rows, |row| row.outcome.spreading_factor))
+    .bind(column(rows, |row| row.outcome.verified_in))
 }
 
 fn insert_steps<'q>(rows: &[StepRow]) -> Query<'q, Db, PgArguments> {

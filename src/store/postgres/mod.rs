@@ -17,6 +17,7 @@ mod gateway;
 mod idempotency;
 mod job;
 mod network_server;
+mod outcome;
 mod role;
 mod seal_check;
 mod session;

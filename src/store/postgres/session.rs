@@ -5,7 +5,7 @@
 //! alone: what an earlier one left behind can be of no effect.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::TenantId;
@@ -155,6 +155,21 @@ impl Sessions {
     }
 
     async fn begin_with(
+        &self,
+        begin: &str,
+        access: Access<'_>,
+    ) -> Result<Transaction<'static, Db>, StoreError> {
+        let asked_at = Instant::now();
+        let transaction = self.begin_patiently(begin, access).await;
+        metrics::histogram!("downbeat_store_begin_seconds")
+            .record(asked_at.elapsed().as_secs_f64());
+        if transaction.is_err() {
+            metrics::counter!("downbeat_store_begin_failures_total").increment(1);
+        }
+        transaction
+    }
+
+    async fn begin_patiently(
         &self,
         begin: &str,
         access: Access<'_>,

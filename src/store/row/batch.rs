@@ -12,7 +12,9 @@ use downbeat_core::time::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{TelemetryRow, corrupt, count, event_id, millis, parse_dev_eui, telemetry_row};
+use super::{
+    OutcomeValues, TelemetryRow, corrupt, count, event_id, millis, parse_dev_eui, telemetry_row,
+};
 
 #[derive(FromRow)]
 pub(crate) struct StoredDeviceRow {
@@ -83,6 +85,7 @@ pub(crate) struct DownlinkRow<'a> {
     pub(crate) change: &'a DeviceChange,
     pub(crate) record: &'a Record,
     pub(crate) body: String,
+    pub(crate) outcome: OutcomeValues,
 }
 
 pub(crate) struct StepRow {
@@ -151,6 +154,7 @@ impl<'a> Batch<'a> {
                     change,
                     record,
                     body: json(&record.downlink)?,
+                    outcome: OutcomeValues::of(&record.downlink),
                 })
             })
             .collect::<Result<_, StoreError>>()?;

@@ -11,6 +11,7 @@ mod gateway;
 mod idempotency;
 mod job;
 mod network_server;
+mod outcome;
 mod seal_check;
 mod sync;
 mod telemetry;
@@ -29,7 +30,7 @@ use super::Scope;
 pub(crate) use api_key::ApiKeyRow;
 pub(crate) use audit::{AuditRow, AuditValues};
 pub(crate) use device::{AppKeyValues, DeviceRow, FieldValues, open_app_key};
-pub(crate) use downlink::{DownlinkRow, GroupRow, nearest_rank, tally, timeline};
+pub(crate) use downlink::{DownlinkRow, timeline};
 pub(crate) use drift::{DriftRow, DriftValues, carried_over};
 pub(crate) use event::{EventRow, event_id, first_id_of};
 pub(crate) use gateway::{GatewayRow, LinksRow};
@@ -39,6 +40,9 @@ pub(crate) use job::{
     UnderWayRow, counted, counts_json, hearings, unverified,
 };
 pub(crate) use network_server::{NetworkServerRow, seal_context as network_server_context};
+pub(crate) use outcome::{
+    OutcomeRow, OutcomeSpanRow, OutcomeTagRow, OutcomeValues, states_under_way,
+};
 pub(crate) use seal_check::{SEAL_CHECK, opens_seal_check};
 pub(crate) use sync::{StoredSyncRow, device_key, new_sync, of_generation, to_generation};
 pub(crate) use telemetry::{

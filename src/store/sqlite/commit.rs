@@ -205,7 +205,8 @@ fn upsert_states(rows: &[DeviceRow<'_>]) -> QueryBuilder<Db> {
 fn upsert_downlinks(rows: &[DownlinkRow<'_>]) -> QueryBuilder<Db> {
     let mut query = QueryBuilder::new(
         "INSERT INTO downlink
-            (id, device_id, tenant_id, dev_eui, state, reason, attempts, created_at, updated_at, finished_at, steps, body) ",
+            (id, device_id, tenant_id, dev_eui, state, reason, attempts, created_at, updated_at, finished_at, steps, body,
+             gateway_id, spreading_factor, verified_in) ",
     );
     query.push_values(rows, |mut values, row| {
         let downlink = &row.record.downlink;
@@ -226,13 +227,17 @@ fn upsert_downlinks(rows: &[DownlinkRow<'_>]) -> QueryBuilder<Db> {
             .push_bind(millis(downlink.updated_at))
             .push_bind(downlink.finished_at.map(millis))
             .push_bind(i64::from(downlink.steps))
-            .push_bind(&row.body);
+            .push_bind(&row.body)
+            .push_bind(&row.outcome.gateway_id)
+            .push_bind(row.outcome.spreading_factor)
+            .push_bind(row.outcome.verified_in);
     });
     query.push(
         " ON CONFLICT (id) DO UPDATE SET
             state = excluded.state, reason = excluded.reason, attempts = excluded.attempts,
             updated_at = excluded.updated_at, finished_at = excluded.finished_at,
-            steps = excluded.steps, body = excluded.body
+            steps = excluded.steps, body = excluded.body, gateway_id = excluded.gateway_id,
+            spreading_factor = excluded.spreading_factor, verified_in = excluded.verified_in
          WHERE excluded.steps >= downlink.steps",
     );
     query

@@ -12,6 +12,7 @@ mod gateway;
 mod idempotency;
 mod job;
 mod network_server;
+mod outcome;
 mod queue;
 mod seal_check;
 mod sync;

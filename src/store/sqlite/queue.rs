@@ -8,6 +8,7 @@ mod tests;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use downbeat_actors::port::StoreError;
@@ -107,13 +108,23 @@ async fn run(
                 continue;
             }
         }
-        match transact(&pool, &mut gathered).await {
+        let began = Instant::now();
+        let done = transact(&pool, &mut gathered).await;
+        note(&gathered, &waiting, began.elapsed());
+        match done {
             Ok(()) => gathered.drain(..).for_each(Write::answer),
             Err(failure) => gathered
                 .drain(..)
                 .for_each(|write| write.fail(failure.for_one())),
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures of some thousands")]
+fn note(written: &[Box<dyn Write>], waiting: &mpsc::Receiver<Box<dyn Write>>, took: Duration) {
+    metrics::histogram!("downbeat_store_batch").record(written.len() as f64);
+    metrics::histogram!("downbeat_store_transaction_seconds").record(took.as_secs_f64());
+    metrics::gauge!("downbeat_store_waiting").set(waiting.len() as f64);
 }
 
 /// Why none of a transaction's writes stands. Told to each of them.

@@ -409,104 +409,130 @@ async fn every_connection_is_durable_and_keeps_references() {
     assert!(written.is_err());
 }
 
+/// What lists and batches ask, and the index that has to answer.
+const PLANS: &[(&str, &str)] = &[
+    (
+        "SELECT * FROM device WHERE tenant_id = x'00' ORDER BY created_at, id LIMIT 1",
+        "device_tenant_idx",
+    ),
+    (
+        "SELECT network_server_id, dev_eui FROM device WHERE unfinished = 1 AND dev_eui IS NOT NULL ORDER BY dev_eui, network_server_id",
+        "device_unfinished_idx",
+    ),
+    (
+        "SELECT * FROM device WHERE dev_eui = '' ORDER BY network_server_id LIMIT 1",
+        "device_dev_eui_idx",
+    ),
+    (
+        "SELECT * FROM device WHERE tenant_id = x'00' AND dev_eui > '' ORDER BY dev_eui LIMIT 1",
+        "device_tenant_dev_eui_idx",
+    ),
+    (
+        "SELECT * FROM device LEFT JOIN device_sync AS s ON s.network_server_id = device.network_server_id AND s.dev_eui = device.dev_eui AND s.device_id = device.id WHERE true AND device.tenant_id = x'00' ORDER BY device.created_at, device.id LIMIT 1",
+        "device_tenant_idx",
+    ),
+    (
+        "SELECT dev_eui FROM device WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= 1 ORDER BY last_seen LIMIT 1",
+        "device_silent_idx",
+    ),
+    (
+        "SELECT dev_eui FROM device WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL AND last_seen + 2 * uplink_interval_ms <= 1 ORDER BY last_seen + 2 * uplink_interval_ms LIMIT 1",
+        "device_silent_own_idx",
+    ),
+    (
+        "SELECT * FROM device_sync AS s LEFT JOIN device AS d ON d.network_server_id = s.network_server_id AND d.dev_eui = s.dev_eui WHERE s.network_server_id = x'00' AND s.unfinished = 1 ORDER BY s.next_attempt_at, s.dev_eui LIMIT 1",
+        "device_sync_unfinished_idx",
+    ),
+    (
+        "SELECT * FROM audit WHERE true AND tenant_id = x'00' ORDER BY at DESC, id DESC LIMIT 1",
+        "audit_tenant_idx",
+    ),
+    (
+        "SELECT * FROM audit WHERE true ORDER BY at DESC, id DESC LIMIT 1",
+        "audit_at_idx",
+    ),
+    (
+        "SELECT at FROM telemetry WHERE device_id = x'00' AND field = '' AND at >= 1 AND at < 2 ORDER BY at LIMIT 1",
+        "USING PRIMARY KEY",
+    ),
+    (
+        "SELECT * FROM unclaimed WHERE true AND tenant_id = x'00' ORDER BY first_seen DESC, id DESC LIMIT 1",
+        "unclaimed_tenant_idx",
+    ),
+    (
+        "SELECT * FROM drift WHERE tenant_id = x'00' AND dev_eui > '' ORDER BY dev_eui LIMIT 1",
+        "USING PRIMARY KEY",
+    ),
+    (
+        "SELECT * FROM job WHERE state <> 'preparing' AND tenant_id = x'00' ORDER BY created_at DESC, id DESC LIMIT 1",
+        "job_tenant_idx",
+    ),
+    (
+        "SELECT id FROM job WHERE finished_at IS NULL AND state <> 'preparing' ORDER BY created_at",
+        "job_unfinished_idx",
+    ),
+    (
+        "SELECT seq FROM job_item WHERE job_id = x'00' AND state = 'waiting' AND seq > 1 ORDER BY seq LIMIT 1",
+        "job_item_state_idx",
+    ),
+    (
+        "UPDATE job_item SET state = '' FROM (VALUES (x'00', 1), (x'01', 2)) AS v WHERE job_item.job_id = v.column1 AND job_item.seq = v.column2",
+        "SEARCH job_item USING",
+    ),
+    (
+        "SELECT * FROM downlink WHERE true AND tenant_id = x'00' ORDER BY created_at DESC, id DESC LIMIT 1",
+        "downlink_tenant_idx",
+    ),
+    (
+        "SELECT * FROM downlink WHERE true AND dev_eui = '' ORDER BY created_at DESC, id DESC LIMIT 1",
+        "downlink_dev_eui_idx",
+    ),
+    (
+        "SELECT * FROM downlink WHERE true ORDER BY created_at DESC, id DESC LIMIT 1",
+        "downlink_created_idx",
+    ),
+    (
+        "SELECT * FROM downlink WHERE true AND device_id = x'00' ORDER BY created_at DESC, id DESC LIMIT 1",
+        "downlink_device_idx",
+    ),
+    (
+        "SELECT tenant_id, gateway_id, spreading_factor, reason, state, verified_in, count(*), sum(attempts) FROM downlink WHERE finished_at >= 1 AND finished_at < 2 GROUP BY tenant_id, state, gateway_id, spreading_factor, reason, verified_in",
+        "COVERING INDEX downlink_outcome_idx",
+    ),
+    (
+        "SELECT tenant_id, gateway_id, spreading_factor, reason, state, verified_in, count(*), sum(attempts) FROM downlink WHERE finished_at >= 1 AND finished_at < 2 AND tenant_id = x'00' GROUP BY tenant_id, state, gateway_id, spreading_factor, reason, verified_in",
+        "COVERING INDEX downlink_outcome_idx (tenant_id=?)",
+    ),
+    (
+        "SELECT count(*) FROM downlink WHERE finished_at >= 1 AND finished_at < 2 AND +tenant_id = x'00' AND dev_eui = ''",
+        "downlink_dev_eui_idx",
+    ),
+    (
+        "SELECT count(*) FROM downlink WHERE state IN ('accepted', 'waiting', 'enqueued', 'transmitted') AND +tenant_id = x'00'",
+        "downlink_state_idx",
+    ),
+    (
+        "SELECT id FROM downlink WHERE created_at < 1 AND finished_at < 1 ORDER BY created_at, id LIMIT 1",
+        "downlink_created_idx",
+    ),
+    (
+        "SELECT * FROM device_event WHERE device_id = x'00' AND id < x'00' ORDER BY id DESC LIMIT 1",
+        "device_event_device_idx",
+    ),
+    (
+        "UPDATE device SET version = 1 FROM (VALUES (x'00', ''), (x'01', '')) AS v WHERE device.id = v.column1 AND device.dev_eui = v.column2",
+        "SEARCH device USING INDEX",
+    ),
+    (
+        "INSERT INTO device_state (device_id, state) SELECT v.column1, '' FROM (VALUES (x'00', ''), (x'01', '')) AS v JOIN device ON device.id = v.column1 AND device.dev_eui = v.column2",
+        "SEARCH device USING INDEX",
+    ),
+];
+
 #[tokio::test]
 async fn lists_and_batches_use_their_indexes() {
     let (store, _dir) = fresh().await;
-    let plans = [
-        (
-            "SELECT * FROM device WHERE tenant_id = x'00' ORDER BY created_at, id LIMIT 1",
-            "device_tenant_idx",
-        ),
-        (
-            "SELECT network_server_id, dev_eui FROM device WHERE unfinished = 1 AND dev_eui IS NOT NULL ORDER BY dev_eui, network_server_id",
-            "device_unfinished_idx",
-        ),
-        (
-            "SELECT * FROM device WHERE dev_eui = '' ORDER BY network_server_id LIMIT 1",
-            "device_dev_eui_idx",
-        ),
-        (
-            "SELECT * FROM device WHERE tenant_id = x'00' AND dev_eui > '' ORDER BY dev_eui LIMIT 1",
-            "device_tenant_dev_eui_idx",
-        ),
-        (
-            "SELECT * FROM device LEFT JOIN device_sync AS s ON s.network_server_id = device.network_server_id AND s.dev_eui = device.dev_eui AND s.device_id = device.id WHERE true AND device.tenant_id = x'00' ORDER BY device.created_at, device.id LIMIT 1",
-            "device_tenant_idx",
-        ),
-        (
-            "SELECT dev_eui FROM device WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= 1 ORDER BY last_seen LIMIT 1",
-            "device_silent_idx",
-        ),
-        (
-            "SELECT dev_eui FROM device WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL AND last_seen + 2 * uplink_interval_ms <= 1 ORDER BY last_seen + 2 * uplink_interval_ms LIMIT 1",
-            "device_silent_own_idx",
-        ),
-        (
-            "SELECT * FROM device_sync AS s LEFT JOIN device AS d ON d.network_server_id = s.network_server_id AND d.dev_eui = s.dev_eui WHERE s.network_server_id = x'00' AND s.unfinished = 1 ORDER BY s.next_attempt_at, s.dev_eui LIMIT 1",
-            "device_sync_unfinished_idx",
-        ),
-        (
-            "SELECT * FROM audit WHERE true AND tenant_id = x'00' ORDER BY at DESC, id DESC LIMIT 1",
-            "audit_tenant_idx",
-        ),
-        (
-            "SELECT * FROM audit WHERE true ORDER BY at DESC, id DESC LIMIT 1",
-            "audit_at_idx",
-        ),
-        (
-            "SELECT at FROM telemetry WHERE device_id = x'00' AND field = '' AND at >= 1 AND at < 2 ORDER BY at LIMIT 1",
-            "USING PRIMARY KEY",
-        ),
-        (
-            "SELECT * FROM unclaimed WHERE true AND tenant_id = x'00' ORDER BY first_seen DESC, id DESC LIMIT 1",
-            "unclaimed_tenant_idx",
-        ),
-        (
-            "SELECT * FROM drift WHERE tenant_id = x'00' AND dev_eui > '' ORDER BY dev_eui LIMIT 1",
-            "USING PRIMARY KEY",
-        ),
-        (
-            "SELECT * FROM job WHERE state <> 'preparing' AND tenant_id = x'00' ORDER BY created_at DESC, id DESC LIMIT 1",
-            "job_tenant_idx",
-        ),
-        (
-            "SELECT id FROM job WHERE finished_at IS NULL AND state <> 'preparing' ORDER BY created_at",
-            "job_unfinished_idx",
-        ),
-        (
-            "SELECT seq FROM job_item WHERE job_id = x'00' AND state = 'waiting' AND seq > 1 ORDER BY seq LIMIT 1",
-            "job_item_state_idx",
-        ),
-        (
-            "UPDATE job_item SET state = '' FROM (VALUES (x'00', 1), (x'01', 2)) AS v WHERE job_item.job_id = v.column1 AND job_item.seq = v.column2",
-            "SEARCH job_item USING",
-        ),
-        (
-            "SELECT * FROM downlink WHERE true AND tenant_id = x'00' ORDER BY created_at DESC, id DESC LIMIT 1",
-            "downlink_tenant_idx",
-        ),
-        (
-            "SELECT * FROM downlink WHERE true AND dev_eui = '' ORDER BY created_at DESC, id DESC LIMIT 1",
-            "downlink_dev_eui_idx",
-        ),
-        (
-            "SELECT * FROM downlink WHERE true ORDER BY created_at DESC, id DESC LIMIT 1",
-            "downlink_created_idx",
-        ),
-        (
-            "SELECT * FROM device_event WHERE device_id = x'00' AND id < x'00' ORDER BY id DESC LIMIT 1",
-            "device_event_device_idx",
-        ),
-        (
-            "UPDATE device SET version = 1 FROM (VALUES (x'00', ''), (x'01', '')) AS v WHERE device.id = v.column1 AND device.dev_eui = v.column2",
-            "SEARCH device USING INDEX",
-        ),
-        (
-            "INSERT INTO device_state (device_id, state) SELECT v.column1, '' FROM (VALUES (x'00', ''), (x'01', '')) AS v JOIN device ON device.id = v.column1 AND device.dev_eui = v.column2",
-            "SEARCH device USING INDEX",
-        ),
-    ];
-    for (sql, index) in plans {
+    for (sql, index) in PLANS {
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
         let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain)
             .fetch_all(&sqlite(&store).writer)

@@ -408,8 +408,54 @@ pub struct Downlink {
     pub late: bool,
     /// When it reached its terminal state.
     pub finished_at: Option<Timestamp>,
+    /// When ChirpStack first had it in its queue.
+    #[serde(default)]
+    pub enqueued_at: Option<Timestamp>,
+    /// Its last transmission, whether the device received it or not.
+    #[serde(default)]
+    pub transmission: Option<LastTransmission>,
     /// Steps of its timeline so far: the number of the next one.
     pub steps: u32,
+}
+
+/// When a downlink was last on the air, and how, as far as that was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastTransmission {
+    /// When Downbeat heard of it.
+    pub at: Timestamp,
+    /// The gateway.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub gateway_id: Option<GatewayId>,
+    /// Spreading factor, if LoRa.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub spreading_factor: Option<u8>,
+}
+
+impl Downlink {
+    /// Keeps what a step tells that the downlink as a whole is asked for later.
+    pub(super) fn note(&mut self, at: Timestamp, step: &Step) {
+        match step {
+            Step::Enqueued { .. } => self.enqueued_at = self.enqueued_at.or(Some(at)),
+            Step::Transmitted {
+                gateway_id,
+                spreading_factor,
+                ..
+            } => {
+                self.transmission = Some(LastTransmission {
+                    at,
+                    gateway_id: *gateway_id,
+                    spreading_factor: *spreading_factor,
+                });
+            }
+            Step::Accepted
+            | Step::Waiting { .. }
+            | Step::NotTransmitted { .. }
+            | Step::Refused { .. }
+            | Step::AttemptFailed { .. }
+            | Step::Verified { .. }
+            | Step::Ended { .. } => {}
+        }
+    }
 }
 
 /// One step of a downlink's life, with its evidence.

@@ -291,6 +291,8 @@ impl Device {
             evidence: None,
             late: false,
             finished_at: None,
+            enqueued_at: None,
+            transmission: None,
             steps: 0,
         }
     }
@@ -358,6 +360,7 @@ pub(super) fn record(
     step: Step,
     effects: &mut Vec<Effect>,
 ) {
+    downlink.note(at, &step);
     let entry = TimelineEntry {
         seq: downlink.steps,
         at,

@@ -33,7 +33,8 @@ mod session;
 mod state;
 
 pub use downlink::{
-    Downlink, DownlinkState, Evidence, Origin, Priority, Reason, Request, Step, TimelineEntry,
+    Downlink, DownlinkState, Evidence, LastTransmission, Origin, Priority, Reason, Request, Step,
+    TimelineEntry,
 };
 pub use event::{Effect, Enqueue, Event, Record};
 pub use machine::Admission;

@@ -1,10 +1,11 @@
 //! Superseded, cancelled, expired: in each phase of a downlink.
 
-use downbeat_core::device::{Event, Request};
+use downbeat_core::device::{Effect, Event, LastTransmission, Request};
+use downbeat_core::id::GatewayId;
 
 use crate::support::{
-    BLUE, GREEN, RED, Story, ask, cancel, dropped, enqueued, instant, light, queue, raw, report,
-    txack,
+    BLUE, GREEN, NEAR, RED, Story, ask, cancel, dropped, enqueued, instant, light, queue, raw,
+    report, txack,
 };
 use downbeat_core::network::DropReason;
 
@@ -234,4 +235,33 @@ fn its_time_may_run_out_in_the_backoff() {
     lamp.transmit(10.0, 'A', until(45.0, light('A', RED)), 1);
     lamp.wakes("A missed: not_confirmed, A waits: not_confirmed");
     assert_eq!(lamp.wakes("A unverified: not_confirmed"), 45.0);
+}
+
+#[test]
+fn how_it_went_out_is_kept_with_the_downlink() {
+    let mut lamp = Story::new();
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.at(
+        15.0,
+        report(11, 4, GREEN),
+        "A missed: lost_on_air, ask turn",
+    );
+    lamp.at(15.0, Event::TurnGranted, "enqueue 2");
+    lamp.at(15.5, enqueued(2), "A enqueued");
+    lamp.at(16.0, txack(2), "A transmitted, end turn");
+    let effects = lamp
+        .device
+        .step(instant(18.0), report(12, 5, RED), &lamp.gateways);
+    let [Effect::Record(record)] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(record.downlink.enqueued_at, Some(instant(10.0)));
+    assert_eq!(
+        record.downlink.transmission,
+        Some(LastTransmission {
+            at: instant(16.0),
+            gateway_id: Some(GatewayId::from_u64(NEAR)),
+            spreading_factor: Some(9),
+        })
+    );
 }

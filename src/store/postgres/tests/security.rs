@@ -221,6 +221,14 @@ const PLANS: &[(&str, &str)] = &[
             "downlink_created_idx",
         ),
         (
+            "SELECT * FROM downlink WHERE device_id = 'T' ORDER BY created_at DESC, id DESC LIMIT 1",
+            "downlink_device_idx",
+        ),
+        (
+            "SELECT id FROM downlink WHERE created_at < 7 AND finished_at < 7 ORDER BY created_at, id LIMIT 1",
+            "downlink_created_idx",
+        ),
+        (
             "SELECT * FROM downlink_step WHERE downlink_id = 'T' ORDER BY seq",
             "downlink_step_pkey",
         ),
@@ -272,8 +280,9 @@ fn crowd(mine: TenantId, others: TenantId) -> String {
          FROM generate_series(1, 5000) AS n;
          INSERT INTO device_sync (network_server_id, dev_eui, tenant_id, device_id, generation, unfinished, next_attempt_at)
          SELECT '{mine}', dev_eui, tenant_id, id, 1, created_at % 50 = 0, created_at FROM device WHERE dev_eui IS NOT NULL;
-         INSERT INTO downlink (id, device_id, tenant_id, dev_eui, state, attempts, created_at, updated_at, steps, body)
-         SELECT gen_random_uuid(), id, tenant_id, dev_eui, 'verified', 1, created_at, created_at, 1, '{{}}' FROM device;
+         INSERT INTO downlink
+            (id, device_id, tenant_id, dev_eui, state, attempts, created_at, updated_at, finished_at, steps, body)
+         SELECT gen_random_uuid(), id, tenant_id, dev_eui, 'verified', 1, created_at, created_at, created_at, 1, '{{}}' FROM device;
          INSERT INTO downlink_step (downlink_id, tenant_id, seq, at, body)
          SELECT id, tenant_id, 1, created_at, '{{}}' FROM downlink;
          INSERT INTO device_event (id, device_id, tenant_id, at, kind, body)
