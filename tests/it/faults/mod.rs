@@ -4,5 +4,6 @@ mod chirpstack;
 mod database;
 mod disk;
 mod kill;
+mod registry;
 mod stop;
 mod webhooks;

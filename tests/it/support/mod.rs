@@ -7,7 +7,7 @@ mod load;
 mod promises;
 mod service;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Answer, Client};
 pub(crate) use database::{Database, on_both_stores};
 pub(crate) use disk::SmallDisk;
 pub(crate) use load::{Accepted, Load};
