@@ -28,7 +28,7 @@ const STATUS_LEN: usize = 24;
 
 /// Answers that may be expected to be drowned by what is handed over in one second. Of 300 colours for three gateways
 /// this is one or two.
-pub(super) const DROWNED_MAX: f64 = 0.09;
+pub(super) const DROWNED_MAX: f64 = 0.12;
 
 /// What an answer takes on the air.
 pub(super) fn answer_airtime(uplink: Modulation) -> Duration {

@@ -8,8 +8,8 @@ use super::air::{
 use super::ledger::{Bounds, Ledger, Whose};
 use super::snapshot::{Downlink, budget};
 use super::{
-    Ask, BEAT_MEMORY, FLOOR, FRESH, Gateway, Grant, LEAD, LOOK_AGAIN, PASSED_BY, PASSES_MAX, Pacer,
-    PacerConfig, Reservation, UNHURRIED_HELD,
+    Ask, BEAT_MEMORY, FLOOR, FRESH, Gateway, Grant, LOOK_AGAIN, PASSED_BY, PASSES_MAX, Pacer,
+    PacerConfig, Reservation, TOO_CLOSE, UNHURRIED_HELD,
 };
 use crate::device::Priority;
 use crate::id::{DevEui, GatewayId};
@@ -271,6 +271,9 @@ impl Pacer {
         }
         let airtime = self.airtime(ask);
         let (run, run_ends) = self.next_run(now);
+        if run == run_ends && run <= now + TOO_CLOSE.0 {
+            return Err(NotBefore(run + TOO_CLOSE.1));
+        }
         if !is_hurried(ask.priority)
             && self.unhurried_ahead(now, ask, run) >= unhurried_max(hearing.candidates.len())
         {
@@ -360,14 +363,15 @@ impl Pacer {
         })
     }
 
-    /// When ChirpStack hands over next: no sooner, and no later.
+    /// When the gateways will take what ChirpStack hands over next: no sooner, and no later.
     fn next_run(&self, now: Timestamp) -> (Timestamp, Timestamp) {
         let seen = |beat: &Timestamp| *beat <= now && now.since(*beat) < BEAT_MEMORY;
         let Some(beat) = self.beat.filter(seen) else {
             return (now, now + BEAT);
         };
-        let runs = (now + LEAD).since(beat).as_micros() / BEAT.as_micros() + 1;
-        let run = beat + BEAT.saturating_mul(u32::try_from(runs).unwrap_or(u32::MAX));
+        let since = now.since(beat).saturating_sub(TOO_CLOSE.1).as_micros();
+        let runs = u32::try_from(since / BEAT.as_micros() + 1).unwrap_or(u32::MAX);
+        let run = beat + BEAT.saturating_mul(runs);
         (run, run)
     }
 
@@ -459,8 +463,31 @@ impl Pacer {
         self.grants.insert(grant.ask.device, grant);
     }
 
+    /// A frame is on its way: those that are still to be handed over have one less with them.
+    pub(super) fn leave_company(&mut self, device: DevEui) {
+        let Some(hearing) = self
+            .grants
+            .get(&device)
+            .map(|grant| grant.ask.hearing.clone())
+        else {
+            return;
+        };
+        for grant in self.grants.values_mut() {
+            if !grant.is_taken && hearing.may_send_by(&grant.ask.hearing.ears) {
+                grant.company = grant.company.saturating_sub(1);
+            }
+        }
+    }
+
     /// Takes a turn back. What may have gone out without word counts as sent by each gateway that may have done it.
     fn drop_grant(&mut self, now: Timestamp, device: DevEui) {
+        if self
+            .grants
+            .get(&device)
+            .is_some_and(|grant| !grant.is_taken)
+        {
+            self.leave_company(device);
+        }
         let Some(grant) = self.grants.remove(&device) else {
             return;
         };

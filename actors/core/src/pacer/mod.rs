@@ -85,8 +85,9 @@ const FLOOR: f64 = 0.05;
 /// The share of what may be handed over without word for this long that it goes out in the next moment: from the grant
 /// over a commit and the Enqueue to ChirpStack's next run and the tx-ack.
 const FRESH: Duration = Duration::from_millis(2_500);
-/// From now to the next run of ChirpStack's scheduler that a grant still reaches.
-const LEAD: Duration = Duration::from_millis(30);
+/// So long before and after tx-acks are due it is not known whether a grant still reaches the run of ChirpStack's scheduler
+/// that they are of: a commit and two calls lie in between.
+const TOO_CLOSE: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(40));
 /// A run that was seen tells when the next ones are for so long.
 const BEAT_MEMORY: Duration = Duration::from_secs(10);
 /// What the air holds up is looked at again after this.

@@ -24,6 +24,9 @@ impl Pacer {
         if let Some(grant) = grant {
             grant.is_taken = true;
         }
+        if is_first {
+            self.leave_company(device);
+        }
         let grant = self.grants.get(&device).cloned();
         let Some(gateway_id) = event.gateway_id else {
             if let Some(grant) = grant.filter(|_| is_first) {
