@@ -35,4 +35,3 @@ pub mod random;
 pub mod region;
 pub mod sync;
 pub mod time;
-pub mod turn;
