@@ -9,7 +9,7 @@ use super::ledger::{Bounds, Ledger, Whose};
 use super::snapshot::{Downlink, budget};
 use super::{
     Ask, BEAT_MEMORY, FLOOR, FRESH, Gateway, Grant, LOOK_AGAIN, PASSED_BY, PASSES_MAX, Pacer,
-    PacerConfig, Reservation, TOO_CLOSE, UNHURRIED_HELD,
+    PacerConfig, Reservation, TOO_CLOSE, UNEVEN, UNHURRIED_HELD,
 };
 use crate::device::Priority;
 use crate::id::{DevEui, GatewayId};
@@ -201,10 +201,41 @@ impl Pacer {
                 .copied()
                 .try_for_each(|id| self.check_budget(now, ask, id));
         }
-        let candidates = ask.hearing.candidates.iter();
-        candidates
-            .copied()
-            .try_for_each(|id| self.check_budget(now, ask, id))
+        let candidates = &ask.hearing.candidates;
+        for id in candidates {
+            self.check_budget(now, ask, *id)?;
+        }
+        self.check_together(now, ask)
+    }
+
+    /// Whether the gateways that may send it have not reached the ceiling of its class together: the lots fall unevenly,
+    /// and one that is drawn too often for a while must not hold up all others.
+    fn check_together(&self, now: Timestamp, ask: &Ask) -> Result<(), NotBefore> {
+        let ceiling = self.config.ceiling(ask.priority);
+        let (mut full, mut count, mut may_always) = (0.0, 0_u32, true);
+        let mut release: Option<Timestamp> = None;
+        for id in &ask.hearing.candidates {
+            let downlink = self.downlink_of(*id);
+            let band = self.region_of(*id).sub_band(downlink.frequency_hz);
+            let bounds = self.bounds(band, ask.priority);
+            let ledger = self
+                .gateways
+                .get(id)
+                .and_then(|it| it.ledgers.get(band.name));
+            let (Some(budget), Some(ledger)) = (bounds.budget, ledger) else {
+                return Ok(());
+            };
+            let airtime = downlink.airtime(ask.payload_len);
+            full += ledger.filled(airtime + self.unplaced, budget);
+            count += 1;
+            may_always &= ledger.is_below_floor(ask.whose(), airtime, bounds);
+            release = release.into_iter().chain(ledger.first_release()).min();
+        }
+        if may_always || full <= ceiling * f64::from(count) {
+            return Ok(());
+        }
+        let at = release.unwrap_or(now + self.config.lease);
+        Err(NotBefore(at.max(now + LOOK_AGAIN)))
     }
 
     fn check_budget(&self, now: Timestamp, ask: &Ask, id: GatewayId) -> Result<(), NotBefore> {
@@ -237,7 +268,7 @@ impl Pacer {
         let ceiling = self.config.ceiling(class);
         Bounds {
             budget: budget(band, self.config.duty_cycle),
-            ceiling,
+            ceiling: (ceiling + UNEVEN).min(1.0),
             floor: FLOOR.min(ceiling),
             tenant_share: self.config.tenant_share,
         }

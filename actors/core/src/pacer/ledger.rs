@@ -195,15 +195,28 @@ impl Ledger {
             return true;
         };
         let total = self.used() + self.reserved() + unplaced + airtime;
-        let of_class = self.used_by(whose.class) + self.reserved.of(whose.class) + airtime;
         let of_tenant = self
             .tenants
             .get(&whose.tenant)
             .map_or(Duration::ZERO, |it| it.used.sum() + it.reserved)
             + airtime;
         let below_ceiling = total <= budget.mul_f64(bounds.ceiling)
-            || (total <= budget && of_class <= budget.mul_f64(bounds.floor));
+            || (total <= budget && self.is_below_floor(whose, airtime, bounds));
         below_ceiling && of_tenant <= budget.mul_f64(bounds.tenant_share)
+    }
+
+    /// Whether so much more is what its class may always use.
+    pub(super) fn is_below_floor(&self, whose: Whose, airtime: Duration, bounds: Bounds) -> bool {
+        let of_class = self.used_by(whose.class) + self.reserved.of(whose.class) + airtime;
+        bounds
+            .budget
+            .is_none_or(|budget| of_class <= budget.mul_f64(bounds.floor))
+    }
+
+    /// How full a budget is with so much more, 1 is full.
+    pub(super) fn filled(&self, more: Duration, budget: Duration) -> f64 {
+        let total = self.used() + self.reserved() + more;
+        total.as_secs_f64() / budget.as_secs_f64().max(f64::EPSILON)
     }
 
     /// When some of what was used is an hour old.

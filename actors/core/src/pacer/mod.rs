@@ -80,6 +80,9 @@ impl PacerConfig {
     }
 }
 
+/// So far above the ceiling of a class a single gateway may be filled, as long as those that may be drawn with it are not
+/// above it together.
+const UNEVEN: f64 = 0.1;
 /// What each class may always use of a budget, however full it is: nobody is shut out for good.
 const FLOOR: f64 = 0.05;
 /// The share of what may be handed over without word for this long that it goes out in the next moment: from the grant

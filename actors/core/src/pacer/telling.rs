@@ -184,13 +184,13 @@ impl Pacer {
         let (Some(frequency_hz), Some(modulation)) = (frequency_hz, modulation) else {
             return;
         };
-        let presumed = self.region_of(id);
-        if self.config.region.is_none()
-            && let Some(region) = Region::of_downlink(presumed, frequency_hz)
-        {
-            self.region = region;
+        if self.config.region.is_none() {
+            let presumed = self.region_of(id);
+            let told = Region::of_downlink(presumed, frequency_hz);
+            // Gateways that have not sent yet are likely to be where the last one is.
+            self.region = told.unwrap_or(presumed);
             if let Some(gateway) = self.gateway(id) {
-                gateway.region = Some(region);
+                gateway.region = told.or(Some(presumed));
             }
         }
         let region = self.region_of(id);
