@@ -133,7 +133,8 @@ fn of_gateway(
     };
     let share = budget.mul_f64(air.ceiling(priority));
     let by_budget = by_budget(air, band, share, load);
-    if by_budget > load.time {
+    // Less than a step apart, the two say the same.
+    if by_budget > load.time + STEP {
         let sub_band = band.sub_band.name;
         (
             by_budget,
