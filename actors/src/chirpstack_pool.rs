@@ -92,6 +92,26 @@ pub(crate) enum PoolMessage {
 }
 
 impl PoolMessage {
+    /// Whether it may change the budgets.
+    fn concerns_budgets(&self) -> bool {
+        match self {
+            Self::AskTurn(_)
+            | Self::HoldTurn(_)
+            | Self::EndTurn { .. }
+            | Self::Transmitted { .. }
+            | Self::Refused { .. }
+            | Self::Recalled(_) => true,
+            Self::Enqueue { .. }
+            | Self::NotEnqueued { .. }
+            | Self::ReadQueue { .. }
+            | Self::ListGateways { .. }
+            | Self::Run(_)
+            | Self::Heard { .. }
+            | Self::Called(_)
+            | Self::Wake { .. } => false,
+        }
+    }
+
     /// What a device's event tells of the air.
     pub(crate) fn of_event(dev_eui: DevEui, event: &NetworkEvent) -> Option<Self> {
         match event {
@@ -141,6 +161,8 @@ pub(crate) struct PoolState {
     /// The server is away.
     away: bool,
     published_at: Option<Timestamp>,
+    /// Something happened since that may have changed the budgets.
+    is_outdated: bool,
     random: Random,
     circuit: Circuit,
     /// While the circuit is open: when to ask whether the server is back.
@@ -179,6 +201,7 @@ impl Actor for ChirpstackPool {
             recalled: false,
             away: false,
             published_at: None,
+            is_outdated: true,
             random: Random::from_seed(seed),
             shared: arguments.shared,
             link: arguments.link,
@@ -201,6 +224,7 @@ impl Actor for ChirpstackPool {
             myself.stop(None);
             return Ok(());
         };
+        state.is_outdated |= message.concerns_budgets();
         state.on_message(&myself, &shared, message);
         state.advance(&myself, &shared);
         Ok(())
@@ -287,13 +311,22 @@ impl PoolState {
         self.pacer.set_closed(closed);
     }
 
+    /// When the budgets are to be published next.
+    fn publish_at(&self) -> Option<Timestamp> {
+        let pause = if self.is_outdated {
+            PUBLISH_PAUSE
+        } else {
+            STALE_AFTER
+        };
+        self.published_at.map(|at| at + pause)
+    }
+
     /// Publishes the budgets, for anyone to read; so often that a reader notices nothing.
     fn publish(&mut self, now: Timestamp) {
-        let rested = self
-            .published_at
-            .is_none_or(|at| now < at || now.since(at) >= PUBLISH_PAUSE);
-        if rested {
+        let is_set_back = self.published_at.is_some_and(|at| now < at);
+        if is_set_back || self.publish_at().is_none_or(|at| at <= now) {
             self.published_at = Some(now);
+            self.is_outdated = false;
             let snapshot = self.pacer.snapshot(now);
             self.link.publish_airtime(snapshot);
         }
@@ -343,8 +376,7 @@ impl PoolState {
         if let Some(alarm) = self.alarm.take() {
             alarm.abort();
         }
-        let stale_at = self.published_at.map(|at| at + STALE_AFTER);
-        let Some(at) = [self.pacer.next_wake(), self.probe_at, stale_at]
+        let Some(at) = [self.pacer.next_wake(), self.probe_at, self.publish_at()]
             .into_iter()
             .flatten()
             .min()
