@@ -13,6 +13,9 @@ async fn airtime_shows_budgets_and_what_was_sent() {
         &service.webhook,
         None,
     );
+    event
+        .headers_mut()
+        .insert("content-type", "application/json".parse().unwrap());
     *event.body_mut() = Body::from(captured("txack.json"));
     assert_eq!(service.send(event).await.status, StatusCode::OK);
     let deadline = tokio::time::Instant::now() + PATIENCE;
