@@ -22,7 +22,10 @@ async fn airtime_shows_budgets_and_what_was_sent() {
     let (airtime, gateway) = loop {
         let airtime = service.get("/api/v1/airtime", &service.viewer).await.json();
         let gateways = airtime["gateways"].as_array().unwrap().iter();
-        let mut named = gateways.filter(|it| it["gateway_id"] == "0016c00150330001");
+        // Which gateways there are and what they sent is published by two.
+        let mut named = gateways.filter(|it| {
+            it["gateway_id"] == "0016c00150330001" && it["downlink"]["learnt"] == true
+        });
         if let Some(gateway) = named.next() {
             break (airtime.clone(), gateway.clone());
         }
