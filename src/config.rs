@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use downbeat_core::device::Policy;
+use downbeat_core::pacer::PacerConfig;
+use downbeat_core::region::Region;
 use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -47,6 +49,8 @@ pub struct Config {
     pub downlink: DownlinkSection,
     /// Bounds.
     pub limits: LimitsSection,
+    /// Who may send when.
+    pub pacing: PacingSection,
     /// The registry.
     pub registry: RegistrySection,
 }
@@ -111,6 +115,71 @@ pub struct LimitsSection {
     pub tenants_may_set_network_server: bool,
 }
 
+/// `[pacing]`: see [`PacerConfig`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PacingSection {
+    /// The gateways' region: `eu868`, `us915`, `au915`, `as923` or `in865`. None: learnt from what they send.
+    pub region: Option<Region>,
+    /// The share of an hour that a gateway may send, in place of the region's: 0.1 is 10 %, 1 is no limit.
+    pub duty_cycle: Option<f64>,
+    /// Up to which share of a gateway's budget jobs for many devices may fill it; the rest is for single commands.
+    pub bulk_ceiling: f64,
+    /// Which share of a gateway's budget one tenant may use.
+    pub tenant_share: f64,
+}
+
+impl PacingSection {
+    /// The same as the pacer takes it.
+    pub fn pacing(&self) -> PacerConfig {
+        PacerConfig {
+            region: self.region,
+            duty_cycle: self.duty_cycle,
+            bulk_ceiling: self.bulk_ceiling,
+            tenant_share: self.tenant_share,
+            ..PacerConfig::default()
+        }
+    }
+}
+
+impl PacingSection {
+    fn check(&self) -> Result<(), ConfigError> {
+        let shares = [
+            ("pacing.duty_cycle", self.duty_cycle.unwrap_or(1.0)),
+            ("pacing.bulk_ceiling", self.bulk_ceiling),
+            ("pacing.tenant_share", self.tenant_share),
+        ];
+        match shares
+            .iter()
+            .find(|(_, share)| !(*share > 0.0 && *share <= 1.0))
+        {
+            None => Ok(()),
+            Some((key, _)) => Err(ConfigError::Range {
+                key,
+                problem: "must be above 0 and at most 1",
+            }),
+        }
+    }
+}
+
+impl Default for PacingSection {
+    fn default() -> Self {
+        let PacerConfig {
+            region,
+            duty_cycle,
+            bulk_ceiling,
+            tenant_share,
+            ..
+        } = PacerConfig::default();
+        Self {
+            region,
+            duty_cycle,
+            bulk_ceiling,
+            tenant_share,
+        }
+    }
+}
+
 /// `[registry]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -145,6 +214,7 @@ impl Default for Config {
             chirpstack: ChirpstackSection::default(),
             downlink: DownlinkSection::default(),
             limits: LimitsSection::default(),
+            pacing: PacingSection::default(),
             registry: RegistrySection::default(),
         }
     }
@@ -296,6 +366,10 @@ const KEYS: &[Key] = &[
         "limits.tenants_may_set_network_server",
         "DOWNBEAT_LIMITS_TENANTS_MAY_SET_NETWORK_SERVER",
     ),
+    key("pacing.region", "DOWNBEAT_PACING_REGION"),
+    key("pacing.duty_cycle", "DOWNBEAT_PACING_DUTY_CYCLE"),
+    key("pacing.bulk_ceiling", "DOWNBEAT_PACING_BULK_CEILING"),
+    key("pacing.tenant_share", "DOWNBEAT_PACING_TENANT_SHARE"),
     key(
         "registry.drift_interval_s",
         "DOWNBEAT_REGISTRY_DRIFT_INTERVAL_S",
@@ -323,6 +397,9 @@ const SCALARS: &[&str] = &[
     "limits.history_days",
     "limits.telemetry_days",
     "limits.downlink_days",
+    "pacing.duty_cycle",
+    "pacing.bulk_ceiling",
+    "pacing.tenant_share",
     "registry.drift_interval_s",
     "registry.sync_calls_per_second",
     "limits.untransmitted",
@@ -496,7 +573,14 @@ struct PrintedConfig {
     chirpstack: PrintedChirpstack,
     downlink: DownlinkSection,
     limits: LimitsSection,
+    pacing: PrintedPacing,
     registry: RegistrySection,
+}
+
+#[derive(Serialize)]
+struct PrintedPacing {
+    bulk_ceiling: f64,
+    tenant_share: f64,
 }
 
 #[derive(Serialize)]
@@ -516,6 +600,7 @@ impl PrintedConfig {
             chirpstack,
             downlink,
             limits,
+            pacing,
             registry,
             ..
         } = Config::default();
@@ -524,6 +609,10 @@ impl PrintedConfig {
             channels,
             ..
         } = chirpstack;
+        let pacing = PrintedPacing {
+            bulk_ceiling: pacing.bulk_ceiling,
+            tenant_share: pacing.tenant_share,
+        };
         let chirpstack = PrintedChirpstack {
             deadline_ms,
             channels,
@@ -537,6 +626,7 @@ impl PrintedConfig {
             chirpstack,
             downlink,
             limits,
+            pacing,
             registry,
         }
     }
@@ -655,6 +745,7 @@ impl Config {
             "downlink.ttl_s",
             "must be 1 to 31536000 (a year)",
         )?;
+        self.pacing.check()?;
         range(
             matches!(self.registry.drift_interval_s, 0 | 60..=604_800),
             "registry.drift_interval_s",

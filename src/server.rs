@@ -10,7 +10,7 @@ use downbeat_actors::clock::Clock;
 use downbeat_actors::port::{NetworkServer, StoreError};
 use downbeat_actors::{StartError, System, SystemConfig};
 use downbeat_core::id::NetworkServerId;
-use downbeat_core::turn::TurnLimits;
+use downbeat_core::pacer::PacerConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -105,9 +105,9 @@ pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartSe
     let new_admin_key = ensure_admin_key(&store, config.admin_key.as_ref(), &clock).await?;
     let system_config = SystemConfig {
         policy: config.downlink.policy(),
-        turns: TurnLimits {
+        pacing: PacerConfig {
             held_max: config.limits.untransmitted,
-            ..TurnLimits::default()
+            ..config.pacing.pacing()
         },
         sync_calls_per_second: config.registry.sync_calls_per_second,
         ..SystemConfig::default()

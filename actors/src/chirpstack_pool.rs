@@ -1,19 +1,21 @@
 //! The only place that calls the network server: bounded, with a circuit breaker, and by turns.
 //!
-//! Devices ask for a turn before they may enqueue ([`downbeat_core::turn`]); while the server does not answer, nobody
-//! gets one and the pool alone asks whether it is back. Calls run in tasks and come back as messages.
+//! Devices ask for a turn before they may enqueue ([`downbeat_core::pacer`]); while the server does not answer, nobody
+//! gets one and the pool alone asks whether it is back. Nor does anybody before it is known what was sent in the last
+//! hour: budgets outlive a restart. Calls run in tasks and come back as messages; those that change nothing are repeated.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use downbeat_core::circuit::{Admission, Circuit, CircuitConfig, Outcome, Transition};
 use downbeat_core::codec::Frame;
-use downbeat_core::device::Priority;
 use downbeat_core::gateway::ListedGateway;
-use downbeat_core::id::DevEui;
-use downbeat_core::network::EnqueueFailure;
+use downbeat_core::id::{DevEui, NetworkServerId};
+use downbeat_core::network::{EnqueueFailure, NetworkEvent, Transmitted};
+use downbeat_core::pacer::{Ask, Pacer, PacerConfig, SentBefore};
+use downbeat_core::random::Random;
+use downbeat_core::region::DUTY_CYCLE_WINDOW;
 use downbeat_core::time::Timestamp;
-use downbeat_core::turn::{TurnLimits, Turns};
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, oneshot};
@@ -29,14 +31,21 @@ use crate::system::Shared;
 /// Calls under way at once at the most; further ones wait for a place.
 const CALLS_MAX: usize = 32;
 
+/// The budgets are published at most so often.
+const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
+
+/// And at least so often: what was sent grows old without any event.
+const STALE_AFTER: Duration = Duration::from_secs(30);
+
+/// A call that changes nothing and was not answered is made again after these, ±10 %.
+const REPEATED_AFTER: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(600)];
+
+/// A database that could not tell what was sent is asked again after this.
+const RECALL_PAUSE: Duration = Duration::from_secs(1);
+
 pub(crate) enum PoolMessage {
-    AskTurn {
-        dev_eui: DevEui,
-        priority: Priority,
-    },
-    HoldTurn {
-        dev_eui: DevEui,
-    },
+    AskTurn(Box<Ask>),
+    HoldTurn(Box<Ask>),
     EndTurn {
         dev_eui: DevEui,
     },
@@ -55,14 +64,77 @@ pub(crate) enum PoolMessage {
     },
     /// Any other call.
     Run(Job),
-    /// Turns are to be this far apart.
-    Spacing(Duration),
+    /// A gateway took a frame of a device.
+    Transmitted {
+        dev_eui: DevEui,
+        event: Transmitted,
+    },
+    /// A gateway refused one.
+    Refused {
+        dev_eui: DevEui,
+        status: String,
+    },
+    /// A device spoke.
+    Heard {
+        dev_eui: DevEui,
+    },
+    /// An item certainly did not get into the queue.
+    NotEnqueued {
+        dev_eui: DevEui,
+    },
+    /// What was sent in the last hour, before this pool was there.
+    Recalled(Vec<SentBefore>),
     /// A call has ended.
     Called(Outcome),
     /// Time to look again: at the turns, or whether the server is back.
     Wake {
         generation: u64,
     },
+}
+
+impl PoolMessage {
+    /// Whether it may change the budgets.
+    fn concerns_budgets(&self) -> bool {
+        match self {
+            Self::AskTurn(_)
+            | Self::HoldTurn(_)
+            | Self::EndTurn { .. }
+            | Self::Transmitted { .. }
+            | Self::Refused { .. }
+            | Self::Recalled(_) => true,
+            Self::Enqueue { .. }
+            | Self::NotEnqueued { .. }
+            | Self::ReadQueue { .. }
+            | Self::ListGateways { .. }
+            | Self::Run(_)
+            | Self::Heard { .. }
+            | Self::Called(_)
+            | Self::Wake { .. } => false,
+        }
+    }
+
+    /// What a device's event tells of the air.
+    pub(crate) fn of_event(dev_eui: DevEui, event: &NetworkEvent) -> Option<Self> {
+        match event {
+            NetworkEvent::Heard(_) => Some(Self::Heard { dev_eui }),
+            NetworkEvent::Transmitted(event) => Some(Self::Transmitted {
+                dev_eui,
+                event: *event,
+            }),
+            NetworkEvent::Refused(event) => Some(Self::Refused {
+                dev_eui,
+                status: event.status.clone(),
+            }),
+            NetworkEvent::Joined(_)
+            | NetworkEvent::Acknowledged(_)
+            | NetworkEvent::Dropped(_)
+            | NetworkEvent::Logged(_)
+            | NetworkEvent::StatusReported(_)
+            | NetworkEvent::Located(_)
+            | NetworkEvent::PresenceTold(_)
+            | NetworkEvent::Integrated => None,
+        }
+    }
 }
 
 /// A call, given the server if one may be called now. It tells whoever asked, and the pool whether the server was heard.
@@ -76,7 +148,7 @@ pub(crate) struct PoolArguments {
     pub(crate) link: Arc<Link>,
     /// `None` where none is configured: commands wait.
     pub(crate) server: Option<Arc<dyn NetworkServer>>,
-    pub(crate) limits: TurnLimits,
+    pub(crate) pacing: PacerConfig,
     pub(crate) circuit: CircuitConfig,
 }
 
@@ -84,7 +156,15 @@ pub(crate) struct PoolState {
     shared: Weak<Shared>,
     link: Arc<Link>,
     server: Option<Arc<dyn NetworkServer>>,
-    turns: Turns,
+    pacer: Pacer,
+    /// What was sent in the last hour is known.
+    recalled: bool,
+    /// The server is away.
+    away: bool,
+    published_at: Option<Timestamp>,
+    /// Something happened since that may have changed the budgets.
+    is_outdated: bool,
+    random: Random,
     circuit: Circuit,
     /// While the circuit is open: when to ask whether the server is back.
     probe_at: Option<Timestamp>,
@@ -108,16 +188,25 @@ impl Actor for ChirpstackPool {
 
     async fn pre_start(
         &self,
-        _myself: ActorRef<PoolMessage>,
+        myself: ActorRef<PoolMessage>,
         arguments: PoolArguments,
     ) -> Result<PoolState, ActorProcessingErr> {
-        let mut turns = Turns::new(arguments.limits);
-        turns.set_closed(arguments.server.is_none());
+        let mut pacer = Pacer::new(arguments.pacing);
+        pacer.set_closed(true);
+        if let Some(shared) = arguments.shared.upgrade() {
+            tokio::spawn(recall(myself, shared, arguments.link.id));
+        }
+        let (_, seed) = arguments.link.id.as_uuid().as_u64_pair();
         Ok(PoolState {
+            pacer,
+            recalled: false,
+            away: false,
+            published_at: None,
+            is_outdated: true,
+            random: Random::from_seed(seed),
             shared: arguments.shared,
             link: arguments.link,
             server: arguments.server,
-            turns,
             circuit: Circuit::new(arguments.circuit),
             probe_at: None,
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
@@ -137,6 +226,7 @@ impl Actor for ChirpstackPool {
             myself.stop(None);
             return Ok(());
         };
+        state.is_outdated |= message.concerns_budgets();
         state.on_message(&myself, &shared, message);
         state.advance(&myself, &shared);
         Ok(())
@@ -152,9 +242,9 @@ impl PoolState {
     ) {
         let now = shared.clock.now();
         match message {
-            PoolMessage::AskTurn { dev_eui, priority } => self.turns.ask(dev_eui, priority),
-            PoolMessage::HoldTurn { dev_eui } => self.turns.hold(now, dev_eui),
-            PoolMessage::EndTurn { dev_eui } => self.turns.end(dev_eui),
+            PoolMessage::AskTurn(ask) => self.pacer.ask(now, *ask),
+            PoolMessage::HoldTurn(ask) => self.pacer.hold(now, *ask),
+            PoolMessage::EndTurn { dev_eui } => self.pacer.end(now, dev_eui),
             PoolMessage::Enqueue {
                 dev_eui,
                 attempt,
@@ -173,7 +263,17 @@ impl PoolState {
             PoolMessage::ReadQueue { dev_eui } => self.read_queue(myself, shared, dev_eui),
             PoolMessage::ListGateways { reply } => self.list_gateways(myself, shared, reply),
             PoolMessage::Run(job) => self.run(myself, shared, job),
-            PoolMessage::Spacing(spacing) => self.turns.set_spacing(spacing),
+            PoolMessage::Transmitted { dev_eui, event } => {
+                self.pacer.transmitted(now, dev_eui, &event);
+            }
+            PoolMessage::Refused { dev_eui, status } => self.pacer.refused(now, dev_eui, &status),
+            PoolMessage::Heard { dev_eui } => self.pacer.heard(now, dev_eui),
+            PoolMessage::NotEnqueued { dev_eui } => self.pacer.not_enqueued(dev_eui),
+            PoolMessage::Recalled(sent) => {
+                self.pacer.recall(now, sent);
+                self.recalled = true;
+                self.set_closed();
+            }
             PoolMessage::Called(outcome) => self.on_called(shared, outcome),
             PoolMessage::Wake { generation } => {
                 if generation == self.generation {
@@ -188,14 +288,16 @@ impl PoolState {
         match self.circuit.on_result(now, outcome) {
             Some(Transition::Opened) => {
                 tracing::warn!("the network server does not answer; commands wait until it does");
-                self.turns.set_closed(true);
+                self.away = true;
+                self.set_closed();
                 self.probe_at = Some(now);
                 self.link.set_answers(false);
                 self.link.synchronizer(SyncMessage::ServerAway);
             }
             Some(Transition::Closed) => {
                 tracing::info!("the network server answers again");
-                self.turns.set_closed(false);
+                self.away = false;
+                self.set_closed();
                 self.probe_at = None;
                 self.link.set_answers(true);
                 self.link.synchronizer(SyncMessage::ServerReturned);
@@ -205,19 +307,68 @@ impl PoolState {
         }
     }
 
+    /// Nobody gets a turn while there is no server, it is away, or what was sent lately is not known.
+    fn set_closed(&mut self) {
+        let closed = self.server.is_none() || self.away || !self.recalled;
+        self.pacer.set_closed(closed);
+    }
+
+    /// When the budgets are to be published next.
+    fn publish_at(&self) -> Option<Timestamp> {
+        let pause = if self.is_outdated {
+            PUBLISH_PAUSE
+        } else {
+            STALE_AFTER
+        };
+        self.published_at.map(|at| at + pause)
+    }
+
+    /// Publishes the budgets, for anyone to read; so often that a reader notices nothing.
+    fn publish(&mut self, now: Timestamp) {
+        let is_set_back = self.published_at.is_some_and(|at| now < at);
+        if is_set_back || self.publish_at().is_none_or(|at| at <= now) {
+            self.published_at = Some(now);
+            self.is_outdated = false;
+            let snapshot = self.pacer.snapshot(now);
+            self.link.publish_airtime(snapshot);
+        }
+    }
+
+    /// A call that changes nothing, made again after a short pause if no answer came.
+    fn repeated<T, Answer>(
+        &mut self,
+        call: impl Fn() -> Answer + Send + 'static,
+    ) -> impl Future<Output = Result<T, NetworkServerError>> + Send + 'static
+    where
+        T: Send,
+        Answer: Future<Output = Result<T, NetworkServerError>> + Send,
+    {
+        let pauses = REPEATED_AFTER.map(|pause| self.random.jittered(pause));
+        async move {
+            for pause in pauses {
+                match call().await {
+                    Err(error) if error.is_unreachable() => tokio::time::sleep(pause).await,
+                    answer => return answer,
+                }
+            }
+            call().await
+        }
+    }
+
     /// Gives out turns, asks whether the server is back, and sets the alarm for the next look.
     fn advance(&mut self, myself: &ActorRef<PoolMessage>, shared: &Arc<Shared>) {
         let now = shared.clock.now();
-        for dev_eui in self.turns.grant(now) {
+        for dev_eui in self.pacer.grant(now) {
             let key = self.link.key(dev_eui);
             if !shared.deliver(key, DeviceMessage::TurnGranted) {
-                self.turns.end(dev_eui);
+                self.pacer.end(now, dev_eui);
             }
         }
+        self.publish(now);
         if self.probe_at.is_some_and(|probe_at| probe_at <= now) {
             self.probe(myself, shared, now);
         }
-        let (held, waiting) = self.turns.counts();
+        let (held, waiting) = self.pacer.counts();
         metrics::gauge!("downbeat_turns_held").set(u32::try_from(held).unwrap_or(u32::MAX));
         metrics::gauge!("downbeat_turns_waiting").set(u32::try_from(waiting).unwrap_or(u32::MAX));
         self.set_alarm(myself, shared);
@@ -227,7 +378,7 @@ impl PoolState {
         if let Some(alarm) = self.alarm.take() {
             alarm.abort();
         }
-        let Some(at) = [self.turns.next_wake(), self.probe_at]
+        let Some(at) = [self.pacer.next_wake(), self.probe_at, self.publish_at()]
             .into_iter()
             .flatten()
             .min()
@@ -273,10 +424,13 @@ impl PoolState {
         let key = self.link.key(dev_eui);
         let Some(server) = self.admitted(shared) else {
             let failure = EnqueueFailure::Unavailable;
+            self.pacer.not_enqueued(dev_eui);
             shared.deliver(key, DeviceMessage::EnqueueFailed { attempt, failure });
             return;
         };
+        self.pacer.enqueued(dev_eui);
         let call = async move { server.enqueue(dev_eui, &item).await };
+        let pool = myself.clone();
         self.call(myself, shared, call, move |shared, result| {
             let message = match result {
                 Ok(queue_item_id) => DeviceMessage::Enqueued {
@@ -285,10 +439,11 @@ impl PoolState {
                 },
                 Err(error) => {
                     tracing::debug!(device.dev_eui = %dev_eui, %error, "an Enqueue failed");
-                    DeviceMessage::EnqueueFailed {
-                        attempt,
-                        failure: error.as_enqueue_failure(),
+                    let failure = error.as_enqueue_failure();
+                    if failure != EnqueueFailure::Unknown {
+                        let _ = pool.cast(PoolMessage::NotEnqueued { dev_eui });
                     }
+                    DeviceMessage::EnqueueFailed { attempt, failure }
                 }
             };
             shared.deliver(key, message);
@@ -306,16 +461,14 @@ impl PoolState {
             shared.deliver(key, DeviceMessage::QueueReadFailed);
             return;
         };
-        self.call(
-            myself,
-            shared,
-            async move { server.queue(dev_eui).await },
-            move |shared, result| {
-                let message =
-                    result.map_or(DeviceMessage::QueueReadFailed, DeviceMessage::QueueRead);
-                shared.deliver(key, message);
-            },
-        );
+        let call = self.repeated(move || {
+            let server = Arc::clone(&server);
+            async move { server.queue(dev_eui).await }
+        });
+        self.call(myself, shared, call, move |shared, result| {
+            let message = result.map_or(DeviceMessage::QueueReadFailed, DeviceMessage::QueueRead);
+            shared.deliver(key, message);
+        });
     }
 
     fn list_gateways(
@@ -328,15 +481,14 @@ impl PoolState {
         let Some(server) = self.admitted(shared) else {
             return;
         };
-        self.call(
-            myself,
-            shared,
-            async move { server.gateways().await },
-            move |_, result| match result {
-                Ok(gateways) => drop(reply.send(gateways)),
-                Err(error) => tracing::warn!(%error, "the gateways could not be listed"),
-            },
-        );
+        let call = self.repeated(move || {
+            let server = Arc::clone(&server);
+            async move { server.gateways().await }
+        });
+        self.call(myself, shared, call, move |_, result| match result {
+            Ok(gateways) => drop(reply.send(gateways)),
+            Err(error) => tracing::warn!(%error, "the gateways could not be listed"),
+        });
     }
 
     fn run(&mut self, myself: &ActorRef<PoolMessage>, shared: &Shared, job: Job) {
@@ -385,6 +537,26 @@ impl PoolState {
             deliver(&shared, result);
             let _ = myself.post(PoolMessage::Called(outcome));
         });
+    }
+}
+
+/// Learns what was sent in the last hour; as long as that is not known, nobody sends.
+async fn recall(pool: ActorRef<PoolMessage>, shared: Arc<Shared>, server: NetworkServerId) {
+    loop {
+        let since = shared.clock.now() - DUTY_CYCLE_WINDOW;
+        match shared.store.sent_since(server, since).await {
+            Ok(sent) => {
+                let _ = pool.cast(PoolMessage::Recalled(sent));
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what was sent in the last hour could not be read; it is asked again");
+            }
+        }
+        tokio::time::sleep(RECALL_PAUSE).await;
+        if shared.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+            return;
+        }
     }
 }
 

@@ -560,6 +560,9 @@ impl DeviceState {
             };
             self.link.monitor(MonitorMessage::of_event(owner, &event));
         }
+        if let Some(message) = PoolMessage::of_event(self.key.dev_eui, &event) {
+            self.link.pool(message);
+        }
         let kept = Kept {
             history,
             telemetry,
@@ -646,11 +649,22 @@ impl DeviceState {
     fn perform_at_once(&self, effect: &Effect) {
         let dev_eui = self.key.dev_eui;
         let message = match effect {
-            Effect::AskTurn(priority) => PoolMessage::AskTurn {
-                dev_eui,
-                priority: *priority,
-            },
-            Effect::HoldTurn => PoolMessage::HoldTurn { dev_eui },
+            Effect::AskTurn(priority) => {
+                let Life::Running(running) = &self.life else {
+                    return;
+                };
+                let tenant = running.stored.tenant_id;
+                let ask = running.machine.ask(dev_eui, tenant, *priority);
+                PoolMessage::AskTurn(Box::new(ask))
+            }
+            Effect::HoldTurn => {
+                let Life::Running(running) = &self.life else {
+                    return;
+                };
+                let tenant = running.stored.tenant_id;
+                let ask = running.machine.ask_again(dev_eui, tenant);
+                PoolMessage::HoldTurn(Box::new(ask))
+            }
             Effect::EndTurn => PoolMessage::EndTurn { dev_eui },
             Effect::ReadQueue => PoolMessage::ReadQueue { dev_eui },
             Effect::Enqueue(_) | Effect::Record(_) => return,

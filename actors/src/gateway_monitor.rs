@@ -16,7 +16,7 @@ use downbeat_core::gateway::{
 use downbeat_core::id::{DevEui, GatewayId, NetworkServerId, TenantId};
 use downbeat_core::link_quality::table::{HeardDevice, LinkTable, LinkedDevice, Owner};
 use downbeat_core::network::{NetworkEvent, Uplink};
-use downbeat_core::radio::{DeviceClass, Direction, Modulation};
+use downbeat_core::radio::DeviceClass;
 use downbeat_core::time::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -42,13 +42,6 @@ const KEEP_PERIOD: Duration = Duration::from_mins(1);
 /// News that change nobody's mind are published at most so often.
 const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
 
-/// A colour command and the status that answers it, in bytes.
-const COMMAND_LEN: usize = 5;
-const STATUS_LEN: usize = 24;
-
-/// Between the answer of one device and the turn of the next: the device's reaction and what else is on the air.
-const BREATH: Duration = Duration::from_millis(100);
-
 pub(crate) enum MonitorMessage {
     /// A second has passed.
     Tick,
@@ -64,7 +57,6 @@ pub(crate) enum MonitorMessage {
     Transmitted {
         dev_eui: DevEui,
         gateway_id: GatewayId,
-        modulation: Option<Modulation>,
     },
     /// Some gateway refused a downlink for a device.
     Refused {
@@ -135,7 +127,6 @@ impl MonitorMessage {
                 Some(gateway_id) => Self::Transmitted {
                     dev_eui,
                     gateway_id,
-                    modulation: event.modulation,
                 },
                 None => Self::Nothing,
             },
@@ -166,9 +157,6 @@ pub(crate) struct MonitorState {
     /// Something is known that is not published.
     is_news: bool,
     gauges: Gauges,
-    alive: usize,
-    uplink: Option<Modulation>,
-    downlink: Option<Modulation>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -212,9 +200,6 @@ impl Actor for GatewayMonitor {
             is_keeping: false,
             published_at: None,
             is_news: false,
-            alive: 0,
-            uplink: None,
-            downlink: None,
             tasks: vec![loading, ticking],
         })
     }
@@ -236,7 +221,6 @@ impl Actor for GatewayMonitor {
             MonitorMessage::Listed(list) => {
                 let changes = state.table.listed(now, list);
                 state.publish(&shared, now, &changes, true);
-                state.link.pool(PoolMessage::Spacing(state.spacing()));
             }
             MonitorMessage::GatewaysLoaded(stored) => {
                 state.table.restore(now, stored);
@@ -249,8 +233,7 @@ impl Actor for GatewayMonitor {
             MonitorMessage::Transmitted {
                 dev_eui,
                 gateway_id,
-                modulation,
-            } => state.on_transmitted(&shared, now, dev_eui, gateway_id, modulation),
+            } => state.on_transmitted(&shared, now, dev_eui, gateway_id),
             MonitorMessage::Refused { dev_eui } => {
                 state.table.answered(dev_eui);
                 if let Some(best) = state.best(dev_eui) {
@@ -320,7 +303,6 @@ impl MonitorState {
         let changes = self.table.tick(now);
         if is_due || self.is_news || !changes.is_empty() {
             self.publish(shared, now, &changes, true);
-            self.link.pool(PoolMessage::Spacing(self.spacing()));
         }
         if now < self.kept_at || now.since(self.kept_at) >= KEEP_PERIOD {
             self.kept_at = now;
@@ -332,7 +314,6 @@ impl MonitorState {
     }
 
     fn on_heard(&mut self, shared: &Shared, now: Timestamp, owner: Owner, uplink: &Uplink) {
-        self.uplink = uplink.modulation.or(self.uplink);
         let named = uplink
             .receptions
             .iter()
@@ -354,17 +335,11 @@ impl MonitorState {
         now: Timestamp,
         dev_eui: DevEui,
         gateway_id: GatewayId,
-        modulation: Option<Modulation>,
     ) {
-        let learnt = modulation.is_some() && modulation != self.downlink;
-        self.downlink = modulation.or(self.downlink);
         self.links.taken(dev_eui, gateway_id);
         self.table.answered(dev_eui);
         let changes = self.table.transmitted(now, gateway_id);
         self.publish(shared, now, &changes, false);
-        if learnt {
-            self.link.pool(PoolMessage::Spacing(self.spacing()));
-        }
     }
 
     /// Items of Class A devices wait for an uplink; those of devices that nobody ever sent to may wait for anything.
@@ -398,11 +373,6 @@ impl MonitorState {
         }
         self.published_at = Some(now);
         let snapshot = self.table.snapshot(now);
-        self.alive = snapshot
-            .gateways
-            .values()
-            .filter(|gateway| gateway.likely_alive)
-            .count();
         let views: Vec<GatewayView> = changes
             .iter()
             .filter_map(|change| {
@@ -424,25 +394,6 @@ impl MonitorState {
         if changes.iter().any(|change| change.transition.opens_a_way()) {
             shared.tell_unfinished_of(self.link.id, || DeviceMessage::GatewaysChanged);
         }
-    }
-
-    /// How far apart turns are given, so that gateways hear the answers of the devices that just had theirs.
-    ///
-    /// The time one command and its answer take on the air, spread over the gateways that are there, and twice that:
-    /// ChirpStack's scheduler hands over a second's worth of items at once, so the gateways send in the first part of
-    /// each second and need the rest of it to listen. Measured with 300 lights and 4 gateways without other loss: half
-    /// as far apart one answer in six was lost, like this 2 of 300.
-    fn spacing(&self) -> Duration {
-        let command = self
-            .downlink
-            .unwrap_or(Modulation::lora_125(9))
-            .time_on_air(COMMAND_LEN, Direction::Down);
-        let status = self
-            .uplink
-            .unwrap_or(Modulation::lora_125(7))
-            .time_on_air(STATUS_LEN, Direction::Up);
-        let gateways = u32::try_from(self.alive).unwrap_or(u32::MAX).max(1);
-        (command + status + BREATH) * 2 / gateways
     }
 }
 

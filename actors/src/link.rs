@@ -10,9 +10,9 @@ use dashmap::DashSet;
 use downbeat_core::circuit::CircuitConfig;
 use downbeat_core::gateway::{GatewaySnapshot, GatewayTable};
 use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId};
+use downbeat_core::pacer::{AirtimeSnapshot, Pacer, PacerConfig};
 use downbeat_core::queue_cleaner::QueueFinding;
 use downbeat_core::time::Timestamp;
-use downbeat_core::turn::TurnLimits;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
@@ -30,6 +30,7 @@ pub(crate) struct Link {
     pub(crate) id: NetworkServerId,
     gateways: watch::Sender<GatewaySnapshot>,
     findings: watch::Sender<Vec<QueueFinding>>,
+    airtime: watch::Sender<AirtimeSnapshot>,
     answers: AtomicBool,
     is_configured: AtomicBool,
     services: RwLock<Option<Services>>,
@@ -51,6 +52,7 @@ impl Link {
             id,
             gateways: watch::Sender::new(GatewayTable::default().snapshot(now)),
             findings: watch::Sender::default(),
+            airtime: watch::Sender::new(Pacer::new(PacerConfig::default()).snapshot(now)),
             answers: AtomicBool::new(true),
             is_configured: AtomicBool::new(false),
             services: RwLock::new(None),
@@ -82,6 +84,15 @@ impl Link {
 
     pub(crate) fn publish_findings(&self, findings: Vec<QueueFinding>) {
         let _ = self.findings.send_replace(findings);
+    }
+
+    /// The budgets of its gateways.
+    pub(crate) fn airtime(&self) -> AirtimeSnapshot {
+        self.airtime.borrow().clone()
+    }
+
+    pub(crate) fn publish_airtime(&self, snapshot: AirtimeSnapshot) {
+        let _ = self.airtime.send_replace(snapshot);
     }
 
     /// Whether it answered last; true before it was asked.
@@ -177,7 +188,7 @@ pub(crate) struct LinkArguments {
     pub(crate) link: Arc<Link>,
     /// `None` where none is configured: commands wait.
     pub(crate) server: Option<Arc<dyn NetworkServer>>,
-    pub(crate) turns: TurnLimits,
+    pub(crate) pacing: PacerConfig,
     pub(crate) circuit: CircuitConfig,
     pub(crate) sync_calls_per_second: u32,
 }
@@ -261,7 +272,7 @@ impl LinkArguments {
             shared: self.shared.clone(),
             link: Arc::clone(&self.link),
             server: self.server.clone(),
-            limits: self.turns,
+            pacing: self.pacing,
             circuit: self.circuit,
         };
         Ok(

@@ -200,7 +200,7 @@ impl RootState {
             shared: Arc::downgrade(&self.shared),
             link: self.shared.link(id),
             server: server.clone(),
-            turns: self.config.turns,
+            pacing: self.config.pacing,
             circuit: self.config.circuit,
             sync_calls_per_second: self.config.sync_calls_per_second,
         };

@@ -12,8 +12,8 @@ use downbeat_core::id::{
     DevEui, DeviceKey, DownlinkId, GatewayId, JobId, NetworkServerId, Scope, TenantId,
 };
 use downbeat_core::link_quality::table::{HeardDevice, LinkedDevice};
+use downbeat_core::pacer::{AirtimeSnapshot, PacerConfig};
 use downbeat_core::queue_cleaner::QueueFinding;
-use downbeat_core::turn::TurnLimits;
 use ractor::{Actor, ActorId, ActorRef};
 use tokio::sync::oneshot;
 
@@ -41,8 +41,8 @@ const MAILBOX_MAX: usize = 256;
 pub struct SystemConfig {
     /// The numbers of a downlink's life.
     pub policy: Policy,
-    /// How many devices may have an untransmitted item at once.
-    pub turns: TurnLimits,
+    /// How turns are given: budgets, and how many devices may have an untransmitted item at once.
+    pub pacing: PacerConfig,
     /// When to stop calling a network server that does not answer.
     pub circuit: CircuitConfig,
     /// Calls a second at the most that keep a network server's devices in step with the registry.
@@ -54,7 +54,7 @@ impl Default for SystemConfig {
     fn default() -> Self {
         Self {
             policy: Policy::default(),
-            turns: TurnLimits::default(),
+            pacing: PacerConfig::default(),
             circuit: CircuitConfig::default(),
             sync_calls_per_second: 20,
         }
@@ -364,6 +364,11 @@ impl System {
     /// Queues of a network server that are stuck, and that were left alone because not all in them is ours.
     pub fn queue_findings(&self, server: NetworkServerId) -> Vec<QueueFinding> {
         self.shared.link(server).findings()
+    }
+
+    /// The budgets of a network server's gateways, as of a second ago at the most.
+    pub fn airtime(&self, server: NetworkServerId) -> AirtimeSnapshot {
+        self.shared.link(server).airtime()
     }
 
     /// All that happens.

@@ -18,6 +18,7 @@ use downbeat_core::id::{
 };
 use downbeat_core::light::{Color, LightState};
 use downbeat_core::network::{NetworkEvent, QueueItem, Reception, Transmitted, Uplink};
+use downbeat_core::pacer::SentBefore;
 use downbeat_core::radio::{DeviceClass, Modulation};
 use downbeat_core::sync::RemoteDevice;
 use downbeat_core::time::Timestamp;
@@ -137,6 +138,14 @@ impl DeviceStore for Kept {
         _interval: Duration,
         _limit: u32,
     ) -> Result<Vec<DeviceKey>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn sent_since(
+        &self,
+        _server: NetworkServerId,
+        _since: Timestamp,
+    ) -> Result<Vec<SentBefore>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -25,6 +25,7 @@ use crate::drift::Comparer;
 use crate::store::{ApiKeyId, Store};
 
 mod admission;
+mod airtime;
 mod api_keys;
 mod audit;
 mod auth;

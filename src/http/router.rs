@@ -19,8 +19,8 @@ use super::extract::BODY_MAX;
 use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
-    AppState, admission, api_keys, audit, devices, downlinks, events, gateways, health, jobs,
-    metrics, network_server, request, session, sync, tenants, unclaimed, webhooks,
+    AppState, admission, airtime, api_keys, audit, devices, downlinks, events, gateways, health,
+    jobs, metrics, network_server, request, session, sync, tenants, unclaimed, webhooks,
 };
 
 /// The page of the API's description loads its own files only. Its styles are set by its scripts.
@@ -141,6 +141,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(jobs::steer::pause))
         .routes(routes!(jobs::steer::resume))
         .routes(routes!(jobs::steer::cancel))
+        .routes(routes!(airtime::airtime))
         .routes(routes!(gateways::list::list))
         .routes(routes!(gateways::health::health))
         .routes(routes!(gateways::status::status))

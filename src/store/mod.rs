@@ -43,6 +43,7 @@ use downbeat_actors::port::{
 };
 use downbeat_core::app_key::AppKey;
 use downbeat_core::id::{DevEui, DeviceKey, DownlinkId, NetworkServerId};
+use downbeat_core::pacer::SentBefore;
 use downbeat_core::time::Timestamp;
 
 use crate::seal::Sealer;
@@ -255,6 +256,14 @@ impl DeviceStore for Store {
         limit: u32,
     ) -> Result<Vec<DeviceKey>, StoreError> {
         on_backend!(self.silent(now, interval, limit))
+    }
+
+    async fn sent_since(
+        &self,
+        server: NetworkServerId,
+        since: Timestamp,
+    ) -> Result<Vec<SentBefore>, StoreError> {
+        on_backend!(self.sent_since(server, since))
     }
 
     async fn unfinished_syncs(

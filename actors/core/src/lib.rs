@@ -9,7 +9,7 @@
 //! - [`network`]: what ChirpStack tells us and what its queue holds, in our words.
 //! - [`device`]: the life of a downlink and of what is wanted of a device.
 //! - [`job`]: one command to many devices: who is next, how far it is, how long it will take.
-//! - [`turn`]: whose turn it is to occupy ChirpStack's queue and the air.
+//! - [`pacer`]: who may send when: ChirpStack's queue, the gateways' budgets, the air for answers; [`region`]: the rules.
 //! - [`pace`]: so many a second.
 //! - [`gateway`]: which gateways are there, as far as anyone knows.
 //! - [`link_quality`]: how well each device and each gateway get on with each other.
@@ -28,9 +28,10 @@ pub mod light;
 pub mod link_quality;
 pub mod network;
 pub mod pace;
+pub mod pacer;
 pub mod queue_cleaner;
 pub mod radio;
 pub mod random;
+pub mod region;
 pub mod sync;
 pub mod time;
-pub mod turn;

@@ -9,6 +9,7 @@ use downbeat_core::device::{Presence, Record};
 use downbeat_core::id::{DevEui, DeviceId, DeviceKey, GatewayId, NetworkServerId, TenantId};
 use downbeat_core::light::LightState;
 use downbeat_core::link_quality::table::Owner;
+use downbeat_core::pacer::SentBefore;
 use downbeat_core::sync::{SyncStatus, Wish};
 use downbeat_core::time::Timestamp;
 
@@ -138,6 +139,13 @@ pub trait DeviceStore: Send + Sync + 'static {
         interval: Duration,
         limit: u32,
     ) -> Result<Vec<DeviceKey>, StoreError>;
+
+    /// Frames that gateways of a network server took since then, as far as they were told, by time.
+    async fn sent_since(
+        &self,
+        server: NetworkServerId,
+        since: Timestamp,
+    ) -> Result<Vec<SentBefore>, StoreError>;
 
     /// Wishes of a network server that are not fulfilled and not given up, those first that are due first.
     async fn unfinished_syncs(

@@ -14,6 +14,7 @@ use downbeat_core::id::{
 };
 use downbeat_core::light::{Color, LightState};
 use downbeat_core::network::QueueItem;
+use downbeat_core::pacer::SentBefore;
 use downbeat_core::sync::{OWNER_TAG, RemoteDevice, SyncState, WantedDevice, Wish};
 use downbeat_core::time::Timestamp;
 use tokio::time::{Instant, timeout};
@@ -139,6 +140,14 @@ impl DeviceStore for Registry {
         _interval: Duration,
         _limit: u32,
     ) -> Result<Vec<DeviceKey>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn sent_since(
+        &self,
+        _server: NetworkServerId,
+        _since: Timestamp,
+    ) -> Result<Vec<SentBefore>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -44,7 +44,7 @@ const ADMINS_READ: [&str; 8] = [
 
 /// What shows the same to all: the gateways of the network server that they share.
 fn is_shared(operation: &Operation) -> bool {
-    operation.path.starts_with("/api/v1/gateways")
+    operation.path.starts_with("/api/v1/gateways") || operation.path == "/api/v1/airtime"
 }
 
 impl Service {

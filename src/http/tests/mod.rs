@@ -26,6 +26,7 @@ use crate::store::{By, Role, Store, Tenant, TenantFields};
 use super::{AppState, Connect, ConnectError, RouterParts, router};
 
 mod access;
+mod airtime;
 mod bad_input;
 mod commands;
 mod csv;

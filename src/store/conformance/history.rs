@@ -1,6 +1,9 @@
 //! Devices' events.
 
 use downbeat_actors::port::HistoryEntry;
+use downbeat_core::id::GatewayId;
+use downbeat_core::pacer::SentBefore;
+use downbeat_core::radio::Modulation;
 
 use super::*;
 
@@ -96,6 +99,38 @@ pub(in crate::store) async fn old_events_are_deleted_in_batches(store: &Store) {
         .await
         .unwrap();
     assert_eq!((left.items.len(), left.items[99].at), (100, at(600)));
+}
+
+pub(in crate::store) async fn what_gateways_sent_is_told_by_network_server(store: &Store) {
+    let device = register(store, default_tenant(store).await, 1).await;
+    let gateway_id: GatewayId = "0016c001f0000001".parse().unwrap();
+    let modulation = Modulation::lora_125(9);
+    let sent = serde_json::json!({
+        "queue_id": null,
+        "f_cnt_down": 3,
+        "gateway_id": gateway_id,
+        "modulation": modulation,
+        "frequency_hz": 869_525_000,
+    });
+    let sent = sent.to_string();
+    let batch = [
+        event(&device, 9, "txack", &sent),
+        event(&device, 10, "txack", &sent),
+        event(&device, 11, "up", "{}"),
+        event(&device, 12, "txack", "{\"f_cnt_down\":4}"),
+        event(&device, 13, "txack", "not what it should be"),
+    ];
+    store.commit(&batch).await.unwrap();
+    let found = store.sent_since(NetworkServerId::Default, at(10)).await;
+    let expected = SentBefore {
+        at: at(10),
+        gateway_id,
+        modulation: Some(modulation),
+        frequency_hz: Some(869_525_000),
+    };
+    assert_eq!(found.unwrap(), [expected]);
+    let elsewhere = NetworkServerId::Tenant(new_tenant(store, "acme").await);
+    assert_eq!(store.sent_since(elsewhere, at(0)).await.unwrap(), []);
 }
 
 fn event(device: &Device, second: i64, kind: &'static str, body: &str) -> DeviceChange {

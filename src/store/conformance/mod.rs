@@ -74,6 +74,7 @@ macro_rules! conformance {
             outcomes::old_downlinks_are_deleted_in_batches,
             history::events_are_listed_newest_first_and_stored_once,
             history::old_events_are_deleted_in_batches,
+            history::what_gateways_sent_is_told_by_network_server,
             keys::a_key_is_found_by_its_hash_and_can_be_taken_back,
             keys::a_tenant_sees_its_own_keys,
             keys::the_last_use_is_noted_and_never_goes_back,

@@ -1,8 +1,11 @@
 //! The history of devices.
 
 use downbeat_actors::port::StoreError;
-use downbeat_core::id::DeviceId;
+use downbeat_core::id::{DeviceId, GatewayId};
+use downbeat_core::pacer::SentBefore;
+use downbeat_core::radio::Modulation;
 use downbeat_core::time::Timestamp;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -31,6 +34,37 @@ impl TryFrom<EventRow> for DeviceEvent {
             at: instant(row.at),
             kind: row.kind,
             body,
+        })
+    }
+}
+
+/// A frame that a gateway took, as the history keeps it.
+#[derive(FromRow)]
+pub(crate) struct SentRow {
+    at: i64,
+    body: String,
+}
+
+#[derive(Deserialize)]
+struct SentBody {
+    #[serde(default)]
+    gateway_id: Option<GatewayId>,
+    #[serde(default)]
+    modulation: Option<Modulation>,
+    #[serde(default)]
+    frequency_hz: Option<u32>,
+}
+
+impl SentRow {
+    /// `None` where it is not told which gateway took it.
+    pub(crate) fn sent(self) -> Option<SentBefore> {
+        // What an older version kept and this one cannot read says nothing of the air.
+        let body: SentBody = serde_json::from_str(&self.body).ok()?;
+        Some(SentBefore {
+            at: instant(self.at),
+            gateway_id: body.gateway_id?,
+            modulation: body.modulation,
+            frequency_hz: body.frequency_hz,
         })
     }
 }

@@ -17,6 +17,7 @@
 //! `sending.rs` attempts, `queue_item.rs` and `queue_look.rs` what becomes of them in ChirpStack's queue, `session.rs` boot epochs and uplinks, [`proof`] and
 //! `flights.rs` what counts as evidence, [`presence`] whether it is there, `ending.rs` terminal states, `desired.rs` reconciling.
 
+mod asking;
 mod desired;
 pub mod downlink;
 mod ending;

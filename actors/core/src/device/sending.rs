@@ -99,7 +99,7 @@ impl Device {
         }
     }
 
-    fn priority(&self) -> Priority {
+    pub(super) fn priority(&self) -> Priority {
         let Some(active) = &self.active else {
             return Priority::Interactive;
         };

@@ -7,9 +7,9 @@ use downbeat_core::codec::busylight::{F_PORT, Setting, light_to_wire};
 use downbeat_core::codec::{Command, Frame};
 use downbeat_core::device::Policy;
 use downbeat_core::light::{Color, LightState};
+use downbeat_core::pacer::PacerConfig;
 use downbeat_core::random::Random;
 use downbeat_core::time::Timestamp;
-use downbeat_core::turn::TurnLimits;
 use downbeat_sim::model::Refusal;
 use downbeat_sim::model::config::{
     DutyCycle, LampStart, LinksConfig, NetworkConfig, ReportForm, WebhookConfig,
@@ -35,8 +35,7 @@ const LIGHTS: [LightState; 4] = [
 pub(crate) struct Scenario {
     pub(crate) network: NetworkConfig,
     pub(crate) policy: Policy,
-    pub(crate) turns: TurnLimits,
-    pub(crate) spacing: Duration,
+    pub(crate) pacing: PacerConfig,
     pub(crate) calls: CallFaults,
     /// Probability that a step is the last one of a process.
     pub(crate) crash: f64,
@@ -144,11 +143,10 @@ impl Scenario {
         let mut scenario = Self {
             network,
             policy,
-            turns: TurnLimits {
+            pacing: PacerConfig {
                 held_max: if dice.below(4) == 0 { 1 } else { 80 },
-                ..TurnLimits::default()
+                ..PacerConfig::default()
             },
-            spacing: Duration::from_millis(dice.below(3) * 200),
             calls,
             crash,
             faults_end,

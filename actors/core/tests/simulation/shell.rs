@@ -11,12 +11,12 @@ use downbeat_core::device::{Device, Effect, Enqueue, Event};
 use downbeat_core::gateway::{
     GatewayConfig, GatewaySnapshot, GatewayTable, ListedGateway, ListedState,
 };
-use downbeat_core::id::{DevEui, DownlinkId};
+use downbeat_core::id::{DevEui, DownlinkId, TenantId};
 use downbeat_core::light::LightState;
 use downbeat_core::network::NetworkEvent;
+use downbeat_core::pacer::Pacer;
 use downbeat_core::random::Random;
 use downbeat_core::time::Timestamp;
-use downbeat_core::turn::Turns;
 use downbeat_sim::model::{GatewayState, Network, Webhook};
 
 use self::world::gateway_id;
@@ -24,6 +24,8 @@ use crate::promises::Promises;
 use crate::scenario::{CallFaults, Happening, START, Scenario};
 use crate::trace::Trace;
 
+/// Whose lamps these are.
+const TENANT: TenantId = TenantId::from_uuid(uuid::Uuid::nil());
 /// A call is given up after this.
 const DEADLINE: Duration = Duration::from_secs(3);
 /// A slow ChirpStack carries a call out no later than this after it began.
@@ -47,7 +49,7 @@ pub(crate) struct Shell {
     agenda: BTreeMap<(Timestamp, u64), Planned>,
     planned: u64,
     lamps: Vec<Lamp>,
-    turns: Turns,
+    pacer: Pacer,
     gateways: GatewayTable,
     snapshot: GatewaySnapshot,
     /// A pool of calls; answers and turns of an earlier one are lost.
@@ -130,7 +132,7 @@ impl Shell {
         let mut shell = Self {
             calls: scenario.calls,
             snapshot: gateways.snapshot(START),
-            turns: Turns::default(),
+            pacer: Pacer::new(scenario.pacing),
             network,
             random: Random::from_seed(seed ^ 0x0ff1_ce00),
             now: START,
@@ -146,7 +148,6 @@ impl Shell {
             trace,
             scenario,
         };
-        shell.new_turns();
         for (at, happening) in std::mem::take(&mut shell.scenario.happenings) {
             shell.plan(at, Planned::Happening(happening));
         }
@@ -187,7 +188,7 @@ impl Shell {
                 self.lamps
                     .iter()
                     .filter_map(|lamp| lamp.device.next_wake())
-                    .chain(self.turns.next_wake())
+                    .chain(self.pacer.next_wake())
                     .min()
             })
             .flatten();
@@ -295,18 +296,22 @@ impl Shell {
         let mut changes = Vec::new();
         match &webhook.event {
             NetworkEvent::Heard(uplink) => {
+                self.pacer.heard(self.now, webhook.dev_eui);
                 for reception in &uplink.receptions {
                     changes.extend(self.gateways.heard(self.now, webhook.dev_eui, reception));
                 }
             }
             NetworkEvent::Transmitted(event) => {
+                self.pacer.transmitted(self.now, webhook.dev_eui, event);
                 if let Some(gateway) = event.gateway_id {
                     changes.extend(self.gateways.transmitted(self.now, gateway));
                 }
             }
+            NetworkEvent::Refused(event) => {
+                self.pacer.refused(self.now, webhook.dev_eui, &event.status);
+            }
             NetworkEvent::Joined(_)
             | NetworkEvent::Acknowledged(_)
-            | NetworkEvent::Refused(_)
             | NetworkEvent::Dropped(_)
             | NetworkEvent::Logged(_)
             | NetworkEvent::StatusReported(_)
@@ -433,10 +438,20 @@ impl Shell {
             .line(self.now, "effect", || format!("{lamp} {effect:?}"));
         let dev_eui = self.lamps[lamp].dev_eui;
         match effect {
-            Effect::AskTurn(priority) => self.turns.ask(dev_eui, priority),
-            Effect::HoldTurn => self.turns.hold(self.now, dev_eui),
-            Effect::EndTurn => self.turns.end(dev_eui),
-            Effect::Enqueue(enqueue) => self.call_enqueue(lamp, enqueue),
+            Effect::AskTurn(priority) => {
+                let device = &self.lamps[lamp].device;
+                self.pacer
+                    .ask(self.now, device.ask(dev_eui, TENANT, priority));
+            }
+            Effect::HoldTurn => {
+                let device = &self.lamps[lamp].device;
+                self.pacer.hold(self.now, device.ask_again(dev_eui, TENANT));
+            }
+            Effect::EndTurn => self.pacer.end(self.now, dev_eui),
+            Effect::Enqueue(enqueue) => {
+                self.pacer.enqueued(dev_eui);
+                self.call_enqueue(lamp, enqueue);
+            }
             Effect::ReadQueue => {
                 let at = self.now + self.latency();
                 let pool = self.pool;
@@ -446,16 +461,11 @@ impl Shell {
         }
     }
 
-    fn new_turns(&mut self) {
-        self.turns = Turns::new(self.scenario.turns);
-        self.turns.set_spacing(self.scenario.spacing);
-    }
-
     fn grant_turns(&mut self) {
         if self.down_until.is_some() {
             return;
         }
-        for dev_eui in self.turns.grant(self.now) {
+        for dev_eui in self.pacer.grant(self.now) {
             let lamp = self
                 .lamps
                 .iter()
@@ -471,7 +481,7 @@ impl Shell {
             return Ok(());
         }
         self.pool += 1;
-        self.new_turns();
+        self.pacer = Pacer::new(self.scenario.pacing);
         self.tell_all(&Event::ServicesRestarted)
     }
 
@@ -489,7 +499,7 @@ impl Shell {
     fn on_process_starts(&mut self) -> Result<(), String> {
         self.trace.line(self.now, "START", || "from what was saved");
         self.down_until = None;
-        self.new_turns();
+        self.pacer = Pacer::new(self.scenario.pacing);
         self.gateways = GatewayTable::new(GatewayConfig::default());
         self.snapshot = self.gateways.snapshot(self.now);
         for lamp in 0..self.lamps.len() {

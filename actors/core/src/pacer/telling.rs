@@ -1,0 +1,241 @@
+//! What is told of frames, and what is there to be told.
+
+use std::time::Duration;
+
+use super::air::{Window, is_hurried};
+use super::ledger::{CLASSES, Ledger};
+use super::snapshot::{AirtimeOverview, AirtimeSnapshot, BandAir, GatewayAir, budget};
+use super::{Answer, BLOCKED, Gateway, PAUSED, Pacer, SentBefore, UNKNOWN_LEN};
+use crate::gateway::GATEWAYS_MAX;
+use crate::id::{DevEui, GatewayId};
+use crate::network::Transmitted;
+use crate::radio::Modulation;
+use crate::region::{DUTY_CYCLE_WINDOW, Region};
+use crate::time::Timestamp;
+
+/// Two frames so far apart were not handed over in one run of ChirpStack's scheduler.
+const RUN_SPREAD: Duration = Duration::from_millis(500);
+
+impl Pacer {
+    /// A gateway took a frame of a device (tx-ack): now it is known which one sends, and what it costs.
+    pub fn transmitted(&mut self, now: Timestamp, device: DevEui, event: &Transmitted) {
+        let grant = self.grants.get_mut(&device);
+        let is_first = grant.as_ref().is_some_and(|grant| !grant.is_taken);
+        if let Some(grant) = grant {
+            grant.is_taken = true;
+        }
+        if is_first {
+            self.leave_company(device);
+        }
+        let grant = self.grants.get(&device).cloned();
+        let Some(gateway_id) = event.gateway_id else {
+            if let Some(grant) = grant.filter(|_| is_first) {
+                self.settle(now, &grant, true);
+                self.forget_reservations(device);
+            }
+            return;
+        };
+        if let Some(grant) = grant.as_ref().filter(|_| is_first) {
+            self.settle(now, grant, false);
+            self.forget_reservations(device);
+        }
+        self.learn(gateway_id, event.frequency_hz, event.modulation);
+        let downlink = self.downlink_of(gateway_id);
+        let frequency_hz = event.frequency_hz.unwrap_or(downlink.frequency_hz);
+        let ask = grant.map(|grant| grant.ask);
+        let modulation = event.modulation.unwrap_or(downlink.modulation);
+        let len = ask.as_ref().map_or(UNKNOWN_LEN, |ask| ask.payload_len);
+        let airtime = modulation.time_on_air(len, crate::radio::Direction::Down);
+        let band = self.region_of(gateway_id).sub_band(frequency_hz).name;
+        let whose = ask.as_ref().map(super::Ask::whose);
+        if let Some(ledger) = self.ledger(gateway_id, band) {
+            ledger.spend(now, whose, airtime);
+        }
+        let Some(gateway) = self.gateway(gateway_id) else {
+            return;
+        };
+        let sent_at = gateway.free_at.map_or(now, |free_at| free_at.max(now)) + airtime;
+        gateway.free_at = Some(sent_at);
+        gateway.paused_until = None;
+        gateway.pause = Duration::ZERO;
+        gateway.block = Duration::ZERO;
+        if let Some(ask) = ask {
+            self.answers.push(Answer {
+                device,
+                ears: ask.hearing.ears,
+                window: Window::after(sent_at, ask.uplink),
+                is_hurried: is_hurried(ask.priority),
+            });
+        }
+        let is_next_run = self
+            .beat
+            .is_none_or(|beat| now < beat || now.since(beat) > RUN_SPREAD);
+        if frequency_hz == downlink.frequency_hz && is_next_run {
+            self.beat = Some(now);
+        }
+    }
+
+    /// A device spoke: its answer is not outstanding any more.
+    pub fn heard(&mut self, now: Timestamp, device: DevEui) {
+        self.answers
+            .retain(|answer| answer.device != device || now < answer.window.from);
+    }
+
+    /// A gateway refused a frame of a device, for the reason that ChirpStack names. Which gateway is not said: it is
+    /// taken to be the one that has the most reason to.
+    pub fn refused(&mut self, now: Timestamp, device: DevEui, status: &str) {
+        let Some(grant) = self.grants.get_mut(&device) else {
+            return;
+        };
+        grant.is_refused = true;
+        let candidates = grant.ask.hearing.candidates.clone();
+        match status {
+            "DUTY_CYCLE_OVERFLOW" => {
+                let fullest = candidates.into_iter().max_by_key(|id| self.used_of(*id));
+                if let Some(id) = fullest {
+                    self.block(now, id);
+                }
+            }
+            "TOO_LATE" | "TOO_EARLY" | "COLLISION_PACKET" | "QUEUE_FULL" => {
+                let busiest = candidates
+                    .into_iter()
+                    .max_by_key(|id| self.gateways.get(id).and_then(|it| it.free_at));
+                if let Some(gateway) = busiest.and_then(|id| self.gateway(id)) {
+                    gateway.pause = (gateway.pause * 2).clamp(PAUSED.0, PAUSED.1);
+                    gateway.paused_until = Some(now + gateway.pause);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes up what was sent before a restart.
+    pub fn recall(&mut self, now: Timestamp, mut sent: Vec<SentBefore>) {
+        sent.retain(|frame| now.since(frame.at) < DUTY_CYCLE_WINDOW);
+        sent.sort_by_key(|frame| frame.at);
+        for frame in sent {
+            self.learn(frame.gateway_id, frame.frequency_hz, frame.modulation);
+            let downlink = self.downlink_of(frame.gateway_id);
+            let frequency_hz = frame.frequency_hz.unwrap_or(downlink.frequency_hz);
+            let modulation = frame.modulation.unwrap_or(downlink.modulation);
+            let airtime = modulation.time_on_air(UNKNOWN_LEN, crate::radio::Direction::Down);
+            let band = self.region_of(frame.gateway_id).sub_band(frequency_hz).name;
+            if let Some(ledger) = self.ledger(frame.gateway_id, band) {
+                ledger.spend(frame.at.min(now), None, airtime);
+            }
+        }
+    }
+
+    /// What there is at `now`.
+    pub fn snapshot(&mut self, now: Timestamp) -> AirtimeSnapshot {
+        self.tidied_at = None;
+        self.tidy(now);
+        let gateways = self.gateways.iter();
+        let gateways = gateways
+            .map(|(id, gateway)| (*id, self.air_of(now, *id, gateway)))
+            .collect();
+        AirtimeSnapshot::new(AirtimeOverview {
+            at: now,
+            region: self.region,
+            downlink: self.downlink_in(self.region),
+            duty_cycle: self.config.duty_cycle,
+            ceilings: CLASSES
+                .into_iter()
+                .map(|class| (class, self.config.ceiling(class)))
+                .collect(),
+            gateways,
+            waiting: self.waiting.counts(),
+            held: self.grants.len(),
+        })
+    }
+
+    fn air_of(&self, now: Timestamp, id: GatewayId, gateway: &Gateway) -> GatewayAir {
+        let (region, downlink) = (self.region_of(id), self.downlink_of(id));
+        let sending = region.sub_band(downlink.frequency_hz);
+        let empty = Ledger::default();
+        let others =
+            region.sub_bands().iter().copied().filter(|band| {
+                band.name != sending.name && gateway.ledgers.contains_key(band.name)
+            });
+        let bands = std::iter::once(sending).chain(others).map(|sub_band| {
+            let ledger = gateway.ledgers.get(sub_band.name).unwrap_or(&empty);
+            BandAir {
+                sub_band,
+                budget: budget(sub_band, self.config.duty_cycle),
+                used: ledger.used(),
+                used_by: CLASSES
+                    .into_iter()
+                    .map(|class| (class, ledger.used_by(class)))
+                    .collect(),
+                reserved: ledger.reserved(),
+                blocked_until: ledger.blocked_until,
+                releases: ledger.releases(),
+            }
+        });
+        GatewayAir {
+            region,
+            downlink,
+            paused_until: gateway.paused_until.filter(|until| *until > now),
+            bands: bands.collect(),
+        }
+    }
+
+    fn learn(&mut self, id: GatewayId, frequency_hz: Option<u32>, modulation: Option<Modulation>) {
+        let (Some(frequency_hz), Some(modulation)) = (frequency_hz, modulation) else {
+            return;
+        };
+        if self.config.region.is_none() {
+            let presumed = self.region_of(id);
+            let told = Region::of_downlink(presumed, frequency_hz);
+            // Gateways that have not sent yet are likely to be where the last one is.
+            self.region = told.unwrap_or(presumed);
+            if let Some(gateway) = self.gateway(id) {
+                gateway.region = told.or(Some(presumed));
+            }
+        }
+        let region = self.region_of(id);
+        self.downlinks.note(self.region, frequency_hz, modulation);
+        if let Some(gateway) = self.gateway(id) {
+            gateway.downlinks.note(region, frequency_hz, modulation);
+        }
+    }
+
+    /// Nobody sends by it for a while, longer each time until it sends again.
+    fn block(&mut self, now: Timestamp, id: GatewayId) {
+        let downlink = self.downlink_of(id);
+        let band = self.region_of(id).sub_band(downlink.frequency_hz).name;
+        let Some(gateway) = self.gateway(id) else {
+            return;
+        };
+        gateway.block = (gateway.block * 2).clamp(BLOCKED.0, BLOCKED.1);
+        let until = now + gateway.block;
+        gateway.ledgers.entry(band).or_default().blocked_until = Some(until);
+    }
+
+    fn used_of(&self, id: GatewayId) -> Duration {
+        let gateway = self.gateways.get(&id);
+        gateway.map_or(Duration::ZERO, |it| {
+            it.ledgers.values().map(Ledger::used).sum()
+        })
+    }
+
+    fn forget_reservations(&mut self, device: DevEui) {
+        if let Some(grant) = self.grants.get_mut(&device) {
+            grant.reserved.clear();
+            grant.unplaced = Duration::ZERO;
+        }
+    }
+
+    pub(super) fn ledger(&mut self, id: GatewayId, band: &'static str) -> Option<&mut Ledger> {
+        let gateway = self.gateway(id)?;
+        Some(gateway.ledgers.entry(band).or_default())
+    }
+
+    /// A gateway's entry; none for those beyond the greatest number that is kept.
+    fn gateway(&mut self, id: GatewayId) -> Option<&mut Gateway> {
+        if self.gateways.len() >= GATEWAYS_MAX && !self.gateways.contains_key(&id) {
+            return None;
+        }
+        Some(self.gateways.entry(id).or_default())
+    }
+}
