@@ -376,11 +376,11 @@ async fn only_so_many_jobs_go_on_at_a_time(service: Service) {
         (refused.status, kind_of(&refused)),
         (StatusCode::CONFLICT, "too-many-jobs".to_owned())
     );
-    let list = service
+    let page = service
         .get(&format!("{JOBS}?limit=1"), &service.viewer)
         .await
         .json();
-    let last = format!("{JOBS}/{}", list["jobs"][0]["id"].as_str().unwrap());
+    let last = format!("{JOBS}/{}", page["jobs"][0]["id"].as_str().unwrap());
     service.told(&last, "cancel").await;
     service
         .until(&last, |job| job["finished_at"].is_string())
