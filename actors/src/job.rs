@@ -135,8 +135,6 @@ pub(crate) struct JobRunnerState {
     late_storing: Vec<LateProof>,
     /// The store failed just now.
     rests_until: Option<Timestamp>,
-    /// The store did not tell yet which jobs are not over.
-    is_listed: bool,
     alarm: Option<JoinHandle<()>>,
     generation: u64,
     feed: JoinHandle<()>,
@@ -193,7 +191,6 @@ impl Actor for JobRunner {
             late: Vec::new(),
             late_storing: Vec::new(),
             rests_until: None,
-            is_listed: false,
             alarm: None,
             generation: 0,
             feed,
@@ -266,8 +263,9 @@ impl JobRunnerState {
         match message {
             JobMessage::Begin(id) => self.take_up(id),
             JobMessage::Listed(Ok(jobs)) => {
-                self.is_listed = true;
-                jobs.into_iter().for_each(|id| self.take_up(id));
+                for id in jobs {
+                    self.take_up(id);
+                }
             }
             JobMessage::Listed(Err(error)) => {
                 tracing::warn!(%error, "unfinished jobs could not be read; the store is asked again");
@@ -285,10 +283,12 @@ impl JobRunnerState {
                 let live = self.jobs.iter();
                 let live = live.filter(|(_, entry)| matches!(entry, Entry::Live(_)));
                 let live: Vec<JobId> = live.map(|(id, _)| *id).collect();
-                live.into_iter().for_each(|id| self.forget(shared, now, id));
+                for id in live {
+                    self.forget(shared, now, id);
+                }
                 self.rests_until = None;
             }
-            JobMessage::Committed(result) => self.on_committed(myself, shared, now, result),
+            JobMessage::Committed(result) => self.on_committed(myself, shared, now, &result),
             JobMessage::LateStored(result) => self.on_late_stored(now, result),
             JobMessage::Wake { generation } => {
                 if generation == self.generation {
@@ -496,14 +496,14 @@ impl JobRunnerState {
         myself: &ActorRef<JobMessage>,
         shared: &Arc<Shared>,
         now: Timestamp,
-        result: Result<(), StoreError>,
+        result: &Result<(), StoreError>,
     ) {
         let stored = std::mem::take(&mut self.storing);
-        if let Err(error) = &result {
+        if let Err(error) = result {
             tracing::warn!(%error, "what became of jobs could not be stored; they are taken up anew");
         }
         for id in stored {
-            match (&result, self.jobs.get_mut(&id)) {
+            match (result, self.jobs.get_mut(&id)) {
                 (Ok(()), Some(Entry::Live(live))) => {
                     for effect in live.end_commit() {
                         self::live::perform(effect, &live.job, &self.store, shared, myself);

@@ -74,12 +74,19 @@ impl World {
         for effect in &effects {
             match effect {
                 Effect::Store(change) => {
-                    let before = self.items.insert(change.seq, change.state).unwrap();
+                    let before = self.items.insert(change.seq, change.state);
+                    let before = before.expect("items are there from the beginning");
                     let may = match before {
                         ItemState::Waiting => change.state == ItemState::UnderWay,
                         ItemState::UnderWay => change.state.is_over(),
                         ItemState::Unverified => change.state == ItemState::Verified,
-                        _ => false,
+                        ItemState::Verified
+                        | ItemState::Sent
+                        | ItemState::Failed
+                        | ItemState::Superseded
+                        | ItemState::Cancelled
+                        | ItemState::Expired
+                        | ItemState::Skipped => false,
                     };
                     assert!(may, "{before:?} becomes {:?}", change.state);
                 }
@@ -211,7 +218,7 @@ impl World {
         let under_way = counts.get(ItemState::UnderWay);
         let out_of_reach = self.job.out_of_reach();
         let most = LIMITS.in_reach_max + LIMITS.out_of_reach_max;
-        assert!(under_way <= u64::try_from(most).unwrap());
+        assert!(under_way <= u64::try_from(most).expect("it is a handful"));
         assert!(out_of_reach <= under_way);
         let is_over = !self.job.state().is_open() && counts.open() == 0;
         assert_eq!(self.job.is_over(), is_over);
