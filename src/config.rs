@@ -421,6 +421,7 @@ impl fmt::Debug for Config {
             chirpstack,
             downlink,
             limits,
+            pacing,
             registry,
         } = self;
         f.debug_struct("Config")
@@ -434,6 +435,7 @@ impl fmt::Debug for Config {
             .field("chirpstack", chirpstack)
             .field("downlink", downlink)
             .field("limits", limits)
+            .field("pacing", pacing)
             .field("registry", registry)
             .finish()
     }

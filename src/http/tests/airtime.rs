@@ -2,10 +2,10 @@
 
 use super::*;
 
+on_both_stores! { airtime_shows_budgets_and_what_was_sent }
+
 /// What a gateway took counts against its budget, at the data rate that it told.
-#[tokio::test]
-async fn airtime_shows_budgets_and_what_was_sent() {
-    let service = Service::start().await;
+async fn airtime_shows_budgets_and_what_was_sent(service: Service) {
     service.register("202020ff50330000").await;
     let mut event = request(
         "POST",
