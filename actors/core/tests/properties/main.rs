@@ -82,7 +82,7 @@ impl Shell {
 
     /// An id that is over is never given again; one that is under way may come twice.
     fn name(&self, event: &mut Event) {
-        if let Event::Requested(request) = event
+        if let Event::Requested(request) | Event::Wished(request) = event
             && !self.device.unfinished().any(|known| known.id == request.id)
         {
             let number = 100 + self.states.len() as u128;
@@ -99,6 +99,10 @@ impl Shell {
             }
             Event::ServicesRestarted => self.outstanding = None,
             Event::Requested(_)
+            | Event::Wished(_)
+            | Event::WishCleared
+            | Event::InitialisationRequested { .. }
+            | Event::KeyTold(_)
             | Event::CancelRequested(_)
             | Event::Network(_)
             | Event::TurnGranted
@@ -144,7 +148,10 @@ impl Shell {
 
     fn check_record(&mut self, record: &Record) -> Result<(), TestCaseError> {
         let downlink = &record.downlink;
-        prop_assert!(downlink.attempts <= downlink.attempts_max.saturating_add(CREDIT_MAX));
+        prop_assert!(
+            downlink.until_deadline
+                || downlink.attempts <= downlink.attempts_max.saturating_add(CREDIT_MAX)
+        );
         let before = self.states.insert(downlink.id, downlink.state);
         if let Some(before) = before.filter(|before| before.is_terminal()) {
             let late_proof =

@@ -65,6 +65,10 @@ pub(crate) fn fit(event: &mut Event, last_attempt: u32, unfinished: &[DownlinkId
         }
         Event::Network(NetworkEvent::Dropped(event)) => fit_item(&mut event.queue_item_id),
         Event::Requested(_)
+        | Event::Wished(_)
+        | Event::WishCleared
+        | Event::InitialisationRequested { .. }
+        | Event::KeyTold(_)
         | Event::Network(_)
         | Event::TurnGranted
         | Event::QueueReadFailed
@@ -98,6 +102,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<bool>().prop_map(Happening::Gateways),
         1 => Just(Happening::Crash),
         4 => request().prop_map(|request| Happening::Event(Event::Requested(request))),
+        2 => wish().prop_map(Happening::Event),
         8 => Just(Happening::Event(Event::TurnGranted)),
         8 => answer().prop_map(Happening::Event),
         12 => network_event().prop_map(|event| Happening::Event(Event::Network(event))),
@@ -108,6 +113,9 @@ fn happening() -> impl Strategy<Value = Happening> {
             Just(Event::Elapsed),
             Just(Event::Silent),
             any::<bool>().prop_map(Event::Awaited),
+            any::<bool>().prop_map(Event::KeyTold),
+            any::<bool>().prop_map(|force| Event::InitialisationRequested { force }),
+            Just(Event::WishCleared),
             Just(Event::Retired),
         ]
         .prop_map(Happening::Event),
@@ -151,10 +159,11 @@ fn request() -> impl Strategy<Value = Request> {
         any::<bool>(),
         option::of(0..4_u8),
         option::weighted(0.1, any::<i64>()),
+        option::of(any::<bool>()),
     );
     (0..6_u128, what, how).prop_map(|(number, what, how)| {
         let (light, is_state, has_light, proof) = what;
-        let (confirmed, transient, attempts_max, expires_at) = how;
+        let (confirmed, transient, attempts_max, expires_at, until_deadline) = how;
         Request {
             id: downlink(number),
             origin: Origin::Api,
@@ -165,11 +174,24 @@ fn request() -> impl Strategy<Value = Request> {
             light: has_light.then_some(light),
             is_state,
             proof,
+            proof_if_mute: (number == 0).then_some(Proof::Transmitted),
             confirmed,
             transient,
             attempts_max,
             expires_at: expires_at.map(Timestamp::from_millis),
+            until_deadline,
         }
+    })
+}
+
+/// A light that is to stay.
+fn wish() -> impl Strategy<Value = Event> {
+    request().prop_map(|request| {
+        Event::Wished(Request {
+            is_state: true,
+            transient: false,
+            ..request
+        })
     })
 }
 
@@ -178,6 +200,7 @@ fn answer() -> impl Strategy<Value = Event> {
         Just(EnqueueFailure::Unavailable),
         Just(EnqueueFailure::Unknown),
         Just(EnqueueFailure::UnknownDevice),
+        Just(EnqueueFailure::KeyRefused),
         text().prop_map(EnqueueFailure::Refused),
         Just(EnqueueFailure::Invalid(String::new())),
     ];
