@@ -185,9 +185,13 @@ impl PoolState {
 
     fn on_called(&mut self, shared: &Shared, outcome: Outcome) {
         let now = shared.clock.now();
+        self.note_key(shared, outcome);
         match self.circuit.on_result(now, outcome) {
             Some(Transition::Opened) => {
-                tracing::warn!("the network server does not answer; commands wait until it does");
+                tracing::warn!(
+                    ?outcome,
+                    "the network server does not answer, or not to this key; commands wait until it does"
+                );
                 self.turns.set_closed(true);
                 self.probe_at = Some(now);
                 self.link.set_answers(false);
@@ -202,6 +206,18 @@ impl PoolState {
             }
             None if outcome == Outcome::Answered => self.link.set_answers(true),
             None => {}
+        }
+    }
+
+    /// Devices say in words that it is the key for which they wait.
+    fn note_key(&self, shared: &Shared, outcome: Outcome) {
+        let is_taken = match outcome {
+            Outcome::Answered => true,
+            Outcome::KeyRefused => false,
+            Outcome::Unreachable | Outcome::NoRight => return,
+        };
+        if self.link.set_key_taken(is_taken) {
+            shared.tell_unfinished_of(self.link.id, || DeviceMessage::KeyTold(is_taken));
         }
     }
 
@@ -256,6 +272,7 @@ impl PoolState {
                     myself,
                     shared,
                     async move { server.ping().await },
+                    outcome_of_keyed,
                     |_, _| {},
                 );
             }
@@ -277,22 +294,28 @@ impl PoolState {
             return;
         };
         let call = async move { server.enqueue(dev_eui, &item).await };
-        self.call(myself, shared, call, move |shared, result| {
-            let message = match result {
-                Ok(queue_item_id) => DeviceMessage::Enqueued {
-                    attempt,
-                    queue_item_id,
-                },
-                Err(error) => {
-                    tracing::debug!(device.dev_eui = %dev_eui, %error, "an Enqueue failed");
-                    DeviceMessage::EnqueueFailed {
+        self.call(
+            myself,
+            shared,
+            call,
+            outcome_of_keyed,
+            move |shared, result| {
+                let message = match result {
+                    Ok(queue_item_id) => DeviceMessage::Enqueued {
                         attempt,
-                        failure: error.as_enqueue_failure(),
+                        queue_item_id,
+                    },
+                    Err(error) => {
+                        tracing::debug!(device.dev_eui = %dev_eui, %error, "an Enqueue failed");
+                        DeviceMessage::EnqueueFailed {
+                            attempt,
+                            failure: error.as_enqueue_failure(),
+                        }
                     }
-                }
-            };
-            shared.deliver(key, message);
-        });
+                };
+                shared.deliver(key, message);
+            },
+        );
     }
 
     fn read_queue(
@@ -310,6 +333,7 @@ impl PoolState {
             myself,
             shared,
             async move { server.queue(dev_eui).await },
+            outcome_of_keyed,
             move |shared, result| {
                 let message =
                     result.map_or(DeviceMessage::QueueReadFailed, DeviceMessage::QueueRead);
@@ -332,6 +356,7 @@ impl PoolState {
             myself,
             shared,
             async move { server.gateways().await },
+            outcome_of,
             move |_, result| match result {
                 Ok(gateways) => drop(reply.send(gateways)),
                 Err(error) => tracing::warn!(%error, "the gateways could not be listed"),
@@ -371,6 +396,7 @@ impl PoolState {
         myself: &ActorRef<PoolMessage>,
         shared: &Arc<Shared>,
         call: impl Future<Output = Result<T, NetworkServerError>> + Send + 'static,
+        outcome_of: fn(&Result<T, NetworkServerError>) -> Outcome,
         deliver: impl FnOnce(&Shared, Result<T, NetworkServerError>) + Send + 'static,
     ) {
         let (calls, myself, shared) = (Arc::clone(&self.calls), myself.clone(), Arc::clone(shared));
@@ -392,6 +418,16 @@ impl PoolState {
 pub(crate) fn outcome_of<T>(result: &Result<T, NetworkServerError>) -> Outcome {
     match result {
         Err(error) if error.is_unreachable() => Outcome::Unreachable,
+        Err(NetworkServerError::Unauthenticated) => Outcome::NoRight,
         Ok(_) | Err(_) => Outcome::Answered,
+    }
+}
+
+/// The same for calls of which the implementation asks whether the key is accepted at all, before it says that it is
+/// not. Others may be refused because they are about what is not the key's.
+fn outcome_of_keyed<T>(result: &Result<T, NetworkServerError>) -> Outcome {
+    match result {
+        Err(NetworkServerError::Unauthenticated) => Outcome::KeyRefused,
+        Ok(_) | Err(_) => outcome_of(result),
     }
 }

@@ -29,9 +29,8 @@ impl Device {
     /// A new state command is a new wish, unless it is transient.
     pub(super) fn note_wish(&mut self, now: Timestamp, request: &Request) {
         let Some(light) = request.light else { return };
-        match request.origin {
-            Origin::Api => {}
-            Origin::Reconcile | Origin::Initialisation => return,
+        if matches!(request.origin, Origin::Reconcile | Origin::Initialisation) {
+            return;
         }
         if request.transient || !request.is_state {
             self.transient_light = Some(light);

@@ -82,6 +82,14 @@ impl InitialisationState {
         Self::Cancelled,
     ];
 
+    /// Whether nothing more comes of it, but for a late proof.
+    pub const fn is_over(self) -> bool {
+        match self {
+            Self::AwaitingUplink | Self::Running => false,
+            Self::Done | Self::Unverified | Self::Failed | Self::Cancelled => true,
+        }
+    }
+
     /// The word in the API and in the store.
     pub const fn name(self) -> &'static str {
         match self {

@@ -52,11 +52,9 @@ impl Story {
     /// A device that nobody has heard, and a gateway that is there.
     ///
     /// It is not initialised by itself; [`Story::initialised`] tells of those that are.
-    pub(crate) fn of_unknown(policy: Policy) -> Self {
-        Self::told(Policy {
-            initialise: false,
-            ..policy
-        })
+    pub(crate) fn of_unknown(mut policy: Policy) -> Self {
+        policy.initialise = false;
+        Self::told(policy)
     }
 
     /// A lamp that reported green and a count of 4 at second 0, and gets its settings after a join.
