@@ -9,6 +9,7 @@ use downbeat_core::codec::CodecKind;
 use downbeat_core::device::{Device, DownlinkState, Effect, Event, Policy, Record};
 use downbeat_core::gateway::GatewaySnapshot;
 use downbeat_core::id::DownlinkId;
+use downbeat_core::network::NetworkEvent;
 use downbeat_core::time::Timestamp;
 use proptest::prelude::*;
 
@@ -27,6 +28,8 @@ struct Shell {
     /// A call of Enqueue whose outcome the machine has not asked for otherwise.
     outstanding: Option<u32>,
     last_attempt: u32,
+    /// What the network told, oldest first.
+    told: Vec<NetworkEvent>,
 }
 
 impl Shell {
@@ -44,6 +47,7 @@ impl Shell {
             states: BTreeMap::new(),
             outstanding: None,
             last_attempt: 0,
+            told: Vec::new(),
         }
     }
 
@@ -69,10 +73,17 @@ impl Shell {
                 self.device = device;
                 effects
             }
+            Happening::Replay(before) => {
+                let told = self.told.iter().rev().nth(before).cloned();
+                told.map_or_else(Vec::new, |event| self.step(Event::Network(event)))
+            }
             Happening::Event(mut event) => {
                 let unfinished: Vec<_> = self.device.unfinished().map(|known| known.id).collect();
                 fit(&mut event, self.last_attempt, &unfinished);
                 self.name(&mut event);
+                if let Event::Network(told) = &event {
+                    self.told.push(told.clone());
+                }
                 self.step(event)
             }
         };
@@ -205,6 +216,26 @@ proptest! {
         for happening in happenings {
             prop_assert_eq!(one.live(happening.clone())?, other.live(happening)?);
             prop_assert_eq!(&one.device, &other.device);
+        }
+    }
+
+    /// What was told already changes nothing that counts: no light is shown that was not, no restart is noticed.
+    #[test]
+    fn an_uplink_that_is_told_again_at_once_is_history(
+        seed in any::<u64>(),
+        happenings in happenings(),
+    ) {
+        let mut shell = Shell::new(CodecKind::KuandoBusylight, seed);
+        for happening in happenings {
+            let heard = matches!(&happening, Happening::Event(Event::Network(NetworkEvent::Heard(uplink)))
+                if uplink.dev_addr.is_some());
+            let _ = shell.live(happening)?;
+            if heard {
+                let (reported, counts) = (shell.device.reported().copied(), shell.device.uplink_counts());
+                let _ = shell.live(Happening::Replay(0))?;
+                prop_assert_eq!(shell.device.reported().copied(), reported);
+                prop_assert_eq!(shell.device.uplink_counts().heard, counts.heard);
+            }
         }
     }
 

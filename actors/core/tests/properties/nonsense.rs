@@ -30,6 +30,8 @@ pub(crate) enum Happening {
     Wake,
     Gateways(bool),
     Crash,
+    /// The network's event of so many before comes once more: a webhook that is delivered again, or late.
+    Replay(usize),
     Event(Event),
 }
 
@@ -96,11 +98,20 @@ pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         4 => (0..40_000_i64).prop_map(Happening::TimePasses),
-        1 => prop_oneof![-100_000..0_i64, Just(i64::MIN), Just(i64::MAX), 0..1_000_000_000_i64]
+        1 => prop_oneof![
+            -100_000..0_i64,
+            // Clocks that are an hour off, as after a wrong time zone.
+            Just(3_600_000),
+            Just(-3_600_000),
+            Just(i64::MIN),
+            Just(i64::MAX),
+            0..1_000_000_000_i64,
+        ]
             .prop_map(Happening::TimePasses),
         4 => Just(Happening::Wake),
         1 => any::<bool>().prop_map(Happening::Gateways),
         1 => Just(Happening::Crash),
+        3 => (0..20_usize).prop_map(Happening::Replay),
         4 => request().prop_map(|request| Happening::Event(Event::Requested(request))),
         2 => wish().prop_map(Happening::Event),
         8 => Just(Happening::Event(Event::TurnGranted)),
@@ -302,9 +313,15 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
 
 fn uplink() -> impl Strategy<Value = Uplink> {
     let session = (option::of(0..4_u32), counter());
-    let radio = (0..4_usize, any::<u8>(), any::<f32>(), 0..12_u64);
+    let radio = (
+        0..4_usize,
+        any::<u8>(),
+        any::<f32>(),
+        any::<i32>(),
+        0..12_u64,
+    );
     (session, payload(), radio).prop_map(|((address, f_cnt), payload, radio)| {
-        let (class, spreading_factor, snr_db, gateways) = radio;
+        let (class, spreading_factor, snr_db, rssi_dbm, gateways) = radio;
         Uplink {
             deduplication_id: None,
             dev_addr: address.map(DevAddr::from_u32),
@@ -323,7 +340,7 @@ fn uplink() -> impl Strategy<Value = Uplink> {
             receptions: (0..gateways)
                 .map(|gateway| Reception {
                     gateway_id: GatewayId::from_u64(gateway),
-                    rssi_dbm: i32::MIN,
+                    rssi_dbm,
                     snr_db,
                 })
                 .collect(),
