@@ -258,7 +258,11 @@ fn wait(query: &SendQuery, headers: &HeaderMap) -> Result<Duration, ApiError> {
 }
 
 /// What a command says, checked at `now`.
-pub(in crate::http) fn order(body: &SendCommand, now: Timestamp, by: By) -> Result<Order, ApiError> {
+pub(in crate::http) fn order(
+    body: &SendCommand,
+    now: Timestamp,
+    by: By,
+) -> Result<Order, ApiError> {
     let mut fields = Fields::default();
     let command = command(body, &mut fields);
     if let Some(ttl_s) = body.ttl_s {

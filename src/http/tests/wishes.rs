@@ -2,15 +2,21 @@
 
 use super::*;
 
+on_both_stores! {
+    a_light_is_wanted_without_waiting_for_it,
+    a_wish_that_makes_no_sense_is_refused,
+    a_device_is_initialised_on_demand,
+    a_device_of_another_kind_needs_no_initialisation,
+    a_device_has_its_own_policy_and_else_its_tenants,
+}
+
 impl Service {
     async fn talk(&self, method: &str, path: &str, key: &str, body: Option<&Value>) -> Answer {
         self.send(request(method, path, key, body)).await
     }
 }
 
-#[tokio::test]
-async fn a_light_is_wanted_without_waiting_for_it() {
-    let service = Service::start().await;
+async fn a_light_is_wanted_without_waiting_for_it(service: Service) {
     service.register(LAMP).await;
     let path = format!("/api/v1/devices/{LAMP}/desired");
     let nothing = service.talk("GET", &path, &service.viewer, None).await;
@@ -79,9 +85,7 @@ async fn a_light_is_wanted_without_waiting_for_it() {
     assert!(actions.contains(&"device.desire") && actions.contains(&"device.desire_nothing"));
 }
 
-#[tokio::test]
-async fn a_wish_that_makes_no_sense_is_refused() {
-    let service = Service::start().await;
+async fn a_wish_that_makes_no_sense_is_refused(service: Service) {
     service.register(LAMP).await;
     let path = format!("/api/v1/devices/{LAMP}/desired");
     for (body, field) in [
@@ -103,9 +107,7 @@ async fn a_wish_that_makes_no_sense_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn a_device_is_initialised_on_demand() {
-    let service = Service::start().await;
+async fn a_device_is_initialised_on_demand(service: Service) {
     let id = service.register(LAMP).await;
     let path = format!("/api/v1/devices/{LAMP}/initialize");
     let begun = service.post(&path, &service.operator, &json!({})).await;
@@ -147,9 +149,7 @@ async fn a_device_is_initialised_on_demand() {
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
 }
 
-#[tokio::test]
-async fn a_device_of_another_kind_needs_no_initialisation() {
-    let service = Service::start().await;
+async fn a_device_of_another_kind_needs_no_initialisation(service: Service) {
     let body = json!({"name": "Meter", "lorawan_dev_eui": LAMP, "codec": "generic"});
     let made = service
         .post("/api/v1/tenants/default/devices", &service.admin, &body)
@@ -163,9 +163,7 @@ async fn a_device_of_another_kind_needs_no_initialisation() {
     );
 }
 
-#[tokio::test]
-async fn a_device_has_its_own_policy_and_else_its_tenants() {
-    let service = Service::start().await;
+async fn a_device_has_its_own_policy_and_else_its_tenants(service: Service) {
     let id = service.register(LAMP).await;
     let device = format!("/api/v1/tenants/default/devices/{id}");
     let sent = async || {
