@@ -86,6 +86,8 @@ pub struct DownlinkSection {
     pub window_s: u64,
     /// Time to live of a command that does not bring its own, s.
     pub ttl_s: u64,
+    /// Whether a device that joined or restarted gets the settings that its codec wants, without being asked.
+    pub initialise: bool,
     /// Whether a device that shows something else than wanted is told again.
     pub reconcile: bool,
     /// How often devices speak on their own, s.
@@ -241,6 +243,7 @@ impl Default for DownlinkSection {
             item_ttl_s: policy.item_ttl.as_secs(),
             window_s: policy.window_min.as_secs(),
             ttl_s: policy.command_ttl.as_secs(),
+            initialise: policy.initialise,
             reconcile: policy.reconcile,
             uplink_interval_s: policy.uplink_interval.as_secs(),
         }
@@ -271,6 +274,7 @@ impl DownlinkSection {
             item_ttl: Duration::from_secs(self.item_ttl_s),
             window_min: Duration::from_secs(self.window_s),
             command_ttl: Duration::from_secs(self.ttl_s),
+            initialise: self.initialise,
             reconcile: self.reconcile,
             uplink_interval: Duration::from_secs(self.uplink_interval_s),
             ..Policy::default()
@@ -347,6 +351,7 @@ const KEYS: &[Key] = &[
     key("downlink.item_ttl_s", "DOWNBEAT_DOWNLINK_ITEM_TTL_S"),
     key("downlink.window_s", "DOWNBEAT_DOWNLINK_WINDOW_S"),
     key("downlink.ttl_s", "DOWNBEAT_DOWNLINK_TTL_S"),
+    key("downlink.initialise", "DOWNBEAT_DOWNLINK_INITIALISE"),
     key("downlink.reconcile", "DOWNBEAT_DOWNLINK_RECONCILE"),
     key(
         "downlink.uplink_interval_s",
@@ -390,6 +395,7 @@ const SCALARS: &[&str] = &[
     "downlink.item_ttl_s",
     "downlink.window_s",
     "downlink.ttl_s",
+    "downlink.initialise",
     "downlink.reconcile",
     "downlink.uplink_interval_s",
     "limits.requests",

@@ -285,9 +285,13 @@ impl PoolState {
 
     fn on_called(&mut self, shared: &Shared, outcome: Outcome) {
         let now = shared.clock.now();
+        self.note_key(shared, outcome);
         match self.circuit.on_result(now, outcome) {
             Some(Transition::Opened) => {
-                tracing::warn!("the network server does not answer; commands wait until it does");
+                tracing::warn!(
+                    ?outcome,
+                    "the network server does not answer, or not to this key; commands wait until it does"
+                );
                 self.away = true;
                 self.set_closed();
                 self.probe_at = Some(now);
@@ -355,6 +359,18 @@ impl PoolState {
         }
     }
 
+    /// Devices say in words that it is the key for which they wait.
+    fn note_key(&self, shared: &Shared, outcome: Outcome) {
+        let is_taken = match outcome {
+            Outcome::Answered => true,
+            Outcome::KeyRefused => false,
+            Outcome::Unreachable | Outcome::NoRight => return,
+        };
+        if self.link.set_key_taken(is_taken) {
+            shared.tell_unfinished_of(self.link.id, || DeviceMessage::KeyTold(is_taken));
+        }
+    }
+
     /// Gives out turns, asks whether the server is back, and sets the alarm for the next look.
     fn advance(&mut self, myself: &ActorRef<PoolMessage>, shared: &Arc<Shared>) {
         let now = shared.clock.now();
@@ -407,6 +423,7 @@ impl PoolState {
                     myself,
                     shared,
                     async move { server.ping().await },
+                    outcome_of_keyed,
                     |_, _| {},
                 );
             }
@@ -431,23 +448,29 @@ impl PoolState {
         self.pacer.enqueued(dev_eui);
         let call = async move { server.enqueue(dev_eui, &item).await };
         let pool = myself.clone();
-        self.call(myself, shared, call, move |shared, result| {
-            let message = match result {
-                Ok(queue_item_id) => DeviceMessage::Enqueued {
-                    attempt,
-                    queue_item_id,
-                },
-                Err(error) => {
-                    tracing::debug!(device.dev_eui = %dev_eui, %error, "an Enqueue failed");
-                    let failure = error.as_enqueue_failure();
-                    if failure != EnqueueFailure::Unknown {
-                        let _ = pool.cast(PoolMessage::NotEnqueued { dev_eui });
+        self.call(
+            myself,
+            shared,
+            call,
+            outcome_of_keyed,
+            move |shared, result| {
+                let message = match result {
+                    Ok(queue_item_id) => DeviceMessage::Enqueued {
+                        attempt,
+                        queue_item_id,
+                    },
+                    Err(error) => {
+                        tracing::debug!(device.dev_eui = %dev_eui, %error, "an Enqueue failed");
+                        let failure = error.as_enqueue_failure();
+                        if failure != EnqueueFailure::Unknown {
+                            let _ = pool.post(PoolMessage::NotEnqueued { dev_eui });
+                        }
+                        DeviceMessage::EnqueueFailed { attempt, failure }
                     }
-                    DeviceMessage::EnqueueFailed { attempt, failure }
-                }
-            };
-            shared.deliver(key, message);
-        });
+                };
+                shared.deliver(key, message);
+            },
+        );
     }
 
     fn read_queue(
@@ -465,10 +488,17 @@ impl PoolState {
             let server = Arc::clone(&server);
             async move { server.queue(dev_eui).await }
         });
-        self.call(myself, shared, call, move |shared, result| {
-            let message = result.map_or(DeviceMessage::QueueReadFailed, DeviceMessage::QueueRead);
-            shared.deliver(key, message);
-        });
+        self.call(
+            myself,
+            shared,
+            call,
+            outcome_of_keyed,
+            move |shared, result| {
+                let message =
+                    result.map_or(DeviceMessage::QueueReadFailed, DeviceMessage::QueueRead);
+                shared.deliver(key, message);
+            },
+        );
     }
 
     fn list_gateways(
@@ -485,10 +515,16 @@ impl PoolState {
             let server = Arc::clone(&server);
             async move { server.gateways().await }
         });
-        self.call(myself, shared, call, move |_, result| match result {
-            Ok(gateways) => drop(reply.send(gateways)),
-            Err(error) => tracing::warn!(%error, "the gateways could not be listed"),
-        });
+        self.call(
+            myself,
+            shared,
+            call,
+            outcome_of,
+            move |_, result| match result {
+                Ok(gateways) => drop(reply.send(gateways)),
+                Err(error) => tracing::warn!(%error, "the gateways could not be listed"),
+            },
+        );
     }
 
     fn run(&mut self, myself: &ActorRef<PoolMessage>, shared: &Shared, job: Job) {
@@ -523,6 +559,7 @@ impl PoolState {
         myself: &ActorRef<PoolMessage>,
         shared: &Arc<Shared>,
         call: impl Future<Output = Result<T, NetworkServerError>> + Send + 'static,
+        outcome_of: fn(&Result<T, NetworkServerError>) -> Outcome,
         deliver: impl FnOnce(&Shared, Result<T, NetworkServerError>) + Send + 'static,
     ) {
         let (calls, myself, shared) = (Arc::clone(&self.calls), myself.clone(), Arc::clone(shared));
@@ -546,7 +583,7 @@ async fn recall(pool: ActorRef<PoolMessage>, shared: Arc<Shared>, server: Networ
         let since = shared.clock.now() - DUTY_CYCLE_WINDOW;
         match shared.store.sent_since(server, since).await {
             Ok(sent) => {
-                let _ = pool.cast(PoolMessage::Recalled(sent));
+                let _ = pool.post(PoolMessage::Recalled(sent));
                 return;
             }
             Err(error) => {
@@ -564,6 +601,16 @@ async fn recall(pool: ActorRef<PoolMessage>, shared: Arc<Shared>, server: Networ
 pub(crate) fn outcome_of<T>(result: &Result<T, NetworkServerError>) -> Outcome {
     match result {
         Err(error) if error.is_unreachable() => Outcome::Unreachable,
+        Err(NetworkServerError::Unauthenticated) => Outcome::NoRight,
         Ok(_) | Err(_) => Outcome::Answered,
+    }
+}
+
+/// The same for calls of which the implementation asks whether the key is accepted at all, before it says that it is
+/// not. Others may be refused because they are about what is not the key's.
+fn outcome_of_keyed<T>(result: &Result<T, NetworkServerError>) -> Outcome {
+    match result {
+        Err(NetworkServerError::Unauthenticated) => Outcome::KeyRefused,
+        Ok(_) | Err(_) => outcome_of(result),
     }
 }

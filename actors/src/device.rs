@@ -5,6 +5,7 @@
 //! one way of recovery, for crashes, failed commits and restarts alike.
 
 mod running;
+mod wish;
 
 use std::collections::VecDeque;
 use std::mem;
@@ -14,7 +15,8 @@ use std::time::Duration;
 
 use downbeat_core::codec::{CodecKind, Command};
 use downbeat_core::device::{Admission, Device, Effect, Event, Origin, Presence, Request};
-use downbeat_core::id::{DeviceKey, DownlinkId, QueueItemId, Scope};
+use downbeat_core::id::{DeviceKey, DownlinkId, QueueItemId, Scope, TenantId};
+use downbeat_core::light::LightState;
 use downbeat_core::link_quality::table::Owner;
 use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem, Uplink};
 use downbeat_core::time::Timestamp;
@@ -26,7 +28,9 @@ use crate::chirpstack_pool::PoolMessage;
 use crate::gateway_monitor::MonitorMessage;
 use crate::link::Link;
 use crate::mailbox::{Post as _, taken};
-use crate::order::{AskError, Cancellation, OfJob, Order, Report, Submission};
+use crate::order::{
+    AskError, Cancellation, Desire, Initialising, OfJob, Order, Report, Submission,
+};
 use crate::port::{AuditEntry, By, HistoryEntry, StoreError, StoredDevice, TelemetryValue};
 use crate::system::Shared;
 use crate::writer::WriterMessage;
@@ -62,6 +66,27 @@ pub(crate) enum DeviceMessage {
         report: Box<Report>,
         reply: oneshot::Sender<Result<(), AskError>>,
     },
+    /// Somebody wants a light shown from now on.
+    Desire {
+        scope: Scope,
+        id: DownlinkId,
+        light: LightState,
+        by: By,
+        reply: oneshot::Sender<Result<Desire, AskError>>,
+    },
+    /// Nothing is wanted any more.
+    ClearDesire {
+        scope: Scope,
+        by: By,
+        reply: oneshot::Sender<Result<(), AskError>>,
+    },
+    /// Somebody wants it initialised.
+    Initialise {
+        scope: Scope,
+        force: bool,
+        by: Option<By>,
+        reply: oneshot::Sender<Result<Initialising, AskError>>,
+    },
     /// It is about to leave the registry, or to become another device.
     Retire {
         scope: Scope,
@@ -73,6 +98,10 @@ pub(crate) enum DeviceMessage {
     },
     /// The network server is still to be given the device, or has it.
     Awaited(bool),
+    /// Whether the network server takes the key.
+    KeyTold(bool),
+    /// A tenant has other settings; it may be this device's.
+    TenantChanged(TenantId),
     /// What the registry says of it may have changed.
     RegistryChanged,
     /// What it says now.
@@ -117,6 +146,9 @@ impl DeviceMessage {
             self,
             Self::Submit { .. }
                 | Self::Cancel { .. }
+                | Self::Desire { .. }
+                | Self::ClearDesire { .. }
+                | Self::Initialise { .. }
                 | Self::Report { .. }
                 | Self::Retire { .. }
                 | Self::Silent { .. }
@@ -231,6 +263,9 @@ impl DeviceState {
                 self.shared.restore_later(self.key);
             }
         }
+        if !self.link.takes_key() {
+            self.step(myself, Event::KeyTold(false), Kept::default(), None);
+        }
         // What a crash may have left undone, and whatever became due since.
         let event = Event::Awaited(self.link.is_awaited(self.key.dev_eui));
         self.step(myself, event, Kept::default(), None);
@@ -248,7 +283,7 @@ impl DeviceState {
             None => Device::new(stored.codec, shared.policy.clone(), shared.seed(self.key)),
         };
         machine.set_codec(stored.codec);
-        let policy = shared.policy_of(stored.uplink_interval);
+        let policy = shared.policy_of(&stored);
         let effects = machine.restore(policy, now);
         shared.set_unfinished(self.key, !machine.is_idle());
         self.life = Life::Running(Box::new(Running {
@@ -257,6 +292,7 @@ impl DeviceState {
             pending: VecDeque::new(),
             next_seq: 0,
             watchers: Vec::new(),
+            initialisation_watchers: Vec::new(),
             last_view: None,
             timer: None,
             timer_generation: 0,
@@ -314,6 +350,22 @@ impl DeviceState {
                 by,
                 reply,
             } => self.on_cancel(myself, scope, id, by.as_ref(), reply),
+            DeviceMessage::Desire {
+                scope,
+                id,
+                light,
+                by,
+                reply,
+            } => self.on_desire(myself, scope, (id, light), &by, reply),
+            DeviceMessage::ClearDesire { scope, by, reply } => {
+                self.on_clear_desire(myself, scope, &by, reply);
+            }
+            DeviceMessage::Initialise {
+                scope,
+                force,
+                by,
+                reply,
+            } => self.on_initialise(myself, scope, force, by.as_ref(), reply),
             DeviceMessage::Report {
                 scope,
                 report,
@@ -327,6 +379,14 @@ impl DeviceState {
             DeviceMessage::Awaited(is_awaited) => {
                 let event = Event::Awaited(is_awaited);
                 self.step(myself, event, Kept::default(), None);
+            }
+            DeviceMessage::KeyTold(is_taken) => {
+                self.step(myself, Event::KeyTold(is_taken), Kept::default(), None);
+            }
+            DeviceMessage::TenantChanged(tenant_id) => {
+                if self.is_of(tenant_id) {
+                    self.reload(myself, Duration::ZERO);
+                }
             }
             DeviceMessage::RegistryChanged => self.reload(myself, Duration::ZERO),
             DeviceMessage::Reloaded(reloaded) => self.on_reloaded(myself, *reloaded),
@@ -408,7 +468,12 @@ impl DeviceState {
         let id = request.id;
         let kept = Kept {
             audit: if order.job.is_none() {
-                self.audit(&order.by, "downlink.send", id, Some(order.describe()))
+                self.audit(
+                    &order.by,
+                    "downlink.send",
+                    id.to_string(),
+                    Some(order.describe()),
+                )
             } else {
                 None
             },
@@ -467,6 +532,7 @@ impl DeviceState {
         request.transient = order.transient;
         request.attempts_max = order.attempts_max;
         request.expires_at = order.ttl.map(|ttl| now + ttl);
+        request.until_deadline = order.until_deadline;
         Ok(request)
     }
 
@@ -493,7 +559,8 @@ impl DeviceState {
         }) {
             Ok(true) => {
                 let kept = Kept {
-                    audit: by.and_then(|by| self.audit(by, "downlink.cancel", id, None)),
+                    audit: by
+                        .and_then(|by| self.audit(by, "downlink.cancel", id.to_string(), None)),
                     ..Kept::default()
                 };
                 let asked = Some(Asked::Cancel(id, reply));
@@ -512,7 +579,7 @@ impl DeviceState {
         &self,
         by: &By,
         action: &str,
-        id: DownlinkId,
+        object_id: String,
         after: Option<serde_json::Value>,
     ) -> Option<AuditEntry> {
         let Life::Running(running) = &self.life else {
@@ -524,7 +591,7 @@ impl DeviceState {
             tenant_id: Some(running.stored.tenant_id),
             by: by.clone(),
             action: action.to_owned(),
-            object_id: id.to_string(),
+            object_id,
             before: None,
             after: after.map(|mut after| {
                 after["dev_eui"] = self.key.dev_eui.to_string().into();
@@ -725,9 +792,7 @@ impl DeviceState {
         match reloaded {
             Ok(Some(stored)) if stored.device_id == running.stored.device_id => {
                 running.machine.set_codec(stored.codec);
-                running
-                    .machine
-                    .set_policy(self.shared.policy_of(stored.uplink_interval));
+                running.machine.set_policy(self.shared.policy_of(&stored));
                 // The state that runs is newer than the one that was read.
                 let state = running.stored.state.take();
                 running.stored = StoredDevice { state, ..stored };
@@ -815,11 +880,16 @@ fn refuse(message: DeviceMessage, ending: Ending) {
     match message {
         DeviceMessage::Submit { reply, .. } => drop(reply.send(Err(error()))),
         DeviceMessage::Cancel { reply, .. } => drop(reply.send(Err(error()))),
+        DeviceMessage::Desire { reply, .. } => drop(reply.send(Err(error()))),
+        DeviceMessage::Initialise { reply, .. } => drop(reply.send(Err(error()))),
         DeviceMessage::Report { reply, .. }
+        | DeviceMessage::ClearDesire { reply, .. }
         | DeviceMessage::Retire { reply, .. }
         | DeviceMessage::Silent { reply } => drop(reply.send(Err(error()))),
         DeviceMessage::Loaded(_)
         | DeviceMessage::Awaited(_)
+        | DeviceMessage::KeyTold(_)
+        | DeviceMessage::TenantChanged(_)
         | DeviceMessage::RegistryChanged
         | DeviceMessage::Reloaded(_)
         | DeviceMessage::Wake { .. }

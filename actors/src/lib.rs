@@ -39,5 +39,5 @@ mod timer;
 mod writer;
 
 pub use job::{JobCommand, JobError};
-pub use order::{AskError, Cancellation, OfJob, Order, Report, Submission};
+pub use order::{AskError, Cancellation, Desire, Initialising, OfJob, Order, Report, Submission};
 pub use system::{Health, StartError, System, SystemConfig};

@@ -32,6 +32,8 @@ pub(crate) struct Link {
     findings: watch::Sender<Vec<QueueFinding>>,
     airtime: watch::Sender<AirtimeSnapshot>,
     answers: AtomicBool,
+    /// Whether the server takes our key; true before it was asked.
+    takes_key: AtomicBool,
     is_configured: AtomicBool,
     services: RwLock<Option<Services>>,
     /// Devices that the server is still to be given.
@@ -54,6 +56,7 @@ impl Link {
             findings: watch::Sender::default(),
             airtime: watch::Sender::new(Pacer::new(PacerConfig::default()).snapshot(now)),
             answers: AtomicBool::new(true),
+            takes_key: AtomicBool::new(true),
             is_configured: AtomicBool::new(false),
             services: RwLock::new(None),
             awaited: DashSet::new(),
@@ -109,6 +112,16 @@ impl Link {
             (false, true) => metrics::gauge!("downbeat_chirpstack_circuits_open").decrement(1),
             (true, true) | (false, false) => {}
         }
+    }
+
+    /// Whether the server takes our key, as far as is known.
+    pub(crate) fn takes_key(&self) -> bool {
+        self.takes_key.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether it does; tells whether that is news.
+    pub(crate) fn set_key_taken(&self, is_taken: bool) -> bool {
+        self.takes_key.swap(is_taken, Ordering::Relaxed) != is_taken
     }
 
     /// Whether there is one to call.
@@ -207,6 +220,8 @@ impl Actor for LinkSupervisor {
         link.is_configured
             .store(arguments.server.is_some(), Ordering::Relaxed);
         link.set_answers(true);
+        // Another key may have come with the connection; whoever waits for it asks again.
+        let _ = link.set_key_taken(true);
         link.set_services(Services {
             pool: arguments.spawn_pool(&myself).await?,
             monitor: arguments.spawn_monitor(&myself).await?,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use downbeat_core::device::{Presence, Record, Step};
+use downbeat_core::device::{InitialisationStatus, Presence, Record, Step};
 use downbeat_core::gateway::{GatewayStatus, GatewayTransition};
 use downbeat_core::id::{DevEui, DeviceId, JobId, NetworkServerId, TenantId};
 use downbeat_core::job::JobKind;
@@ -128,6 +128,8 @@ pub struct DeviceView {
     pub desired: Option<LightState>,
     /// The light last reported, and when.
     pub reported: Option<(LightState, Timestamp)>,
+    /// How far its initialisation is, if it was ever begun.
+    pub initialisation: Option<InitialisationStatus>,
 }
 
 /// A place in the feed. Shown as `run-seq`; another run of the service is another feed.
@@ -398,6 +400,7 @@ mod tests {
             battery_percent: None,
             desired: None,
             reported: None,
+            initialisation: None,
         };
         FeedEvent {
             at: Timestamp::from_millis(number),

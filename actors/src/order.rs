@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use downbeat_core::codec::{Command, EncodeError};
-use downbeat_core::device::{Downlink, Record};
+use downbeat_core::device::{Downlink, InitialisationPlan, InitialisationStatus, Record};
 use downbeat_core::id::{DownlinkId, JobId};
 use downbeat_core::network::NetworkEvent;
 use downbeat_core::time::Timestamp;
@@ -42,6 +42,8 @@ pub struct Order {
     pub by: By,
     /// How long it may take until its last attempt begins; the policy's when absent.
     pub ttl: Option<Duration>,
+    /// Whether attempts go on, uncounted, until then; the policy's word when absent.
+    pub until_deadline: Option<bool>,
     /// The job that it is part of: whose entry in the audit log stands for all of it.
     pub job: Option<OfJob>,
 }
@@ -101,6 +103,27 @@ pub enum Cancellation {
     Cancelled(Box<Downlink>),
     /// It is not under way: unknown, or over.
     NotUnderWay,
+}
+
+/// What came of the wish for a light.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Desire {
+    /// The command that pursues it, if it takes one.
+    pub downlink_id: Option<DownlinkId>,
+    /// Whether the device shows it already.
+    pub is_converged: bool,
+}
+
+/// What came of the wish to initialise a device.
+#[derive(Debug)]
+pub struct Initialising {
+    /// Whether it was begun, or why not.
+    pub plan: InitialisationPlan,
+    /// How far it is.
+    pub status: Option<InitialisationStatus>,
+    /// Every change of that, each after it was committed; ends when it is over. It also ends when the device's actor
+    /// does, so that is to be asked again when it ends before.
+    pub updates: mpsc::UnboundedReceiver<InitialisationStatus>,
 }
 
 /// Why the actors did not take something.

@@ -11,6 +11,7 @@ use downbeat_core::gateway::GatewaySnapshot;
 use downbeat_core::id::{
     DevEui, DeviceKey, DownlinkId, GatewayId, JobId, NetworkServerId, Scope, TenantId,
 };
+use downbeat_core::light::LightState;
 use downbeat_core::link_quality::table::{HeardDevice, LinkedDevice};
 use downbeat_core::pacer::{AirtimeSnapshot, PacerConfig};
 use downbeat_core::queue_cleaner::QueueFinding;
@@ -25,8 +26,10 @@ use crate::job::{JobCommand, JobError, JobMessage};
 use crate::link::Link;
 use crate::mailbox::Post as _;
 use crate::observe::{Feed, JobView};
-use crate::order::{AskError, Cancellation, Order, Report, Submission};
-use crate::port::{By, DeviceStore, JobStore, NetworkServer, NetworkServerError, StoreError};
+use crate::order::{AskError, Cancellation, Desire, Initialising, Order, Report, Submission};
+use crate::port::{
+    By, DeviceStore, JobStore, NetworkServer, NetworkServerError, StoreError, StoredDevice,
+};
 use crate::shard::{self, ShardMessage};
 use crate::supervisor::{Root, RootArguments, RootMessage};
 use crate::synchronizer::SyncMessage;
@@ -66,6 +69,8 @@ impl Default for SystemConfig {
 pub struct Health {
     /// Whether the network server answered last; true before it was asked.
     pub network_server_ok: bool,
+    /// Whether it takes our key, as far as is known.
+    pub network_server_takes_key: bool,
     /// Whether one is configured.
     pub network_server_configured: bool,
     /// Devices in memory.
@@ -244,6 +249,57 @@ impl System {
         self.shared.job_views.get(&id).map(|view| view.clone())
     }
 
+    /// Wants a device to show a light from now on, without waiting for it: when this returns, the wish is committed. A
+    /// command is given only where the device does not show it already, or is not about to.
+    pub async fn desire(
+        &self,
+        scope: Scope,
+        key: DeviceKey,
+        light: LightState,
+        by: By,
+    ) -> Result<Desire, AskError> {
+        // Named before it is asked, as a command is.
+        let id = DownlinkId::from_uuid(uuid::Uuid::now_v7());
+        self.ask(key, |reply| DeviceMessage::Desire {
+            scope,
+            id,
+            light,
+            by: by.clone(),
+            reply,
+        })
+        .await
+    }
+
+    /// Wants nothing of a device any more; what somebody ordered goes on.
+    pub async fn clear_desire(&self, scope: Scope, key: DeviceKey, by: By) -> Result<(), AskError> {
+        self.ask(key, |reply| DeviceMessage::ClearDesire {
+            scope,
+            by: by.clone(),
+            reply,
+        })
+        .await
+    }
+
+    /// Has a device told the settings that its codec wants after a join; without `force` only if that was not done
+    /// within the last hour of this boot epoch. When this returns, it is committed that they will be sent.
+    ///
+    /// `by`: who asks, for the audit log; nobody when something greater is written down there already.
+    pub async fn initialise(
+        &self,
+        scope: Scope,
+        key: DeviceKey,
+        force: bool,
+        by: Option<By>,
+    ) -> Result<Initialising, AskError> {
+        self.ask(key, |reply| DeviceMessage::Initialise {
+            scope,
+            force,
+            by: by.clone(),
+            reply,
+        })
+        .await
+    }
+
     /// Tells a device what was told of it: when this returns, it is committed. Telling it twice does no harm.
     pub async fn report(
         &self,
@@ -273,6 +329,13 @@ impl System {
         let dev_eui = key.dev_eui;
         let link = self.shared.link(key.server);
         link.monitor(MonitorMessage::RegistryChanged { dev_eui });
+    }
+
+    /// A tenant has other settings: its devices' actors look at the registry again.
+    pub fn tenant_changed(&self, tenant_id: TenantId) {
+        for entry in &self.shared.devices {
+            let _ = entry.actor.post(DeviceMessage::TenantChanged(tenant_id));
+        }
     }
 
     /// The registry wants something of a network server that it did not want before: it is looked up and carried out.
@@ -386,6 +449,7 @@ impl System {
         let link = self.shared.link(NetworkServerId::Default);
         Health {
             network_server_ok: link.answers(),
+            network_server_takes_key: link.takes_key(),
             network_server_configured: link.is_configured(),
             devices_active: self.shared.devices.len(),
         }
@@ -477,10 +541,11 @@ impl Shared {
             .expect("the timers are started before any device")
     }
 
-    /// The numbers of a device whose users may have said how often it speaks.
-    pub(crate) fn policy_of(&self, uplink_interval: Option<Duration>) -> Policy {
-        let mut policy = self.policy.clone();
-        policy.uplink_interval = uplink_interval.unwrap_or(policy.uplink_interval);
+    /// The numbers of a device: its own beat its tenant's, and those the configuration's.
+    pub(crate) fn policy_of(&self, stored: &StoredDevice) -> Policy {
+        let tenants = stored.tenant_policy.applied_to(&self.policy);
+        let mut policy = stored.device_policy.applied_to(&tenants);
+        policy.uplink_interval = stored.uplink_interval.unwrap_or(policy.uplink_interval);
         policy
     }
 

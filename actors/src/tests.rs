@@ -10,7 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use downbeat_core::app_key::AppKey;
 use downbeat_core::codec::{CodecKind, Command};
-use downbeat_core::device::{Downlink, DownlinkState, Policy, Reason, Record};
+use downbeat_core::device::{
+    Downlink, DownlinkState, InitialisationPlan, InitialisationState, Policy, PolicySettings,
+    Reason, Record,
+};
 use downbeat_core::gateway::{ListedGateway, ListedState};
 use downbeat_core::id::{
     DevAddr, DevEui, DeviceId, DeviceKey, FPort, GatewayId, NetworkServerId, QueueItemId, Scope,
@@ -58,6 +61,8 @@ struct Kept {
     hangs: AtomicBool,
     /// So many commits fail yet.
     failures: AtomicUsize,
+    /// What the devices have otherwise than the configuration.
+    policy: Mutex<PolicySettings>,
 }
 
 impl Kept {
@@ -119,6 +124,8 @@ impl DeviceStore for Kept {
                 tenant_id: TenantId::from_uuid(Uuid::nil()),
                 codec: CodecKind::KuandoBusylight,
                 uplink_interval: None,
+                tenant_policy: PolicySettings::default(),
+                device_policy: *self.policy.lock().unwrap(),
                 state: state.clone(),
             }))
     }
@@ -213,12 +220,16 @@ struct Server {
     away: AtomicBool,
     gateway_offline: AtomicBool,
     may_flush: AtomicBool,
+    key_refused: AtomicBool,
 }
 
 impl Server {
     fn reachable(&self) -> Result<(), NetworkServerError> {
         if self.away.load(Ordering::Relaxed) {
             return Err(NetworkServerError::Unavailable("taken away".into()));
+        }
+        if self.key_refused.load(Ordering::Relaxed) {
+            return Err(NetworkServerError::Unauthenticated);
         }
         Ok(())
     }
@@ -394,6 +405,7 @@ impl World {
             by: By::downbeat(),
             ttl: None,
             job: None,
+            until_deadline: None,
         };
         self.system
             .submit(Scope::Platform, key(device(number)), order)
@@ -767,4 +779,113 @@ async fn idle_devices_are_let_go_and_unknown_ones_are_unknown() {
         By::downbeat(),
     );
     assert!(matches!(cancel.await, Err(AskError::UnknownDevice)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_key_holds_commands_without_spending_attempts_until_it_is_taken() {
+    let world = World::with_devices(1).await;
+    world.report(0, reports(LightState::OFF, 1, 0)).await;
+    world.server.key_refused.store(true, Ordering::Relaxed);
+    let mut submission = world.order(0).await.unwrap();
+    tokio::time::sleep(Duration::from_mins(3)).await;
+    let kept = world.store.downlink(submission.downlink.id.as_uuid());
+    assert_eq!(kept.state, DownlinkState::Waiting);
+    assert_eq!(kept.reason, Some(Reason::KeyRefused));
+    assert_eq!(kept.attempts, 0);
+    assert!(!world.system.health().network_server_takes_key);
+    world.server.key_refused.store(false, Ordering::Relaxed);
+    let asked = tokio::time::Instant::now();
+    world.until_verified(0, &mut submission, 0).await;
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(world.system.health().network_server_takes_key);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_light_is_wished_for_without_waiting_and_what_is_shown_needs_no_command() {
+    let world = World::with_devices(1).await;
+    let desire = |light| {
+        world
+            .system
+            .desire(Scope::Platform, key(device(0)), light, By::downbeat())
+    };
+    world.report(0, reports(LightState::OFF, 1, 0)).await;
+    let begun = desire(RED).await.unwrap();
+    let id = begun.downlink_id.unwrap();
+    assert!(!begun.is_converged);
+    assert_eq!(desire(RED).await.unwrap().downlink_id, Some(id));
+    let (dev_eui, item) = world.until_enqueued(1).await[0];
+    world.report(0, world.server.transmit(dev_eui, item)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.report(0, reports(RED, 2, 1)).await;
+    assert_eq!(
+        world.store.downlink(id.as_uuid()).state,
+        DownlinkState::Verified
+    );
+    // What another wish might still undo is over after a while.
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    let shown = desire(RED).await.unwrap();
+    assert_eq!((shown.downlink_id, shown.is_converged), (None, true));
+    assert_eq!(world.server.enqueued().len(), 1);
+    world
+        .system
+        .clear_desire(Scope::Platform, key(device(0)), By::downbeat())
+        .await
+        .unwrap();
+    world.report(0, reports(LightState::OFF, 3, 1)).await;
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert_eq!(world.server.enqueued().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_is_initialised_on_demand_and_whoever_asked_is_told() {
+    let world = World::with_devices(1).await;
+    world.report(0, reports(LightState::OFF, 1, 0)).await;
+    let initialise = |force| {
+        let by = Some(By::downbeat());
+        world
+            .system
+            .initialise(Scope::Platform, key(device(0)), force, by)
+    };
+    let mut begun = initialise(false).await.unwrap();
+    assert_eq!(begun.plan, InitialisationPlan::Start);
+    assert_eq!(begun.status.unwrap().step, Some(1));
+    assert_eq!(
+        initialise(true).await.unwrap().plan,
+        InitialisationPlan::Running
+    );
+    for count in 1..=2_u32 {
+        let sent = usize::try_from(count).unwrap();
+        let (dev_eui, item) = world.until_enqueued(sent).await[sent - 1];
+        world.report(0, world.server.transmit(dev_eui, item)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world
+            .report(0, reports(LightState::OFF, 1 + count, count))
+            .await;
+    }
+    let mut last = None;
+    while let Some(status) = begun.updates.recv().await {
+        last = Some(status);
+    }
+    let done = last.unwrap();
+    assert_eq!(done.state, InitialisationState::Done);
+    let skipped = initialise(false).await.unwrap().plan;
+    let initialised_at = done.initialised_at.unwrap();
+    assert_eq!(skipped, InitialisationPlan::Fresh { initialised_at });
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_settings_hold_from_the_moment_they_are_told_of() {
+    let world = World::with_devices(1).await;
+    world.report(0, reports(LightState::OFF, 1, 0)).await;
+    *world.store.policy.lock().unwrap() = PolicySettings {
+        attempts: Some(9),
+        ..PolicySettings::default()
+    };
+    world
+        .system
+        .tenant_changed(TenantId::from_uuid(Uuid::nil()));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let submission = world.order(0).await.unwrap();
+    assert_eq!(submission.downlink.attempts_max, 9);
 }

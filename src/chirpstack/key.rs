@@ -61,6 +61,11 @@ impl ChirpStackClient {
         if good_at.is_some_and(|at| at.elapsed() < KEY_GOOD_FOR) {
             return Ok(());
         }
+        self.ask_for_key().await
+    }
+
+    /// Asks whether the key is accepted, whatever is known of it.
+    pub(super) async fn ask_for_key(&self) -> Result<(), NetworkServerError> {
         match self.try_key().await {
             // That the question got no answer does not put what was asked before in doubt: it was refused.
             Err(NetworkServerError::AnswerLost(cause)) => {

@@ -126,7 +126,7 @@ impl NetworkServer for ChirpStackClient {
     }
 
     async fn ping(&self) -> Result<(), NetworkServerError> {
-        self.try_key().await
+        self.ask_for_key().await
     }
 }
 

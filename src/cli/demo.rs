@@ -147,6 +147,7 @@ async fn register_lights(server: &Server, sim: &RunningSim) -> anyhow::Result<()
             device_profile_id: Some(identity.device_profile_id),
             join_eui: None,
             uplink_interval: None,
+            policy: downbeat_core::device::PolicySettings::default(),
         };
         let device = NewDevice {
             id: DeviceId::from_uuid(uuid::Uuid::now_v7()),

@@ -335,6 +335,12 @@ impl Fields {
         step
     }
 
+    /// Whether a field was noted.
+    #[cfg(test)]
+    pub(super) fn has_wrong(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// The value, if nothing was wrong.
     pub(super) fn done<T>(self, value: T) -> Result<T, ApiError> {
         if self.0.is_empty() {

@@ -67,7 +67,8 @@ pub(super) struct Ready {
     status: &'static str,
     /// `ok` or `unavailable`. Without it nothing is accepted.
     store: &'static str,
-    /// `ok`, `unavailable` or `not_configured`. Without it commands are accepted and wait.
+    /// `ok`, `unavailable`, `key_refused` (it does not take the API key: set another) or `not_configured`. Without it
+    /// commands are accepted and wait.
     network_server: &'static str,
 }
 
@@ -90,10 +91,14 @@ pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Re
     let ready = Ready {
         status: if store_ok { "ready" } else { "not_ready" },
         store: if store_ok { "ok" } else { "unavailable" },
-        network_server: match (health.network_server_configured, health.network_server_ok) {
-            (false, _) => "not_configured",
-            (true, true) => "ok",
-            (true, false) => "unavailable",
+        network_server: if !health.network_server_configured {
+            "not_configured"
+        } else if !health.network_server_takes_key {
+            "key_refused"
+        } else if health.network_server_ok {
+            "ok"
+        } else {
+            "unavailable"
         },
     };
     let status = if store_ok {

@@ -42,6 +42,7 @@ mod links;
 mod metrics;
 mod network_server;
 mod openapi;
+mod policy;
 mod problem;
 mod registry;
 mod request;

@@ -129,6 +129,12 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(devices::events::events))
         .routes(routes!(devices::events::uplinks))
         .routes(routes!(devices::downlinks::downlinks))
+        .routes(routes!(
+            devices::desired::get,
+            devices::desired::put,
+            devices::desired::delete
+        ))
+        .routes(routes!(devices::initialize::initialize))
         .routes(routes!(devices::telemetry::telemetry))
         .routes(routes!(devices::links::links))
         .routes(routes!(devices::queue_findings::queue_findings))

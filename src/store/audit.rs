@@ -145,6 +145,7 @@ fn tenant_json(tenant: &Tenant) -> Value {
         "chirpstack_tenant_id": fields.chirpstack_tenant_id,
         "devices_max": fields.devices_max,
         "commands_per_minute": fields.commands_per_minute,
+        "policy": fields.policy,
         "version": tenant.version,
     })
 }
@@ -166,6 +167,7 @@ fn device_json(device: &Device) -> Value {
     put("join_eui", json!(fields.join_eui));
     let interval = fields.uplink_interval.map(|interval| interval.as_secs());
     put("uplink_interval_s", json!(interval));
+    put("policy", json!(fields.policy));
     put("codec", json!(fields.codec.name()));
     put("version", json!(device.version));
     match device.app_key {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use downbeat_actors::port::StoreError;
 use downbeat_core::app_key::AppKey;
 use downbeat_core::codec::CodecKind;
-use downbeat_core::device::Presence;
+use downbeat_core::device::{InitialisationStatus, PolicySettings, Presence};
 use downbeat_core::id::{DevEui, DeviceId, JoinEui, NetworkServerId, TenantId};
 use downbeat_core::light::LightState;
 use downbeat_core::sync::SyncStatus;
@@ -42,6 +42,8 @@ pub struct DeviceFields {
     pub join_eui: Option<JoinEui>,
     /// How often it speaks on its own; the configuration's interval when absent.
     pub uplink_interval: Option<Duration>,
+    /// What it has otherwise than its tenant.
+    pub policy: PolicySettings,
 }
 
 /// What becomes of a device's `AppKey` in an update.
@@ -148,9 +150,17 @@ pub struct Device {
     pub desired: Option<LightState>,
     /// The light that it last reported, and when.
     pub reported: Option<(LightState, Timestamp)>,
+    /// How far its initialisation is, if it was ever begun.
+    pub initialisation: Option<InitialisationStatus>,
 }
 
 impl Device {
+    /// Whether it last reported what is wanted of it; nothing wanted is shown, too.
+    pub fn is_converged(&self) -> bool {
+        let reported = self.reported.map(|(light, _)| light);
+        self.desired.is_none() || self.desired == reported
+    }
+
     /// A device as it is when it was just registered, before anything is wished of it.
     pub(super) fn registered(new: &NewDevice, server: NetworkServerId) -> Self {
         Self {
@@ -172,6 +182,7 @@ impl Device {
             battery_percent: None,
             desired: None,
             reported: None,
+            initialisation: None,
         }
     }
 
@@ -230,6 +241,8 @@ pub struct DeviceFilter {
     pub presence: Option<Presence>,
     /// Those that `ChirpStack` is in step with, or is not but should be.
     pub synced: Option<bool>,
+    /// Those that show what is wanted, or do not.
+    pub converged: Option<bool>,
 }
 
 /// Why the registry did not change.

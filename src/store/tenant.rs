@@ -1,6 +1,7 @@
 //! Tenants, and what a caller may see.
 
 use downbeat_actors::port::StoreError;
+use downbeat_core::device::PolicySettings;
 use downbeat_core::id::TenantId;
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
@@ -24,6 +25,8 @@ pub struct TenantFields {
     pub devices_max: Option<u32>,
     /// How many commands it may give within a minute; `None`: as many as it likes.
     pub commands_per_minute: Option<u32>,
+    /// What its devices have otherwise than the configuration.
+    pub policy: PolicySettings,
 }
 
 impl TenantFields {
@@ -34,6 +37,7 @@ impl TenantFields {
             chirpstack_tenant_id: None,
             devices_max: None,
             commands_per_minute: None,
+            policy: PolicySettings::default(),
         }
     }
 }

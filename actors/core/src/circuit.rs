@@ -61,6 +61,11 @@ pub enum Outcome {
     Answered,
     /// No connection, or no answer within the deadline.
     Unreachable,
+    /// The server answered that it does not take the key: no call is of use until it does.
+    KeyRefused,
+    /// The server answered that the key may not do this: it is there, and whether it takes the key for anything is not
+    /// told.
+    NoRight,
 }
 
 /// A change that operators hear of.
@@ -132,7 +137,7 @@ impl Circuit {
     /// which does no harm.
     pub fn on_result(&mut self, now: Timestamp, outcome: Outcome) -> Option<Transition> {
         match (outcome, self.phase) {
-            (Outcome::Answered, Phase::Closed { .. }) => {
+            (Outcome::Answered | Outcome::NoRight, Phase::Closed { .. }) => {
                 self.phase = Phase::Closed { failures: 0 };
                 None
             }
@@ -143,8 +148,15 @@ impl Circuit {
             (Outcome::Unreachable, Phase::Closed { failures }) => {
                 self.on_failure(now, failures.saturating_add(1))
             }
-            (Outcome::Unreachable, Phase::Open { .. }) => None,
-            (Outcome::Unreachable, Phase::HalfOpen { pause, .. }) => {
+            (Outcome::KeyRefused, Phase::Closed { .. }) => self.on_failure(now, u32::MAX),
+            (Outcome::Unreachable | Outcome::KeyRefused | Outcome::NoRight, Phase::Open { .. }) => {
+                None
+            }
+            (Outcome::NoRight, Phase::HalfOpen { pause, .. }) => {
+                self.phase = Phase::Open { since: now, pause };
+                None
+            }
+            (Outcome::Unreachable | Outcome::KeyRefused, Phase::HalfOpen { pause, .. }) => {
                 let pause = pause.saturating_mul(2).min(self.config.probe_after_max);
                 self.phase = Phase::Open { since: now, pause };
                 None
@@ -338,5 +350,26 @@ mod tests {
                 prop_assert_eq!(last == Transition::Closed, circuit.state() == CircuitState::Closed);
             }
         }
+    }
+
+    #[test]
+    fn a_refused_key_opens_at_once_and_only_a_call_that_succeeds_closes() {
+        let mut circuit = Circuit::new(CircuitConfig::default());
+        assert_eq!(circuit.on_result(at(0), Outcome::NoRight), None);
+        assert_eq!(
+            circuit.on_result(at(0), Outcome::KeyRefused),
+            Some(Transition::Opened)
+        );
+        assert_eq!(circuit.on_result(at(1), Outcome::NoRight), None);
+        assert_eq!(circuit.admit(at(1_000)), Admission::Probe);
+        assert_eq!(circuit.on_result(at(1_010), Outcome::NoRight), None);
+        assert_eq!(circuit.state(), CircuitState::Open);
+        assert_eq!(circuit.admit(at(2_010)), Admission::Probe);
+        assert_eq!(circuit.on_result(at(2_020), Outcome::KeyRefused), None);
+        assert_eq!(circuit.admit(at(4_020)), Admission::Probe);
+        assert_eq!(
+            circuit.on_result(at(4_030), Answered),
+            Some(Transition::Closed)
+        );
     }
 }

@@ -212,6 +212,8 @@ pub enum EnqueueFailure {
     Refused(String),
     /// The server knows no such device, or the key may not see it (the two look alike).
     UnknownDevice,
+    /// The key is not accepted, by any call: nothing happened, and nothing will until it is or another one is set.
+    KeyRefused,
     /// The request itself is wrong; repeating it changes nothing (`INVALID_ARGUMENT`).
     Invalid(String),
 }

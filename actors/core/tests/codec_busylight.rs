@@ -261,7 +261,11 @@ fn each_command_is_proven_by_what_the_lamp_can_show_of_it() {
             Proof::Transmitted,
             Proof::LorawanAck,
         ),
-        (raw(15, &[6, 1]), Proof::Transmitted, Proof::LorawanAck),
+        (raw(15, &[6, 1]), Proof::AutoUplink, Proof::LorawanAck),
+        (raw(15, &[4, 15]), Proof::AutoUplink, Proof::LorawanAck),
+        (raw(16, &[4, 15]), Proof::Transmitted, Proof::LorawanAck),
+        (raw(15, &[4, 15, 0]), Proof::Transmitted, Proof::LorawanAck),
+        (raw(15, &[0xaa, 0]), Proof::Transmitted, Proof::LorawanAck),
     ];
     for (command, unconfirmed, confirmed) in examples {
         assert_eq!(LAMP.proof(&command, false), unconfirmed, "{command:?}");
@@ -271,6 +275,32 @@ fn each_command_is_proven_by_what_the_lamp_can_show_of_it() {
             "{command:?} confirmed"
         );
     }
+}
+
+#[test]
+fn on_a_lamp_that_does_not_answer_a_raw_setting_is_done_with_the_tx_ack_except_the_one_that_makes_it_answer()
+ {
+    let raw = |bytes: &[u8]| Command::Raw(frame(15, bytes));
+    for (command, proof) in [
+        (raw(&[4, 15]), Some(Proof::Transmitted)),
+        (raw(&[6, 0]), Some(Proof::Transmitted)),
+        (raw(&[6, 1]), None),
+        (raw(&[0, 0, 255, 255, 0]), None),
+        (Command::SetLight(GREEN), None),
+        (Command::Busylight(keep_alive(15)), None),
+    ] {
+        assert_eq!(LAMP.proof_if_mute(&command), proof, "{command:?}");
+    }
+}
+
+#[test]
+fn initialisation_switches_the_automatic_uplink_on_and_then_sets_the_heartbeat() {
+    let frames: Vec<_> = LAMP
+        .initialisation()
+        .iter()
+        .map(|command| LAMP.encode(command).expect("it is a setting"))
+        .collect();
+    assert_eq!(frames, [frame(15, &[0x06, 0x01]), frame(15, &[0x04, 0x0f])]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use downbeat_core::device::{Device, Effect, Enqueue, Event, Record};
+use downbeat_core::device::{Device, Effect, Enqueue, Event, InitialisationStatus, Record};
 use downbeat_core::id::{DeviceKey, DownlinkId};
 use downbeat_core::link_quality::{no_answer_is_due_after, proof_told_by};
 use downbeat_core::time::Timestamp;
@@ -26,6 +26,8 @@ pub(super) struct Running {
     pub(super) pending: VecDeque<Pending>,
     pub(super) next_seq: u64,
     pub(super) watchers: Vec<(DownlinkId, mpsc::UnboundedSender<Record>)>,
+    /// Who waits for its initialisation.
+    pub(super) initialisation_watchers: Vec<mpsc::UnboundedSender<InitialisationStatus>>,
     pub(super) last_view: Option<DeviceView>,
     pub(super) timer: Option<Timestamp>,
     pub(super) timer_generation: u64,
@@ -57,13 +59,21 @@ pub(super) enum Reply {
         Cancellation,
     ),
     Done(oneshot::Sender<Result<(), AskError>>),
+    Then(Answer),
 }
+
+/// What is done when the step is committed, or cannot be.
+pub(super) type Answer = Box<dyn FnOnce(Result<(), AskError>) + Send>;
+
+/// Makes that of what the device is after the step.
+pub(super) type Question = Box<dyn FnOnce(&Device) -> Answer + Send>;
 
 /// Who waits for the step.
 pub(super) enum Asked {
     Submit(DownlinkId, oneshot::Sender<Result<Submission, AskError>>),
     Cancel(DownlinkId, oneshot::Sender<Result<Cancellation, AskError>>),
     Done(oneshot::Sender<Result<(), AskError>>),
+    Then(Question),
 }
 
 /// What a step leaves in the database beside the device's state.
@@ -79,6 +89,9 @@ pub(super) fn changes_state(event: &Event) -> bool {
     match event {
         Event::Requested(_)
         | Event::CancelRequested(_)
+        | Event::Wished(_)
+        | Event::WishCleared
+        | Event::InitialisationRequested { .. }
         | Event::Retired
         | Event::Network(_)
         | Event::Enqueued { .. }
@@ -89,6 +102,7 @@ pub(super) fn changes_state(event: &Event) -> bool {
         | Event::GatewaysChanged
         | Event::ServicesRestarted
         | Event::Awaited(_)
+        | Event::KeyTold(_)
         | Event::Silent
         | Event::Elapsed => false,
     }
@@ -140,6 +154,7 @@ impl Running {
             reported: view.reported,
             records,
             presence: view.presence,
+            initialisation: view.initialisation,
             uplinks_heard: uplinks.heard,
             uplinks_missed: uplinks.missed,
             history: kept.history,
@@ -169,6 +184,7 @@ impl Running {
     fn reply(&self, asked: Asked, records: &[Record]) -> Option<Reply> {
         match asked {
             Asked::Done(reply) => Some(Reply::Done(reply)),
+            Asked::Then(question) => Some(Reply::Then(question(&self.machine))),
             Asked::Submit(id, reply) => {
                 let Some(downlink) = self.machine.unfinished().find(|downlink| downlink.id == id)
                 else {
@@ -209,6 +225,7 @@ impl Running {
                 .machine
                 .reported()
                 .and_then(|reported| reported.report.light.map(|light| (light, reported.at))),
+            initialisation: self.machine.initialisation(),
         }
     }
 
@@ -265,6 +282,7 @@ impl Running {
             }
         }
         if let Some(view) = view {
+            self.tell_of_initialisation(view.initialisation);
             shared.feed.publish(FeedEvent {
                 at,
                 tenant_id,
@@ -283,8 +301,18 @@ impl Running {
             Some(Reply::Done(reply)) => {
                 let _ = reply.send(Ok(()));
             }
+            Some(Reply::Then(answer)) => answer(Ok(())),
             None => {}
         }
+    }
+
+    fn tell_of_initialisation(&mut self, status: Option<InitialisationStatus>) {
+        let Some(status) = status else {
+            self.initialisation_watchers.clear();
+            return;
+        };
+        self.initialisation_watchers
+            .retain(|watcher| watcher.send(status).is_ok() && !status.state.is_over());
     }
 
     fn tell_watchers(&mut self, record: &Record) {
@@ -321,6 +349,7 @@ impl Reply {
             Self::Submitted(reply, ..) => drop(reply.send(Err(AskError::StoreUnavailable))),
             Self::Cancelled(reply, _) => drop(reply.send(Err(AskError::StoreUnavailable))),
             Self::Done(reply) => drop(reply.send(Err(AskError::StoreUnavailable))),
+            Self::Then(answer) => answer(Err(AskError::StoreUnavailable)),
         }
     }
 }

@@ -343,6 +343,7 @@ async fn hand_over(shared: &Shared, job: &StoredJob, item: Item) -> Option<Event
         attempts_max: job.order.attempts_max,
         by: By::downbeat(),
         ttl: job.order.ttl_s.map(|ttl| Duration::from_secs(ttl.into())),
+        until_deadline: None,
         job: Some(OfJob {
             id: job.id,
             asked_at: job.created_at,

@@ -92,7 +92,7 @@ impl NetworkServerError {
             Self::AnswerLost(_) => EnqueueFailure::Unknown,
             Self::Refused(text) => EnqueueFailure::Refused(text.clone()),
             Self::UnknownDevice(_) => EnqueueFailure::UnknownDevice,
-            Self::Unauthenticated => EnqueueFailure::Refused(self.to_string()),
+            Self::Unauthenticated => EnqueueFailure::KeyRefused,
             Self::Invalid(text) => EnqueueFailure::Invalid(text.clone()),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use downbeat_core::app_key::AppKey;
 use downbeat_core::codec::CodecKind;
-use downbeat_core::device::{Presence, Record};
+use downbeat_core::device::{InitialisationStatus, PolicySettings, Presence, Record};
 use downbeat_core::id::{DevEui, DeviceId, DeviceKey, GatewayId, NetworkServerId, TenantId};
 use downbeat_core::light::LightState;
 use downbeat_core::link_quality::table::Owner;
@@ -51,6 +51,10 @@ pub struct StoredDevice {
     pub codec: CodecKind,
     /// How often it speaks on its own, if its users said so.
     pub uplink_interval: Option<Duration>,
+    /// What its tenant has otherwise than the configuration.
+    pub tenant_policy: PolicySettings,
+    /// What it has otherwise than its tenant.
+    pub device_policy: PolicySettings,
     /// The machine's state as [`DeviceChange::state`] was last stored; `None` before anything happened.
     pub state: Option<String>,
 }
@@ -86,6 +90,8 @@ pub struct DeviceChange {
     pub records: Vec<Record>,
     /// Whether it is there.
     pub presence: Presence,
+    /// How far its initialisation is, if it was ever begun.
+    pub initialisation: Option<InitialisationStatus>,
     /// Uplinks received, and those that its frame counter tells of and that never came.
     pub uplinks_heard: u64,
     /// See `uplinks_heard`.

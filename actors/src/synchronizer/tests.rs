@@ -126,6 +126,8 @@ impl DeviceStore for Registry {
             tenant_id: TenantId::from_uuid(Uuid::nil()),
             codec: downbeat_core::codec::CodecKind::KuandoBusylight,
             uplink_interval: None,
+            tenant_policy: downbeat_core::device::PolicySettings::default(),
+            device_policy: downbeat_core::device::PolicySettings::default(),
             state: None,
         }))
     }
@@ -507,6 +509,7 @@ async fn a_command_waits_until_the_server_has_the_device() {
         by: By::downbeat(),
         ttl: None,
         job: None,
+        until_deadline: None,
     };
     let submitted = world.system.submit(Scope::Platform, key(0), order).await;
     assert!(submitted.is_ok());

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::extract::{Fields, NAME_MAX, Patch};
+use crate::http::policy::PolicyBody;
 use crate::http::problem::ApiError;
 use crate::store::{Device, DeviceFields};
 
@@ -74,6 +75,9 @@ pub(in crate::http) struct WriteDevice {
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 10, maximum = 2_592_000)]
     pub(in crate::http) uplink_interval_s: Option<i64>,
+    /// What it has otherwise than its tenant and the configuration; nothing if absent.
+    #[serde(default)]
+    pub(in crate::http) policy: Option<PolicyBody>,
 }
 
 /// A text that is not printed.
@@ -136,6 +140,10 @@ pub(in crate::http) struct PatchDevice {
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 10, maximum = 2_592_000)]
     uplink_interval_s: Patch<i64>,
+    /// As when it is registered: the whole of it takes the place of what is there.
+    #[serde(default)]
+    #[schema(value_type = Option<PolicyBody>)]
+    policy: Patch<PolicyBody>,
 }
 
 /// A device as the registry takes it.
@@ -162,6 +170,7 @@ impl WriteDevice {
             app_key: Patch::Keep,
             codec: Some(fields.codec.name().to_owned()),
             uplink_interval_s: interval.and_then(|it| i64::try_from(it).ok()),
+            policy: Some(PolicyBody::of(&fields.policy)),
         }
     }
 
@@ -232,6 +241,7 @@ impl WriteDevice {
             device_profile_id: profile_id,
             join_eui: fields.parsed("join_eui", self.join_eui.as_deref()),
             uplink_interval: interval.map(|it| Duration::from_secs(it.into())),
+            policy: self.policy.unwrap_or_default().checked(&mut fields),
         };
         fields.done(WantedDevice {
             fields: checked,
@@ -273,6 +283,7 @@ impl PatchDevice {
             app_key: self.app_key,
             codec: self.codec.over(current.codec),
             uplink_interval_s: self.uplink_interval_s.over(current.uplink_interval_s),
+            policy: self.policy.over(current.policy),
         })
     }
 }

@@ -37,6 +37,9 @@ pub(in crate::http) struct ListQuery {
     /// `true`: those that ChirpStack is in step with; `false`: those that it is not but should be.
     #[param(value_type = Option<bool>)]
     synced: Option<String>,
+    /// `true`: those that show what is wanted of them; `false`: those that do not.
+    #[param(value_type = Option<bool>)]
+    converged: Option<String>,
     /// `floor`: those with that tag; `floor:2`: those whose tag has that value. The tag's name ends at the first colon.
     tag: Option<String>,
     /// Those of that kind, exactly.
@@ -97,6 +100,7 @@ pub(in crate::http) struct FilterWords {
     pub(in crate::http) lorawan_dev_eui: Option<String>,
     pub(in crate::http) status: Option<String>,
     pub(in crate::http) synced: Option<String>,
+    pub(in crate::http) converged: Option<String>,
     pub(in crate::http) tag: Option<String>,
     pub(in crate::http) device_type: Option<String>,
     pub(in crate::http) codec: Option<String>,
@@ -115,6 +119,7 @@ fn checked(query: ListQuery) -> Result<(DeviceFilter, PageRequest), ApiError> {
         lorawan_dev_eui: query.lorawan_dev_eui,
         status: query.status,
         synced: query.synced,
+        converged: query.converged,
         tag: query.tag,
         device_type: query.device_type,
         codec: query.codec,
@@ -141,6 +146,12 @@ pub(in crate::http) fn checked_filter(fields: &mut Fields, query: FilterWords) -
     );
     let synced = query.synced.as_deref().map(|it| it.parse().ok());
     fields.check(synced != Some(None), "synced", "must be true or false");
+    let converged = query.converged.as_deref().map(|it| it.parse().ok());
+    fields.check(
+        converged != Some(None),
+        "converged",
+        "must be true or false",
+    );
     let codec = query.codec.as_deref().map(CodecKind::by_name);
     fields.check(
         codec != Some(None),
@@ -165,5 +176,6 @@ pub(in crate::http) fn checked_filter(fields: &mut Fields, query: FilterWords) -
         tag,
         presence: presence.flatten(),
         synced: synced.flatten(),
+        converged: converged.flatten(),
     }
 }

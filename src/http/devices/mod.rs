@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use downbeat_actors::observe::DeviceView;
-use downbeat_core::device::Presence;
+use downbeat_core::device::{InitialisationStatus, Presence};
 use downbeat_core::id::DeviceId;
 use downbeat_core::light::{Color, LightState};
 use downbeat_core::sync::SyncStatus;
@@ -15,17 +15,20 @@ use crate::store::{AppKeyState, Device, DeviceSync, Scope, Tenant};
 
 use super::auth::Caller;
 use super::extract::path_field;
+use super::policy::PolicyBody;
 use super::problem::ApiError;
 use super::{AppState, tenants};
 
 pub(super) mod create;
 pub(super) mod delete;
+pub(super) mod desired;
 pub(super) mod downlinks;
 pub(super) mod events;
 pub(super) mod export;
 pub(super) mod fields;
 pub(super) mod get;
 pub(super) mod import;
+pub(super) mod initialize;
 pub(super) mod links;
 pub(super) mod list;
 pub(super) mod patch;
@@ -186,6 +189,32 @@ impl SyncBody {
     }
 }
 
+/// How far a device's initialisation is: the settings that it gets after a join, or on demand.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct InitialisationBody {
+    /// `awaiting_uplink` (it begins when the device speaks), `running`, `done` (every setting is proven), `unverified`
+    /// (all were sent, and at least one is not proven), `failed` or `cancelled`.
+    #[schema(example = "done")]
+    state: &'static str,
+    /// While it runs: the number of the setting under way, from 1.
+    step: Option<u8>,
+    /// How many settings there are.
+    steps: u8,
+    /// While it runs: the command of the setting under way.
+    downlink_id: Option<String>,
+}
+
+impl InitialisationBody {
+    pub(super) fn new(status: InitialisationStatus) -> Self {
+        Self {
+            state: status.state.name(),
+            step: status.step,
+            steps: status.steps,
+            downlink_id: status.downlink_id.map(|id| id.to_string()),
+        }
+    }
+}
+
 /// A registered device.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct DeviceBody {
@@ -213,6 +242,8 @@ pub(super) struct DeviceBody {
     codec: &'static str,
     /// How often it speaks on its own, seconds; null: the configuration's interval.
     uplink_interval_s: Option<u64>,
+    /// What it has otherwise than its tenant and the configuration.
+    policy: PolicyBody,
     /// Whether ChirpStack holds it as it is here; false for a device that is not kept in step.
     chirpstack_synced: bool,
     /// Null for a device that is not kept in step with ChirpStack, and not to leave it either.
@@ -234,6 +265,12 @@ pub(super) struct DeviceBody {
     desired: Option<LightBody>,
     /// The light that it last reported.
     reported: Option<ReportedBody>,
+    /// Whether it last reported what is wanted; true if nothing is.
+    converged: bool,
+    /// RFC 3339; when every setting of its initialisation was last proven.
+    initialised_at: Option<String>,
+    /// How far its initialisation is; null if it was never begun.
+    initialisation: Option<InitialisationBody>,
     /// RFC 3339.
     created_at: String,
     /// RFC 3339.
@@ -258,6 +295,7 @@ impl DeviceBody {
             app_key_is_default: device.app_key == AppKeyState::Default,
             codec: fields.codec.name(),
             uplink_interval_s: fields.uplink_interval.map(|it| it.as_secs()),
+            policy: PolicyBody::of(&fields.policy),
             chirpstack_synced: device.sync.as_ref().is_some_and(DeviceSync::is_synced),
             sync: device.sync.as_ref().map(SyncBody::new),
             status: DeviceStatus::new(device.presence),
@@ -269,6 +307,12 @@ impl DeviceBody {
             uplinks_missed: device.uplinks_missed,
             desired: device.desired.map(LightBody::new),
             reported: device.reported.map(ReportedBody::new),
+            converged: device.is_converged(),
+            initialised_at: device
+                .initialisation
+                .and_then(|it| it.initialised_at)
+                .map(|at| at.to_string()),
+            initialisation: device.initialisation.map(InitialisationBody::new),
             created_at: device.created_at.to_string(),
             updated_at: device.updated_at.to_string(),
         }
@@ -287,6 +331,7 @@ pub(super) struct DeviceChangeBody {
     battery_level: Option<f32>,
     desired: Option<LightBody>,
     reported: Option<ReportedBody>,
+    initialisation: Option<InitialisationBody>,
 }
 
 impl DeviceChangeBody {
@@ -301,6 +346,7 @@ impl DeviceChangeBody {
             battery_level: view.battery_percent,
             desired: view.desired.map(LightBody::new),
             reported: view.reported.map(ReportedBody::new),
+            initialisation: view.initialisation.map(InitialisationBody::new),
         }
     }
 }

@@ -183,6 +183,7 @@ fn is_chirpstacks(reason: Option<&Reason>) -> bool {
                 | Reason::ServerUnavailable
                 | Reason::AnswerLost
                 | Reason::UnknownDevice
+                | Reason::KeyRefused
         )
     )
 }

@@ -12,6 +12,7 @@ use downbeat_core::codec::{Command, Frame, MAX_PAYLOAD};
 use downbeat_core::device::{Downlink, DownlinkState, TimelineEntry};
 use downbeat_core::id::{DevEui, DeviceKey, DownlinkId, FPort};
 use downbeat_core::light::{Color, LightState};
+use downbeat_core::time::Timestamp;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
@@ -64,6 +65,11 @@ pub(in crate::http) struct SendCommand {
     pub(in crate::http) ttl_s: Option<u32>,
     /// How often it is tried, 1 to 10; 4 if absent.
     pub(in crate::http) attempts: Option<u8>,
+    /// It is tried, however often, until so many seconds have passed, 1 to 604800; excludes `ttl_s`, `attempts` and
+    /// `deadline`.
+    pub(in crate::http) deadline_s: Option<u32>,
+    /// The same as an instant, RFC 3339, at most a week ahead.
+    pub(in crate::http) deadline: Option<String>,
     /// Ask for a LoRaWAN acknowledgement.
     pub(in crate::http) confirmed: Option<bool>,
 }
@@ -116,7 +122,7 @@ pub(in crate::http) async fn send(
 ) -> Result<Response, ApiError> {
     let dev_eui: DevEui = path_field("dev_eui", &dev_eui)?;
     let wait = wait(&query, &headers)?;
-    let order = order(&body.value, caller.by())?;
+    let order = order(&body.value, state.clock().now(), caller.by())?;
     let making = Making {
         scope: caller.scope,
         headers: &headers,
@@ -251,8 +257,12 @@ fn wait(query: &SendQuery, headers: &HeaderMap) -> Result<Duration, ApiError> {
     Ok(seconds.map_or(WAIT_DEFAULT, |seconds| Duration::from_secs(seconds.into())))
 }
 
-/// What a command says, checked.
-pub(in crate::http) fn order(body: &SendCommand, by: By) -> Result<Order, ApiError> {
+/// What a command says, checked at `now`.
+pub(in crate::http) fn order(
+    body: &SendCommand,
+    now: Timestamp,
+    by: By,
+) -> Result<Order, ApiError> {
     let mut fields = Fields::default();
     let command = command(body, &mut fields);
     if let Some(ttl_s) = body.ttl_s {
@@ -263,6 +273,7 @@ pub(in crate::http) fn order(body: &SendCommand, by: By) -> Result<Order, ApiErr
         let message = format!("must be 1 to {ATTEMPTS_MAX}");
         fields.check((1..=ATTEMPTS_MAX).contains(&attempts), "attempts", &message);
     }
+    let deadline = deadline(body, now, &mut fields);
     let order = command.map(|command| Order {
         id: None,
         command,
@@ -271,14 +282,43 @@ pub(in crate::http) fn order(body: &SendCommand, by: By) -> Result<Order, ApiErr
         transient: body.transient.unwrap_or(false),
         attempts_max: body.attempts,
         by,
-        ttl: body
-            .ttl_s
-            .map(|seconds| Duration::from_secs(seconds.into())),
+        ttl: deadline.or_else(|| {
+            body.ttl_s
+                .map(|seconds| Duration::from_secs(seconds.into()))
+        }),
+        until_deadline: if deadline.is_some() {
+            Some(true)
+        } else {
+            // Who counts attempts wants them counted.
+            body.attempts.map(|_| false)
+        },
         job: None,
     });
     // Without a command something was wrong, and is noted.
     fields.done(())?;
     order.ok_or_else(|| ApiError::field("color", "is missing"))
+}
+
+/// How long a command that has a deadline is tried.
+fn deadline(body: &SendCommand, now: Timestamp, fields: &mut Fields) -> Option<Duration> {
+    let week = Duration::from_secs(TTL_MAX_S.into());
+    let seconds = body.deadline_s.map(|it| Duration::from_secs(it.into()));
+    let instant = fields.time("deadline", body.deadline.as_deref());
+    if (body.deadline_s.is_some() || body.deadline.is_some())
+        && (body.ttl_s.is_some() || body.attempts.is_some())
+    {
+        fields.wrong("deadline", "excludes ttl_s and attempts");
+    }
+    let message = format!("must be 1 to {TTL_MAX_S}");
+    let within = |span: Duration| !span.is_zero() && span <= week;
+    fields.check(seconds.is_none_or(within), "deadline_s", &message);
+    let from_now = instant.map(|instant| instant.since(now));
+    let message = "must be in the future, by a week at the most";
+    fields.check(from_now.is_none_or(within), "deadline", message);
+    if seconds.is_some() && body.deadline.is_some() {
+        fields.wrong("deadline", "excludes deadline_s");
+    }
+    seconds.or(from_now)
 }
 
 /// The one command that the body holds.
@@ -368,7 +408,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn read(body: Value) -> Result<Order, ApiError> {
-        order(&serde_json::from_value(body).unwrap(), By::downbeat())
+        let now = Timestamp::from_millis(1_795_000_000_000);
+        order(&serde_json::from_value(body).unwrap(), now, By::downbeat())
     }
 
     #[test]
@@ -405,6 +446,29 @@ mod tests {
             assert_eq!(order.command, command);
             assert!(order.verify && !order.confirmed && !order.transient);
         }
+    }
+
+    #[test]
+    fn a_deadline_is_so_many_seconds_or_an_instant() {
+        let until = |body| {
+            let order = read(body).unwrap();
+            (order.ttl.map(|ttl| ttl.as_secs()), order.until_deadline)
+        };
+        let color = "#000000";
+        assert_eq!(
+            until(json!({"color": color, "deadline_s": 90})),
+            (Some(90), Some(true))
+        );
+        // The clock of these tests stands at 11:06:40.
+        assert_eq!(
+            until(json!({"color": color, "deadline": "2026-11-18T11:07:00Z"})),
+            (Some(20), Some(true))
+        );
+        assert_eq!(
+            until(json!({"color": color, "attempts": 2, "ttl_s": 9})),
+            (Some(9), Some(false))
+        );
+        assert_eq!(until(json!({"color": color})), (None, None));
     }
 
     #[test]
@@ -447,6 +511,26 @@ mod tests {
             (
                 json!({"color": "#000000", "ttl_s": 604_801, "attempts": 0}),
                 vec!["ttl_s", "attempts"],
+            ),
+            (
+                json!({"color": "#000000", "deadline_s": 0}),
+                vec!["deadline_s"],
+            ),
+            (
+                json!({"color": "#000000", "deadline_s": 1, "attempts": 1}),
+                vec!["deadline"],
+            ),
+            (
+                json!({"color": "#000000", "deadline": "2001-01-01T00:00:00Z"}),
+                vec!["deadline"],
+            ),
+            (
+                json!({"color": "#000000", "deadline": "soon"}),
+                vec!["deadline"],
+            ),
+            (
+                json!({"color": "#000000", "deadline_s": 5, "deadline": "2026-11-18T11:07:00Z"}),
+                vec!["deadline"],
             ),
         ] {
             match read(body.clone()) {

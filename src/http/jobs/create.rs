@@ -10,6 +10,7 @@ use downbeat_actors::port::{AuditEntry, JobOrder, JobProgress, StoredJob};
 use downbeat_core::codec::Command;
 use downbeat_core::id::{DevEui, DeviceId, JobId, TenantId};
 use downbeat_core::job::{Counts, DEVICES_MAX, ItemState, JOBS_MAX, JobKind, JobState};
+use downbeat_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -160,7 +161,7 @@ pub(in crate::http) async fn create(
     let dry_run = query.dry_run.as_deref().map(|it| it.parse().ok());
     fields.check(dry_run != Some(None), "dry_run", "must be true or false");
     let dry_run = fields.done(dry_run.flatten().unwrap_or(false))?;
-    let (new, selection) = checked(body.value, &caller)?;
+    let (new, selection) = checked(body.value, state.now(), &caller)?;
     let tenant = tenants::of_path(&state, &caller, &tenant).await?;
     if dry_run {
         let chosen = choose(&state, tenant.id, selection, &new.order, new.stagger).await?;
@@ -309,7 +310,11 @@ impl Selection {
     }
 }
 
-fn checked(body: CreateJob, caller: &Caller) -> Result<(NewJob, Selection), ApiError> {
+fn checked(
+    body: CreateJob,
+    now: Timestamp,
+    caller: &Caller,
+) -> Result<(NewJob, Selection), ApiError> {
     let mut fields = Fields::default();
     let kind = kind(&body, &mut fields);
     let name = body.name.as_deref().map(|name| fields.name("name", name));
@@ -328,9 +333,11 @@ fn checked(body: CreateJob, caller: &Caller) -> Result<(NewJob, Selection), ApiE
         transient: body.transient,
         ttl_s: body.ttl_s,
         attempts: body.attempts,
+        deadline_s: None,
+        deadline: None,
         confirmed: body.confirmed,
     };
-    let order = match send::order(&command, caller.by()) {
+    let order = match send::order(&command, now, caller.by()) {
         Ok(order) => Some(order),
         Err(ApiError::Invalid(errors)) => {
             for FieldError { field, message } in errors {
@@ -413,6 +420,7 @@ fn selection(
                 lorawan_dev_eui: filter.lorawan_dev_eui,
                 status: filter.status,
                 synced: filter.synced.map(|synced| synced.to_string()),
+                converged: None,
                 tag: filter.tag,
                 device_type: filter.device_type,
                 codec: filter.codec,

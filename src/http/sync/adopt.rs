@@ -71,6 +71,7 @@ impl Adopted {
             app_key: Patch::Keep,
             codec: defaults.codec.clone(),
             uplink_interval_s: None,
+            policy: None,
         }
     }
 }

@@ -306,6 +306,7 @@ impl Mender<'_> {
                 device_type: ours.device_type,
                 codec: ours.codec,
                 uplink_interval_s: ours.uplink_interval_s,
+                policy: ours.policy,
                 join_eui: adopted.join_eui.clone().or(ours.join_eui),
                 ..adopted
             };

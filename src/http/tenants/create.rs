@@ -12,6 +12,7 @@ use crate::http::AppState;
 use crate::http::auth::PlatformAdmin;
 use crate::http::extract::{Fields, JsonBody};
 use crate::http::idempotency::{Made, Making, Target};
+use crate::http::policy::PolicyBody;
 use crate::http::problem::{ApiError, Problem};
 use crate::store::{By, Tenant, TenantFields};
 
@@ -35,6 +36,9 @@ pub(in crate::http) struct CreateTenant {
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000_000)]
     commands_per_minute: Option<i64>,
+    /// What its devices have otherwise than the configuration; nothing if absent.
+    #[serde(default)]
+    policy: Option<PolicyBody>,
 }
 
 /// Make a tenant
@@ -116,6 +120,7 @@ fn checked(body: &CreateTenant) -> Result<TenantFields, ApiError> {
             body.commands_per_minute,
             1..=LIMIT_MAX,
         ),
+        policy: body.policy.unwrap_or_default().checked(&mut fields),
     };
     fields.done(checked)
 }

@@ -10,6 +10,7 @@ use crate::store::{DEFAULT_TENANT, DeviceFilter, PageRequest, Tenant, WriteTenan
 use super::AppState;
 use super::auth::Caller;
 use super::extract::Fields;
+use super::policy::PolicyBody;
 use super::problem::{ApiError, Conflict};
 
 pub(super) mod commands;
@@ -35,6 +36,8 @@ pub(super) struct TenantBody {
     devices_max: Option<u32>,
     /// How many commands it may give within a minute; null: as many as it likes.
     commands_per_minute: Option<u32>,
+    /// What its devices have otherwise than the configuration.
+    policy: PolicyBody,
     /// How many devices it has.
     device_count: u64,
     /// RFC 3339.
@@ -54,6 +57,7 @@ impl TenantBody {
             chirpstack_tenant_id: fields.chirpstack_tenant_id.map(|id| id.to_string()),
             devices_max: fields.devices_max,
             commands_per_minute: fields.commands_per_minute,
+            policy: PolicyBody::of(&fields.policy),
             device_count,
             created_at: tenant.created_at.to_string(),
             updated_at: tenant.updated_at.to_string(),

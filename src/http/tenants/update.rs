@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::HeaderName;
+use downbeat_core::device::PolicySettings;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -11,6 +12,7 @@ use crate::http::AppState;
 use crate::http::auth::PlatformAdmin;
 use crate::http::etag::{IfMatch, etag};
 use crate::http::extract::{Fields, Patch, PatchBody};
+use crate::http::policy::PolicyBody;
 use crate::http::problem::{ApiError, Problem};
 use crate::store::{Tenant, TenantFields, WriteTenantError};
 
@@ -40,6 +42,10 @@ pub(in crate::http) struct UpdateTenant {
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000_000)]
     commands_per_minute: Patch<i64>,
+    /// What its devices have otherwise than the configuration: the whole of it takes the place of what is there.
+    #[serde(default)]
+    #[schema(value_type = Option<PolicyBody>)]
+    policy: Patch<PolicyBody>,
 }
 
 /// Change a tenant
@@ -90,6 +96,7 @@ pub(in crate::http) async fn update(
         }
     };
     state.tenant_commands().forget(changed.id);
+    state.system().tenant_changed(changed.id);
     let body = TenantBody::new(&state, &changed).await?;
     Ok((etag(changed.version), Json(body)))
 }
@@ -122,10 +129,16 @@ fn patched(before: &Tenant, patch: UpdateTenant) -> Result<TenantFields, ApiErro
         current.commands_per_minute,
         1,
     );
+    let policy = match patch.policy {
+        Patch::Keep => current.policy,
+        Patch::Clear => PolicySettings::default(),
+        Patch::Set(policy) => policy.checked(&mut fields),
+    };
     fields.done(TenantFields {
         name,
         chirpstack_tenant_id,
         devices_max,
         commands_per_minute,
+        policy,
     })
 }

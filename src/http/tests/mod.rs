@@ -41,6 +41,7 @@ mod live;
 mod operations;
 mod registry;
 mod webhooks;
+mod wishes;
 
 use database::{Database, on_both_stores};
 

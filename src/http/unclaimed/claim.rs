@@ -82,6 +82,7 @@ impl ClaimDevice {
             app_key: self.app_key,
             codec: self.codec,
             uplink_interval_s: self.uplink_interval_s,
+            policy: None,
         }
     }
 }

@@ -328,5 +328,6 @@ fn register_nowhere(new: &NewDevice) -> Device {
         battery_percent: None,
         desired: None,
         reported: None,
+        initialisation: None,
     }
 }

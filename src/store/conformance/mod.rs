@@ -14,6 +14,7 @@ pub(super) mod isolation;
 pub(super) mod jobs;
 pub(super) mod keys;
 pub(super) mod outcomes;
+pub(super) mod policies;
 pub(super) mod presence;
 pub(super) mod registry;
 pub(super) mod servers;
@@ -27,7 +28,7 @@ use std::collections::BTreeMap;
 use downbeat_actors::port::{DeviceChange, SyncChange};
 use downbeat_core::codec::{CodecKind, Frame, Proof};
 use downbeat_core::device::{
-    Downlink, DownlinkState, Origin, Presence, Record, Step, TimelineEntry,
+    Downlink, DownlinkState, Origin, PolicySettings, Presence, Record, Step, TimelineEntry,
 };
 use downbeat_core::id::{
     DevEui, DeviceId, DeviceKey, DownlinkId, FPort, NetworkServerId, TenantId,
@@ -52,6 +53,9 @@ macro_rules! conformance {
             registry::another_dev_eui_forgets_what_the_old_one_said,
             registry::a_deleted_device_is_gone_and_its_dev_eui_free,
             registry::devices_are_listed_in_pages_and_filtered,
+            policies::policies_of_tenant_and_device_are_kept_and_loaded,
+            policies::devices_are_listed_by_whether_they_show_what_is_wanted,
+            policies::how_far_an_initialisation_is_stays_with_the_device,
             commit::what_an_actor_stores_is_loaded_and_listed,
             commit::only_the_last_state_of_a_batch_stands,
             commit::a_repeated_batch_changes_nothing,
@@ -209,6 +213,7 @@ pub(super) fn lamp(tenant_id: TenantId, number: u64) -> NewDevice {
             device_profile_id: None,
             join_eui: None,
             uplink_interval: None,
+            policy: PolicySettings::default(),
         },
         app_key: None,
     }
@@ -294,6 +299,7 @@ pub(super) fn change(device: &Device, state: &str, when: Timestamp) -> DeviceCha
         reported: None,
         records: Vec::new(),
         presence: Presence::Online,
+        initialisation: None,
         uplinks_heard: 0,
         uplinks_missed: 0,
         history: Vec::new(),
@@ -316,6 +322,7 @@ pub(crate) fn downlink(accepted_at: Timestamp) -> Downlink {
         confirmed: false,
         transient: false,
         attempts_max: 4,
+        until_deadline: false,
         expires_at: accepted_at + std::time::Duration::from_mins(10),
         accepted_at,
         updated_at: accepted_at,

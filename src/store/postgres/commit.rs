@@ -67,7 +67,9 @@ impl Postgres {
         // An uplink names a DevEUI and no tenant.
         let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
         let row: Option<StoredDeviceRow> = sqlx::query_as(
-            "SELECT device.id, device.tenant_id, device.codec, device.uplink_interval_ms, device_state.state
+            "SELECT device.id, device.tenant_id, device.codec, device.uplink_interval_ms, device.policy,
+                (SELECT tenant.policy FROM tenant WHERE tenant.id = device.tenant_id) AS tenant_policy,
+                device_state.state
              FROM device LEFT JOIN device_state ON device_state.device_id = device.id
              WHERE device.network_server_id = $1 AND device.dev_eui = $2",
         )
@@ -170,16 +172,17 @@ fn update_devices<'q>(rows: &[DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
             reported_at = coalesce(v.reported_at, device.reported_at),
             presence = v.presence,
             uplinks_heard = v.uplinks_heard,
-            uplinks_missed = v.uplinks_missed
+            uplinks_missed = v.uplinks_missed,
+            initialisation = v.initialisation
          FROM unnest(
             $1::uuid[], $2::text[], $3::boolean[], $4::bigint[], $5::integer[], $6::real[], $7::real[],
             $8::text[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
-            $15::text[], $16::bigint[], $17::bigint[]
+            $15::text[], $16::bigint[], $17::bigint[], $18::text[]
          ) AS v (
             id, dev_eui, unfinished, last_seen, rssi_dbm, snr_db, battery_percent,
             desired_color, desired_on_time, desired_off_time,
             reported_color, reported_on_time, reported_off_time, reported_at,
-            presence, uplinks_heard, uplinks_missed
+            presence, uplinks_heard, uplinks_missed, initialisation
          )
          WHERE device.id = v.id AND device.dev_eui = v.dev_eui",
     )
@@ -200,6 +203,7 @@ fn update_devices<'q>(rows: &[DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
     .bind(column(rows, |row| row.change.presence.name()))
     .bind(column(rows, |row| of_count(row.change.uplinks_heard)))
     .bind(column(rows, |row| of_count(row.change.uplinks_missed)))
+    .bind(column(rows, |row| row.initialisation()))
 }
 
 /// Only of devices that are still registered so: the state of a deleted one would come back with the next of its

@@ -224,14 +224,14 @@ async fn insert(
         "INSERT INTO device
             (id, tenant_id, network_server_id, name, description, device_type, tags, codec, dev_eui,
              chirpstack_app_id, device_profile_id, join_eui, uplink_interval_ms, created_at, updated_at,
-             app_key, app_key_default, app_key_revision)
+             app_key, app_key_default, policy, app_key_revision)
          SELECT *, (v.app_key IS NOT NULL)::int FROM unnest(
             $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
             $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bytea[],
-            $17::boolean[]
+            $17::boolean[], $18::text[]
          ) AS v (
             id, tenant_id, network_server_id, name, description, device_type, tags, codec, dev_eui, chirpstack_app_id,
-            device_profile_id, join_eui, uplink_interval_ms, created_at, updated_at, app_key, app_key_default
+            device_profile_id, join_eui, uplink_interval_ms, created_at, updated_at, app_key, app_key_default, policy
          )
          ON CONFLICT (network_server_id, dev_eui) DO NOTHING
          RETURNING id",
@@ -253,6 +253,7 @@ async fn insert(
     .bind(column(&devices, |device| millis(device.updated_at)))
     .bind(column(&keys, |key| key.as_ref().map(|key| key.sealed.as_slice())))
     .bind(column(&keys, |key| key.as_ref().is_some_and(|key| key.is_default)))
+    .bind(column(&values, |values| values.policy.as_str()))
     .fetch_all(connection)
     .await?;
     Ok(ids.into_iter().map(DeviceId::from_uuid).collect())
@@ -277,13 +278,15 @@ async fn update(
             version = v.version,
             app_key = CASE WHEN v.keeps_key THEN d.app_key ELSE v.app_key END,
             app_key_revision = d.app_key_revision + (v.app_key IS NOT NULL)::int,
-            app_key_default = CASE WHEN v.keeps_key THEN d.app_key_default ELSE v.app_key_default END
+            app_key_default = CASE WHEN v.keeps_key THEN d.app_key_default ELSE v.app_key_default END,
+            policy = v.policy
          FROM unnest(
             $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-            $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::boolean[], $15::bytea[], $16::boolean[]
+            $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::boolean[], $15::bytea[], $16::boolean[],
+            $17::text[]
          ) AS v (
             id, name, description, device_type, tags, codec, dev_eui, chirpstack_app_id, device_profile_id, join_eui,
-            uplink_interval_ms, updated_at, version, keeps_key, app_key, app_key_default
+            uplink_interval_ms, updated_at, version, keeps_key, app_key, app_key_default, policy
          )
          WHERE d.id = v.id",
     )
@@ -303,6 +306,7 @@ async fn update(
     .bind(column(rows, |row| row.app_key == AppKeyChange::Keep))
     .bind(column(&keys, |key| key.as_ref().map(|key| key.sealed.as_slice())))
     .bind(column(&keys, |key| key.as_ref().is_some_and(|key| key.is_default)))
+    .bind(column(&values, |values| values.policy.as_str()))
     .execute(connection)
     .await
     .map(drop)
@@ -318,6 +322,7 @@ async fn forget_what_was_heard(
         "UPDATE device SET
             presence = 'never_seen', uplinks_heard = 0, uplinks_missed = 0,
             last_seen = NULL, rssi_dbm = NULL, snr_db = NULL, battery_percent = NULL,
+            initialisation = NULL,
             desired_color = NULL, desired_on_time = NULL, desired_off_time = NULL,
             reported_color = NULL, reported_on_time = NULL, reported_off_time = NULL, reported_at = NULL,
             unfinished = false

@@ -11,7 +11,7 @@ use super::session::Access;
 use super::text::text;
 use super::{Postgres, audit};
 use crate::store::audit::Change;
-use crate::store::row::{TenantRow, millis, tenant_of};
+use crate::store::row::{TenantRow, millis, policy_text, tenant_of};
 use crate::store::{
     By, Cursor, DEFAULT_TENANT, Page, PageRequest, Scope, Tenant, TenantFields, WriteTenantError,
 };
@@ -43,8 +43,9 @@ impl Postgres {
         let fields = &tenant.fields;
         sqlx::query(
             "INSERT INTO tenant
-                (id, name, chirpstack_tenant_id, devices_max, commands_per_minute, created_at, updated_at, version)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                (id, name, chirpstack_tenant_id, devices_max, commands_per_minute, created_at, updated_at, version,
+                 policy)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(tenant.id.as_uuid())
         .bind(text(&fields.name))
@@ -54,6 +55,7 @@ impl Postgres {
         .bind(millis(tenant.created_at))
         .bind(millis(tenant.updated_at))
         .bind(i64::from(tenant.version))
+        .bind(policy_text(&fields.policy))
         .execute(&mut *transaction)
         .await
         .map_err(write_error)?;
@@ -152,7 +154,7 @@ impl Postgres {
         let row: TenantRow = sqlx::query_as(
             "UPDATE tenant SET
                 name = $2, chirpstack_tenant_id = $3, devices_max = $4, commands_per_minute = $5, updated_at = $6,
-                version = version + 1
+                version = version + 1, policy = $7
              WHERE id = $1 RETURNING *",
         )
         .bind(id.as_uuid())
@@ -161,6 +163,7 @@ impl Postgres {
         .bind(fields.devices_max.map(i64::from))
         .bind(fields.commands_per_minute.map(i64::from))
         .bind(millis(at))
+        .bind(policy_text(&fields.policy))
         .fetch_one(&mut *transaction)
         .await
         .map_err(write_error)?;

@@ -13,7 +13,8 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{
-    OutcomeValues, TelemetryRow, corrupt, count, event_id, millis, parse_dev_eui, telemetry_row,
+    OutcomeValues, TelemetryRow, corrupt, count, event_id, millis, parse_dev_eui, policy,
+    telemetry_row,
 };
 
 #[derive(FromRow)]
@@ -22,6 +23,9 @@ pub(crate) struct StoredDeviceRow {
     pub(crate) tenant_id: Uuid,
     pub(crate) codec: String,
     pub(crate) uplink_interval_ms: Option<i64>,
+    pub(crate) policy: String,
+    /// Of the tenant, which is there.
+    pub(crate) tenant_policy: Option<String>,
     pub(crate) state: Option<String>,
 }
 
@@ -38,6 +42,12 @@ impl TryFrom<StoredDeviceRow> for StoredDevice {
             uplink_interval: row
                 .uplink_interval_ms
                 .map(|ms| Duration::from_millis(count(ms))),
+            tenant_policy: policy(
+                "tenant",
+                row.tenant_id,
+                row.tenant_policy.as_deref().unwrap_or("{}"),
+            )?,
+            device_policy: policy("device", row.id, &row.policy)?,
             state: row.state,
         })
     }
@@ -79,6 +89,14 @@ pub(crate) struct DeviceRow<'a> {
     pub(crate) snr_db: Option<f32>,
     pub(crate) battery_percent: Option<f32>,
     pub(crate) reported: Option<(LightState, Timestamp)>,
+}
+
+impl DeviceRow<'_> {
+    /// How far its initialisation is, as its column holds it.
+    pub(crate) fn initialisation(&self) -> Option<String> {
+        let status = self.change.initialisation.as_ref()?;
+        Some(serde_json::to_string(status).expect("words and numbers under fixed names"))
+    }
 }
 
 pub(crate) struct DownlinkRow<'a> {

@@ -13,7 +13,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::sync::DeviceSyncColumns;
-use super::{corrupt, count, instant, parse_dev_eui, span, uuid};
+use super::{corrupt, count, instant, parse_dev_eui, policy, policy_text, span, uuid};
 use crate::seal::Sealer;
 use crate::store::{AppKeyState, Device, DeviceFields};
 
@@ -33,6 +33,8 @@ pub(crate) struct DeviceRow {
     pub(crate) device_profile_id: Option<String>,
     pub(crate) join_eui: Option<String>,
     pub(crate) uplink_interval_ms: Option<i64>,
+    pub(crate) policy: String,
+    pub(crate) initialisation: Option<String>,
     pub(crate) network_server_id: Uuid,
     pub(crate) has_app_key: bool,
     pub(crate) app_key_default: bool,
@@ -96,6 +98,11 @@ impl TryFrom<DeviceRow> for Device {
             row.reported_on_time,
             row.reported_off_time,
         )?;
+        let initialisation = row
+            .initialisation
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|error| corrupt(TABLE, "initialisation", &id, error))?;
         Ok(Self {
             id: DeviceId::from_uuid(id),
             tenant_id: TenantId::from_uuid(row.tenant_id),
@@ -112,6 +119,7 @@ impl TryFrom<DeviceRow> for Device {
                 uplink_interval: row
                     .uplink_interval_ms
                     .map(|ms| Duration::from_millis(count(ms))),
+                policy: policy(TABLE, id, &row.policy)?,
             },
             created_at: instant(row.created_at),
             updated_at: instant(row.updated_at),
@@ -128,6 +136,7 @@ impl TryFrom<DeviceRow> for Device {
             battery_percent: row.battery_percent,
             desired,
             reported: reported.zip(row.reported_at.map(instant)),
+            initialisation,
         })
     }
 }
@@ -164,6 +173,7 @@ pub(crate) struct FieldValues {
     pub(crate) device_profile_id: Option<String>,
     pub(crate) join_eui: Option<String>,
     pub(crate) uplink_interval_ms: Option<i64>,
+    pub(crate) policy: String,
 }
 
 impl FieldValues {
@@ -175,6 +185,7 @@ impl FieldValues {
             device_profile_id: fields.device_profile_id.map(|id| id.to_string()),
             join_eui: fields.join_eui.map(|eui| eui.to_string()),
             uplink_interval_ms: fields.uplink_interval.map(span),
+            policy: policy_text(&fields.policy),
         }
     }
 }

@@ -21,6 +21,7 @@ mod unclaimed;
 use std::time::Duration;
 
 use downbeat_actors::port::StoreError;
+use downbeat_core::device::PolicySettings;
 use downbeat_core::id::{DevEui, TenantId};
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
@@ -113,4 +114,18 @@ pub(crate) fn of_count(rows: u64) -> i64 {
 /// A count, which is never negative.
 pub(crate) fn count(rows: i64) -> u64 {
     u64::try_from(rows).unwrap_or(0)
+}
+
+/// A policy's settings of their column.
+pub(crate) fn policy(
+    table: &'static str,
+    id: Uuid,
+    text: &str,
+) -> Result<PolicySettings, StoreError> {
+    serde_json::from_str(text).map_err(|error| corrupt(table, "policy", &id, error))
+}
+
+/// The column of a policy's settings.
+pub(crate) fn policy_text(settings: &PolicySettings) -> String {
+    serde_json::to_string(settings).expect("numbers and truth values under fixed names")
 }

@@ -5,7 +5,7 @@ use downbeat_core::id::TenantId;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{corrupt, instant, uuid};
+use super::{corrupt, instant, policy, uuid};
 use crate::store::{Tenant, TenantFields};
 
 const TABLE: &str = "tenant";
@@ -20,6 +20,7 @@ pub(crate) struct TenantRow {
     pub(crate) created_at: i64,
     pub(crate) updated_at: i64,
     pub(crate) version: i64,
+    pub(crate) policy: String,
 }
 
 impl TryFrom<TenantRow> for Tenant {
@@ -44,6 +45,7 @@ impl TryFrom<TenantRow> for Tenant {
                 )?,
                 devices_max: limit("devices_max", row.devices_max)?,
                 commands_per_minute: limit("commands_per_minute", row.commands_per_minute)?,
+                policy: policy(TABLE, id, &row.policy)?,
             },
             created_at: instant(row.created_at),
             updated_at: instant(row.updated_at),

@@ -20,7 +20,7 @@ use crate::store::row::batch::{
 };
 use crate::store::row::{millis, of_count, span};
 
-/// Rows of one statement: 500 of 17 columns stay well below `SQLite`'s 32,766 parameters.
+/// Rows of one statement: 500 of 18 columns stay well below `SQLite`'s 32,766 parameters.
 const ROWS_MAX: usize = 500;
 
 impl Sqlite {
@@ -48,7 +48,9 @@ impl Sqlite {
         key: DeviceKey,
     ) -> Result<Option<StoredDevice>, StoreError> {
         let row: Option<StoredDeviceRow> = sqlx::query_as(
-            "SELECT device.id, device.tenant_id, device.codec, device.uplink_interval_ms, device_state.state
+            "SELECT device.id, device.tenant_id, device.codec, device.uplink_interval_ms, device.policy,
+                (SELECT tenant.policy FROM tenant WHERE tenant.id = device.tenant_id) AS tenant_policy,
+                device_state.state
              FROM device LEFT JOIN device_state ON device_state.device_id = device.id
              WHERE device.network_server_id = ?1 AND device.dev_eui = ?2",
         )
@@ -154,7 +156,8 @@ fn update_devices(rows: &[DeviceRow<'_>]) -> QueryBuilder<Db> {
             reported_at = coalesce(v.column14, reported_at),
             presence = v.column15,
             uplinks_heard = v.column16,
-            uplinks_missed = v.column17
+            uplinks_missed = v.column17,
+            initialisation = v.column18
          FROM (",
     );
     query.push_values(rows, |mut values, row| {
@@ -177,7 +180,8 @@ fn update_devices(rows: &[DeviceRow<'_>]) -> QueryBuilder<Db> {
             .push_bind(row.reported.map(|(_, at)| millis(at)))
             .push_bind(row.change.presence.name())
             .push_bind(of_count(row.change.uplinks_heard))
-            .push_bind(of_count(row.change.uplinks_missed));
+            .push_bind(of_count(row.change.uplinks_missed))
+            .push_bind(row.initialisation());
     });
     query.push(") AS v WHERE device.id = v.column1 AND device.dev_eui = v.column2");
     query

@@ -110,7 +110,7 @@ async fn insert(
         "INSERT INTO device
             (id, tenant_id, network_server_id, name, description, device_type, tags, codec, dev_eui,
              chirpstack_app_id, device_profile_id, join_eui, uplink_interval_ms, created_at, updated_at,
-             app_key, app_key_revision, app_key_default) ",
+             app_key, app_key_revision, app_key_default, policy) ",
     );
     query.push_values(devices.values(), |mut row, (new, device)| {
         let fields = &device.fields;
@@ -134,7 +134,8 @@ async fn insert(
             .push_bind(millis(device.updated_at))
             .push_bind(key.as_ref().map(|key| key.sealed.clone()))
             .push_bind(key.is_some())
-            .push_bind(key.as_ref().is_some_and(|key| key.is_default));
+            .push_bind(key.as_ref().is_some_and(|key| key.is_default))
+            .push_bind(values.policy);
     });
     query.push(" ON CONFLICT (network_server_id, dev_eui) DO NOTHING RETURNING id");
     let ids: Vec<Uuid> = query
@@ -158,7 +159,8 @@ async fn update(
             uplink_interval_ms = v.column11, updated_at = v.column12, version = v.column13,
             app_key = CASE WHEN v.column14 THEN app_key ELSE v.column15 END,
             app_key_revision = app_key_revision + (v.column15 IS NOT NULL),
-            app_key_default = CASE WHEN v.column14 THEN app_key_default ELSE v.column16 END
+            app_key_default = CASE WHEN v.column14 THEN app_key_default ELSE v.column16 END,
+            policy = v.column17
          FROM (",
     );
     query.push_values(updates, |mut row, update| {
@@ -184,7 +186,8 @@ async fn update(
             .push_bind(device.version)
             .push_bind(update.app_key == AppKeyChange::Keep)
             .push_bind(key.as_ref().map(|key| key.sealed.clone()))
-            .push_bind(key.is_some_and(|key| key.is_default));
+            .push_bind(key.is_some_and(|key| key.is_default))
+            .push_bind(values.policy);
     });
     query.push(") AS v WHERE device.id = v.column1");
     execute(connection, query).await.map_err(write_error)
@@ -216,6 +219,7 @@ async fn forget_what_was_heard(
         "UPDATE device SET
             presence = 'never_seen', uplinks_heard = 0, uplinks_missed = 0,
             last_seen = NULL, rssi_dbm = NULL, snr_db = NULL, battery_percent = NULL,
+            initialisation = NULL,
             desired_color = NULL, desired_on_time = NULL, desired_off_time = NULL,
             reported_color = NULL, reported_on_time = NULL, reported_off_time = NULL, reported_at = NULL,
             unfinished = 0

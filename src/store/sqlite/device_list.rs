@@ -17,6 +17,7 @@ macro_rules! select_device {
             "SELECT device.id, device.tenant_id, device.name, device.description, device.device_type, device.tags,
                 device.codec, device.network_server_id, device.dev_eui, device.chirpstack_app_id,
                 device.device_profile_id, device.join_eui, device.uplink_interval_ms,
+                device.policy, device.initialisation,
                 device.app_key IS NOT NULL AS has_app_key, device.app_key_default, device.created_at,
                 device.updated_at, device.version, device.presence, device.uplinks_heard, device.uplinks_missed,
                 device.last_seen, device.rssi_dbm, device.snr_db, device.battery_percent, device.desired_color,
@@ -232,6 +233,25 @@ fn push_filter(query: &mut QueryBuilder<Db>, scope: Scope, filter: &DeviceFilter
         query
             .push(" AND device.presence = ")
             .push_bind(presence.name());
+    }
+    // A device of which nothing is wanted shows what is wanted.
+    match filter.converged {
+        None => {}
+        Some(true) => {
+            query.push(
+                " AND (device.desired_color IS NULL OR device.reported_color = device.desired_color
+                    AND device.reported_on_time = device.desired_on_time
+                    AND device.reported_off_time = device.desired_off_time)",
+            );
+        }
+        Some(false) => {
+            query.push(
+                " AND device.desired_color IS NOT NULL AND (device.reported_color IS NULL
+                    OR device.reported_color <> device.desired_color
+                    OR device.reported_on_time <> device.desired_on_time
+                    OR device.reported_off_time <> device.desired_off_time)",
+            );
+        }
     }
     match filter.synced {
         None => {}

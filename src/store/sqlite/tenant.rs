@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Sqlite, audit, is_duplicate, push_scope, store_error};
 use crate::store::audit::Change;
-use crate::store::row::{TenantRow, millis, tenant_of};
+use crate::store::row::{TenantRow, millis, policy_text, tenant_of};
 use crate::store::{
     By, Cursor, DEFAULT_TENANT, Page, PageRequest, Scope, Tenant, TenantFields, WriteTenantError,
 };
@@ -41,8 +41,9 @@ impl Sqlite {
                 let fields = &tenant.fields;
                 sqlx::query(
                     "INSERT INTO tenant
-                        (id, name, chirpstack_tenant_id, devices_max, commands_per_minute, created_at, updated_at, version)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                        (id, name, chirpstack_tenant_id, devices_max, commands_per_minute, created_at, updated_at, version,
+                         policy)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 )
                 .bind(tenant.id.as_uuid())
                 .bind(&fields.name)
@@ -52,6 +53,7 @@ impl Sqlite {
                 .bind(millis(tenant.created_at))
                 .bind(millis(tenant.updated_at))
                 .bind(tenant.version)
+                .bind(policy_text(&fields.policy))
                 .execute(&mut *connection)
                 .await
                 .map_err(write_error)?;
@@ -155,7 +157,7 @@ impl Sqlite {
                 let row: TenantRow = sqlx::query_as(
                     "UPDATE tenant SET
                         name = ?2, chirpstack_tenant_id = ?3, devices_max = ?4, commands_per_minute = ?5,
-                        updated_at = ?6, version = version + 1
+                        updated_at = ?6, version = version + 1, policy = ?7
                      WHERE id = ?1 RETURNING *",
                 )
                 .bind(id.as_uuid())
@@ -164,6 +166,7 @@ impl Sqlite {
                 .bind(fields.devices_max)
                 .bind(fields.commands_per_minute)
                 .bind(millis(at))
+                .bind(policy_text(&fields.policy))
                 .fetch_one(&mut *connection)
                 .await
                 .map_err(write_error)?;

@@ -74,6 +74,7 @@ const REASONS: Record<string, string> = {
   no_gateway: 'no gateway that hears this light is online',
   before_first_uplink: 'the light joined and has not spoken yet',
   server_unavailable: 'ChirpStack does not answer',
+  key_refused: 'ChirpStack does not accept the API key: set another',
   answer_lost: 'ChirpStack’s answer was lost; its queue is looked at',
   server_error: 'ChirpStack answered with an error',
   unknown_device: 'ChirpStack does not know this light',
@@ -112,6 +113,7 @@ export function reasonWords(reason: Reason): string {
 /** Who asked for a command. */
 function originWords(origin: string): string {
   if (origin === 'api') return 'an application or operator';
+  if (origin === 'initialisation') return 'Downbeat itself, to set the light up';
   return origin === 'reconcile' ? 'Downbeat itself, because the light showed something else' : plain(origin);
 }
 

@@ -19,6 +19,17 @@ use crate::light::{Color, LightState};
 /// The port of commands and reports (§1, `[V]` `[C]` `[A]`).
 pub const F_PORT: FPort = FPort::from_uplink(15);
 
+/// What a lamp is told after it joined: `0601`, then `040f`.
+static INITIALISATION: [Command; 2] = [
+    Command::Busylight(Setting::AutomaticUplink(true)),
+    Command::Busylight(Setting::KeepAlive {
+        minutes: NonZeroU8::new(15).expect("15 is not 0"),
+    }),
+];
+
+/// Resets the lamp, whoever sends it.
+const FACTORY_RESET: [u8; 2] = Setting::FactoryReset.to_wire();
+
 /// The codec of the Busylight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KuandoBusylight;
@@ -185,15 +196,37 @@ impl Codec for KuandoBusylight {
     ///   acknowledgement, where one is asked for, is the better proof because it depends on nothing unverified.
     /// - A factory reset: afterwards the counters and the automatic uplink are gone, so no report can prove it and a
     ///   repetition would reset the lamp once more.
-    /// - A raw frame: as a light if it is one; else nothing is known of what it does.
+    /// - A raw frame: as the light or the setting that it is; else nothing is known of what it does. Two bytes that are
+    ///   no setting of §3 are taken for one: they are counted if they are, and end as unverified if not.
     fn proof(&self, command: &Command, confirmed: bool) -> Proof {
         match command {
             Command::Busylight(_) | Command::Raw(_) if confirmed => Proof::LorawanAck,
             Command::Busylight(Setting::FactoryReset) => Proof::Transmitted,
             Command::SetLight(_) | Command::Busylight(_) => Proof::AutoUplink,
+            Command::Raw(frame) if frame.payload == FACTORY_RESET => Proof::Transmitted,
             Command::Raw(frame) if self.expected_light(frame).is_some() => Proof::AutoUplink,
+            Command::Raw(frame) if is_setting(frame) => Proof::AutoUplink,
             Command::Raw(_) => Proof::Transmitted,
         }
+    }
+
+    /// A raw setting would be repeated in vain on a lamp whose automatic uplink is off: there the tx-ack has to do. The
+    /// one that switches it on is proven by the count in its answer, or in the next heartbeat.
+    fn proof_if_mute(&self, command: &Command) -> Option<Proof> {
+        match command {
+            Command::Raw(frame)
+                if is_setting(frame)
+                    && frame.payload != Setting::AutomaticUplink(true).to_wire() =>
+            {
+                Some(Proof::Transmitted)
+            }
+            Command::Raw(_) | Command::SetLight(_) | Command::Busylight(_) => None,
+        }
+    }
+
+    /// First the automatic uplink, because it proves what follows; then a report each 15 minutes (§3).
+    fn initialisation(&self) -> &'static [Command] {
+        &INITIALISATION
     }
 
     /// Five or six bytes are a light, two are a setting (§3, `[D]`).
@@ -203,6 +236,11 @@ impl Codec for KuandoBusylight {
         }
         frame.payload.first_chunk().copied().map(light_from_wire)
     }
+}
+
+/// Two bytes are a setting (§3, `[D]`).
+fn is_setting(frame: &Frame) -> bool {
+    frame.f_port == F_PORT && frame.payload.len() == 2
 }
 
 /// Takes the fields of a report from the front, in the order of §4; integers are little-endian.

@@ -190,6 +190,16 @@ pub trait Codec: Send + Sync {
     /// How this device proves a command when the caller does not say otherwise.
     fn proof(&self, command: &Command, confirmed: bool) -> Proof;
 
+    /// How it proves a command while it is not known to answer downlinks with an uplink; `None`: as otherwise.
+    fn proof_if_mute(&self, _command: &Command) -> Option<Proof> {
+        None
+    }
+
+    /// The settings that a device needs after a join, in order.
+    fn initialisation(&self) -> &'static [Command] {
+        &[]
+    }
+
     /// The light that a report shows once the device has applied this frame; `None` if the frame changes no light.
     fn expected_light(&self, _frame: &Frame) -> Option<LightState> {
         None

@@ -9,37 +9,107 @@ use crate::id::DownlinkId;
 use crate::light::LightState;
 use crate::time::Timestamp;
 
-use super::downlink::{Origin, Request, Step};
+use super::downlink::{Downlink, Origin, Reason, Request, Step};
 use super::event::Effect;
 use super::machine::record;
-use super::state::{Desired, Device};
+use super::state::{Desired, Device, Reconcile};
+
+/// What it takes to make a light the desired one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WishPlan {
+    /// Nothing: the device shows it.
+    Shown,
+    /// Nothing more than the command that is under way.
+    UnderWay(DownlinkId),
+    /// A command.
+    Send,
+}
 
 impl Device {
     /// A new state command is a new wish, unless it is transient.
     pub(super) fn note_wish(&mut self, now: Timestamp, request: &Request) {
         let Some(light) = request.light else { return };
-        if request.origin == Origin::Reconcile {
+        if matches!(request.origin, Origin::Reconcile | Origin::Initialisation) {
             return;
         }
         if request.transient || !request.is_state {
             self.transient_light = Some(light);
             return;
         }
+        self.desire(now, light, Some(request.id));
+    }
+
+    fn desire(&mut self, now: Timestamp, light: LightState, downlink_id: Option<DownlinkId>) {
         let before = self.desired.map(|desired| desired.light);
         self.transient_light = None;
-        self.reconcile = super::state::Reconcile::default();
+        self.reconcile = Reconcile::default();
         self.desired = Some(Desired {
             light,
             since: now,
-            downlink_id: request.id,
+            downlink_id,
             before,
         });
+    }
+
+    /// What it takes to make a light the desired one.
+    pub fn wish_plan(&self, now: Timestamp, light: LightState) -> WishPlan {
+        if let Some(newest) = self.unfinished().filter(|known| known.is_state).last() {
+            return if newest.light == Some(light) {
+                WishPlan::UnderWay(newest.id)
+            } else {
+                WishPlan::Send
+            };
+        }
+        // A frame of another light that may still land would undo what is shown.
+        let undone = self.flights.iter().any(|flight| {
+            flight.light.is_some_and(|landing| landing != light)
+                && flight.over_at.is_none_or(|over_at| over_at > now)
+        });
+        if self.session.light == Some(light) && !undone {
+            WishPlan::Shown
+        } else {
+            WishPlan::Send
+        }
+    }
+
+    /// Whether it shows what is wanted, as far as it said so since it last restarted; nothing wanted is shown, too.
+    pub fn is_converged(&self) -> bool {
+        let desired = self.desired.map(|desired| desired.light);
+        desired.is_none_or(|light| self.session.light == Some(light))
+    }
+
+    pub(super) fn on_wished(
+        &mut self,
+        now: Timestamp,
+        request: Request,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(light) = request.light else { return };
+        match self.wish_plan(now, light) {
+            WishPlan::Send => self.on_requested(now, request, effects),
+            WishPlan::UnderWay(_) | WishPlan::Shown
+                if self.desired.is_some_and(|desired| desired.light == light) => {}
+            WishPlan::UnderWay(id) => self.desire(now, light, Some(id)),
+            WishPlan::Shown => self.desire(now, light, None),
+        }
+    }
+
+    /// Nothing is wanted any more. What somebody ordered goes on; what only the wish asked for does not.
+    pub(super) fn on_wish_cleared(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.desired = None;
+        self.transient_light = None;
+        self.reconcile = Reconcile::default();
+        let reconciling = |downlink: &Downlink| downlink.origin == Origin::Reconcile;
+        let told = self.unfinished().find(|downlink| reconciling(downlink));
+        if let Some(id) = told.map(|downlink| downlink.id) {
+            self.on_cancel_requested(now, id, effects);
+        }
     }
 
     /// A cancelled wish is none: what was wanted before is wanted again.
     pub(super) fn forget_wish(&mut self, now: Timestamp, id: DownlinkId) {
         let Some(desired) = self.desired else { return };
-        if desired.downlink_id != id {
+        if desired.downlink_id != Some(id) {
             return;
         }
         self.desired = desired.before.map(|light| Desired {
@@ -54,7 +124,7 @@ impl Device {
     pub(super) fn compare_with_desired(&mut self, now: Timestamp, shown: LightState) {
         let Some(desired) = self.desired else { return };
         if shown == desired.light {
-            self.reconcile = super::state::Reconcile::default();
+            self.reconcile = Reconcile::default();
             self.transient_light = None;
             if self.policy.reconcile && self.session.quiet_reports >= self.policy.refresh_after {
                 self.session.quiet_reports = 0;
@@ -104,10 +174,10 @@ impl Device {
 
     /// Tells the device again, if that is due and nothing is under way.
     pub(super) fn reconcile_if_due(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.active.is_some()
-            || self.item.is_some()
-            || self.reconcile.due_at.is_none_or(|due| due > now)
-        {
+        if self.reconcile.due_at.is_none_or(|due| due > now) || self.item.is_some() {
+            return;
+        }
+        if self.active.is_some() && !self.is_initialising_in_vain() {
             return;
         }
         self.reconcile.due_at = None;
@@ -124,7 +194,12 @@ impl Device {
         request.origin = Origin::Reconcile;
         self.reconcile.last_at = Some(now);
         self.reconcile.streak += 1;
-        self.unproven = None;
+        // A late proof of an older frame of the same light could be this one's.
+        self.unproven = self
+            .unproven
+            .take()
+            .filter(|unproven| unproven.downlink.light.is_none());
+        self.interrupt_initialisation(now, Reason::Newer(id), effects);
         let mut downlink = self.accept(now, request);
         record(&mut downlink, now, Step::Accepted, effects);
         self.waiting.push_back(downlink);

@@ -17,6 +17,8 @@ pub enum Origin {
     Reconcile,
     /// A job over many devices.
     Job(JobId),
+    /// Downbeat itself: a setting that the device gets after it joined, or because somebody asked for them all.
+    Initialisation,
 }
 
 impl Origin {
@@ -26,13 +28,14 @@ impl Origin {
             Self::Api => "api",
             Self::Reconcile => "reconcile",
             Self::Job(_) => "job",
+            Self::Initialisation => "initialisation",
         }
     }
 
     /// The job, if it is one's.
     pub const fn job(self) -> Option<JobId> {
         match self {
-            Self::Api | Self::Reconcile => None,
+            Self::Api | Self::Reconcile | Self::Initialisation => None,
             Self::Job(id) => Some(id),
         }
     }
@@ -69,6 +72,8 @@ pub struct Request {
     pub is_state: bool,
     /// What will prove it; [`Proof::None`] is done when ChirpStack has it.
     pub proof: Proof,
+    /// What has to do for it on a device that is not known to answer downlinks with an uplink; `None`: the same.
+    pub proof_if_mute: Option<Proof>,
     /// Whether the downlink asks for a LoRaWAN acknowledgement.
     pub confirmed: bool,
     /// A state that is shown without becoming the desired one.
@@ -77,6 +82,8 @@ pub struct Request {
     pub attempts_max: Option<u8>,
     /// No attempt is made after this; the policy's time to live when absent.
     pub expires_at: Option<Timestamp>,
+    /// Whether attempts go on, uncounted, until then; the policy's word when absent.
+    pub until_deadline: Option<bool>,
 }
 
 impl Request {
@@ -102,6 +109,9 @@ impl Request {
         } else {
             Proof::None
         };
+        let proof_if_mute = codec
+            .proof_if_mute(command)
+            .filter(|_| proof == Proof::AutoUplink);
         Ok(Self {
             id,
             origin: Origin::Api,
@@ -109,10 +119,12 @@ impl Request {
             light,
             is_state,
             proof,
+            proof_if_mute,
             confirmed,
             transient: false,
             attempts_max: None,
             expires_at: None,
+            until_deadline: None,
         })
     }
 }
@@ -222,6 +234,8 @@ pub enum Reason {
     ServerError(String),
     /// The network server does not know the device, or its key may not see it.
     UnknownDevice,
+    /// The network server does not accept the API key: commands wait until it does, or another one is set.
+    KeyRefused,
     /// No gateway transmitted it.
     NotTransmitted,
     /// A gateway refused it, with its word for why.
@@ -260,6 +274,7 @@ impl Reason {
             Self::AnswerLost => "answer_lost",
             Self::ServerError(_) => "server_error",
             Self::UnknownDevice => "unknown_device",
+            Self::KeyRefused => "key_refused",
             Self::NotTransmitted => "not_transmitted",
             Self::GatewayRefused(_) => "gateway_refused",
             Self::PayloadTooLarge => "payload_too_large",
@@ -288,6 +303,7 @@ impl Reason {
             | Self::ServerUnavailable
             | Self::AnswerLost
             | Self::UnknownDevice
+            | Self::KeyRefused
             | Self::NotTransmitted
             | Self::PayloadTooLarge
             | Self::NotConfirmed
@@ -388,6 +404,9 @@ pub struct Downlink {
     pub transient: bool,
     /// How often it may be enqueued.
     pub attempts_max: u8,
+    /// Attempts are not counted out: they go on until `expires_at`.
+    #[serde(default)]
+    pub until_deadline: bool,
     /// No attempt after this.
     pub expires_at: Timestamp,
     /// When it was accepted.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::codec::Proof;
 use crate::id::DownlinkId;
 use crate::time::Timestamp;
 
@@ -92,6 +93,7 @@ impl Device {
         self.desired = None;
         self.transient_light = None;
         self.reconcile = super::state::Reconcile::default();
+        self.initialisation = super::initialisation::Initialisation::default();
     }
 
     /// Ends what has outlived its time. What is in the queue or on the air is waited for: it cannot be called back,
@@ -152,6 +154,9 @@ impl Device {
         };
         end(&mut downlink, now, state, reason, effects);
         self.disown_item(&downlink);
+        if state == DownlinkState::Unverified && downlink.light.is_none() {
+            self.session.answers = false;
+        }
         if state == DownlinkState::Unverified
             && let Some(proving) = proving
         {
@@ -170,6 +175,9 @@ impl Device {
         let Some(Active { mut downlink, .. }) = self.active.take() else {
             return;
         };
+        if downlink.proof == Proof::AutoUplink && !late {
+            self.session.answers = true;
+        }
         prove(&mut downlink, now, evidence, late, effects);
         self.disown_item(&downlink);
     }

@@ -14,6 +14,15 @@ pub enum Event {
     Requested(Request),
     /// Somebody takes a downlink back.
     CancelRequested(DownlinkId),
+    /// Somebody wants the light of this command shown from now on. The command is sent if that needs one.
+    Wished(Request),
+    /// Nothing is wanted of it any more.
+    WishCleared,
+    /// Somebody wants it initialised. [`super::Device::initialisation_plan`] tells beforehand what comes of it.
+    InitialisationRequested {
+        /// Even if that was done lately.
+        force: bool,
+    },
     /// ChirpStack told something.
     Network(NetworkEvent),
     /// The turn that was asked for has come.
@@ -42,6 +51,8 @@ pub enum Event {
     ServicesRestarted,
     /// Whether ChirpStack is still to be given the device (`true`), or has it.
     Awaited(bool),
+    /// Whether the network server takes the API key.
+    KeyTold(bool),
     /// Nothing was heard of it for longer than it may be silent.
     Silent,
     /// It leaves the registry, or becomes another device: everything under way is taken back.

@@ -112,18 +112,38 @@ impl Device {
         if report.downlinks_received.is_none() && before.is_some() {
             return;
         }
-        let grew = matches!((report.downlinks_received, before), (Some(count), Some(before)) if count > before);
+        let grown_by = match (report.downlinks_received, before) {
+            (Some(count), Some(before)) => count.saturating_sub(before),
+            (_, _) => 0,
+        };
+        // A light that was shown already says nothing, as long as settings alone explain how far the count grew. Then
+        // so many of them have landed; which, does not matter to what the others can explain.
+        let settings = self.flights.iter().filter(|flight| flight.light.is_none());
+        let (by_settings, mut landed_settings) = if self.session.light == report.light {
+            (
+                u32::try_from(settings.count()).unwrap_or(u32::MAX),
+                grown_by,
+            )
+        } else {
+            (0, 0)
+        };
         let landed = self
             .flights
             .iter()
             .position(|flight| flight.light.is_some() && flight.light == report.light)
-            .filter(|_| grew && !self.uncounted);
+            .filter(|_| grown_by > by_settings && !self.uncounted);
         let in_queue = self.item.as_ref().map(|item| item.attempt);
         let mut index = 0;
         self.flights.retain(|flight| {
             let has_landed = landed.is_some_and(|landed| index <= landed);
             index += 1;
-            Some(flight.attempt) == in_queue || !has_landed && !flight.is_counted(now)
+            if Some(flight.attempt) == in_queue {
+                return true;
+            }
+            let is_setting = flight.light.is_none();
+            let is_one_of_them = is_setting && landed_settings > 0;
+            landed_settings -= u32::from(is_one_of_them);
+            !has_landed && !is_one_of_them && !flight.is_counted(now)
         });
         self.uncounted = false;
     }

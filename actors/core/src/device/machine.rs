@@ -9,8 +9,9 @@ use crate::radio::DeviceClass;
 use crate::random::Random;
 use crate::time::Timestamp;
 
-use super::downlink::{Downlink, DownlinkState, Request, Step, TimelineEntry};
+use super::downlink::{Downlink, DownlinkState, Reason, Request, Step, TimelineEntry};
 use super::event::{Effect, Event, Record};
+use super::initialisation::Initialisation;
 use super::policy::Policy;
 use super::presence::{Presence, UplinkCounts};
 use super::state::{
@@ -49,10 +50,12 @@ impl Device {
             unproven: None,
             early_transmissions: Vec::new(),
             reconcile: Reconcile::default(),
+            initialisation: Initialisation::default(),
             next_attempt: 1,
             gateway_looks: 0,
             gateway_look_at: None,
             is_awaited: false,
+            is_key_refused: false,
             turn: Turn::None,
             reading: Reading::Idle,
             looked_at: None,
@@ -117,6 +120,11 @@ impl Device {
         match event {
             Event::Requested(request) => self.on_requested(now, request, &mut effects),
             Event::CancelRequested(id) => self.on_cancel_requested(now, id, &mut effects),
+            Event::Wished(request) => self.on_wished(now, request, &mut effects),
+            Event::WishCleared => self.on_wish_cleared(now, &mut effects),
+            Event::InitialisationRequested { force } => {
+                self.on_initialisation_requested(now, force);
+            }
             Event::Network(event) => self.on_network_event(now, event, &mut effects),
             Event::TurnGranted => self.on_turn_granted(&mut effects),
             Event::Enqueued {
@@ -132,6 +140,7 @@ impl Device {
             Event::QueueReadFailed => self.on_queue_read_failed(now),
             Event::ServicesRestarted => self.on_services_restarted(now, &mut effects),
             Event::Awaited(is_awaited) => self.is_awaited = is_awaited,
+            Event::KeyTold(is_taken) => self.on_key_told(is_taken),
             Event::Silent => self.on_silent(now),
             Event::Retired => self.on_retired(now, &mut effects),
             Event::GatewaysChanged | Event::Elapsed => {}
@@ -148,7 +157,10 @@ impl Device {
         self.close_window(now, effects);
         self.look_into_queue(now, effects);
         self.promote();
+        self.follow_initialisation(now, effects);
+        self.initialise_if_due(now, effects);
         self.reconcile_if_due(now, effects);
+        self.follow_initialisation(now, effects);
         self.end_used_turn(effects);
         let only_turn_missing = self.send(now, gateways, effects);
         self.end_unwanted_turn(only_turn_missing, effects);
@@ -178,6 +190,7 @@ impl Device {
             waiting.min(),
             self.gateway_look_at,
             self.reconcile.due_at,
+            self.initialisation.due_at(),
         ];
         // What was due at the last look and is not done waits for something else.
         due.into_iter()
@@ -193,6 +206,7 @@ impl Device {
             && self.waiting.is_empty()
             && self.item.is_none()
             && self.reconcile.due_at.is_none()
+            && !self.initialisation.is_running()
             && self.turn == Turn::None
     }
 
@@ -209,6 +223,7 @@ impl Device {
             self.session.light = None;
             self.session.downlinks_received = None;
             self.session.uplinks_sent = None;
+            self.initialisation = Initialisation::default();
         }
     }
 
@@ -253,7 +268,12 @@ impl Device {
             .chain(&self.waiting)
     }
 
-    fn on_requested(&mut self, now: Timestamp, request: Request, effects: &mut Vec<Effect>) {
+    pub(super) fn on_requested(
+        &mut self,
+        now: Timestamp,
+        request: Request,
+        effects: &mut Vec<Effect>,
+    ) {
         let known = self.unfinished().any(|known| known.id == request.id);
         if known || self.admission() == Admission::Full {
             return;
@@ -262,19 +282,24 @@ impl Device {
             self.supersede_states(now, request.id, effects);
         }
         self.note_wish(now, &request);
+        self.interrupt_initialisation(now, Reason::Newer(request.id), effects);
         let mut downlink = self.accept(now, request);
         record(&mut downlink, now, Step::Accepted, effects);
         self.waiting.push_back(downlink);
     }
 
     pub(super) fn accept(&self, now: Timestamp, request: Request) -> Downlink {
+        let proof = match request.proof_if_mute {
+            Some(proof) if !self.session.answers => proof,
+            Some(_) | None => request.proof,
+        };
         Downlink {
             id: request.id,
             origin: request.origin,
             frame: request.frame,
             light: request.light,
             is_state: request.is_state,
-            proof: request.proof,
+            proof,
             confirmed: request.confirmed,
             transient: request.transient,
             attempts_max: request
@@ -282,6 +307,7 @@ impl Device {
                 .unwrap_or(self.policy.attempts_max)
                 .max(1),
             expires_at: request.expires_at.unwrap_or(now + self.policy.command_ttl),
+            until_deadline: request.until_deadline.unwrap_or(self.policy.until_deadline),
             accepted_at: now,
             updated_at: now,
             state: DownlinkState::Accepted,

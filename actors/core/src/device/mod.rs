@@ -15,7 +15,8 @@
 //!
 //! Where to look: [`downlink`] the record and its words, [`policy`] the numbers, `machine.rs` the entry,
 //! `sending.rs` attempts, `queue_item.rs` and `queue_look.rs` what becomes of them in ChirpStack's queue, `session.rs` boot epochs and uplinks, [`proof`] and
-//! `flights.rs` what counts as evidence, [`presence`] whether it is there, `ending.rs` terminal states, `desired.rs` reconciling.
+//! `flights.rs` what counts as evidence, [`presence`] whether it is there, `ending.rs` terminal states, `desired.rs` reconciling,
+//! [`initialisation`] the settings after a join, [`settings`] what tenants and devices have otherwise.
 
 mod asking;
 mod desired;
@@ -23,6 +24,7 @@ pub mod downlink;
 mod ending;
 pub mod event;
 mod flights;
+pub mod initialisation;
 mod machine;
 pub mod policy;
 pub mod presence;
@@ -31,14 +33,18 @@ mod queue_item;
 mod queue_look;
 mod sending;
 mod session;
+pub mod settings;
 mod state;
 
+pub use desired::WishPlan;
 pub use downlink::{
     Downlink, DownlinkState, Evidence, LastTransmission, Origin, Priority, Reason, Request, Step,
     TimelineEntry,
 };
 pub use event::{Effect, Enqueue, Event, Record};
+pub use initialisation::{InitialisationPlan, InitialisationState, InitialisationStatus};
 pub use machine::Admission;
 pub use policy::Policy;
 pub use presence::{Presence, SILENT_INTERVALS, UplinkCounts};
+pub use settings::PolicySettings;
 pub use state::{Desired, Device, Hearing, Reported};

@@ -12,6 +12,10 @@ pub struct Policy {
     pub attempts_max: u8,
     /// Pause before the second attempt, doubled for each further one.
     pub backoff: Duration,
+    /// Greatest such pause.
+    pub backoff_max: Duration,
+    /// Whether attempts go on, uncounted, until the time to live is over.
+    pub until_deadline: bool,
     /// After an error of the network server: this times the attempt.
     pub server_error_backoff: Duration,
     /// While no gateway hears the device: this times the number of looks.
@@ -26,6 +30,8 @@ pub struct Policy {
     pub command_ttl: Duration,
     /// Commands of one device that may wait.
     pub waiting_max: usize,
+    /// Whether a device that joined or restarted gets its codec's settings without being asked.
+    pub initialise: bool,
     /// Whether a device that shows something else than wanted is told again without being asked.
     pub reconcile: bool,
     /// Least pause between two such commands to a device; doubled while they fail.
@@ -44,6 +50,8 @@ impl Default for Policy {
         Self {
             attempts_max: 4,
             backoff: Duration::from_secs(10),
+            backoff_max: Duration::from_mins(5),
+            until_deadline: false,
             server_error_backoff: Duration::from_secs(5),
             no_gateway_backoff: Duration::from_secs(10),
             item_ttl: Duration::from_secs(20),
@@ -51,6 +59,7 @@ impl Default for Policy {
             window_min: Duration::from_secs(30),
             command_ttl: Duration::from_hours(24),
             waiting_max: 32,
+            initialise: true,
             reconcile: true,
             reconcile_pause: Duration::from_mins(1),
             reconcile_pause_max: Duration::from_mins(30),
@@ -95,7 +104,8 @@ impl Policy {
     /// Pause before the next attempt after `attempts` of them, with ±10 % so that devices do not march in step.
     pub fn backoff(&self, attempts: u8, random: &mut Random) -> Duration {
         let doublings = u32::from(attempts.saturating_sub(1)).min(16);
-        random.jittered(self.backoff.saturating_mul(1 << doublings))
+        let pause = self.backoff.saturating_mul(1 << doublings);
+        random.jittered(pause.min(self.backoff_max.max(self.backoff)))
     }
 
     /// Pause after an error of the network server.

@@ -25,6 +25,9 @@ pub(super) const CALL_PATIENCE: Duration = Duration::from_mins(1);
 /// Pause after a call that did not reach the server; the pool holds further turns back while its circuit is open.
 const UNREACHABLE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Pause after a call that was made with a key that is not accepted; the pool asks sooner whether it is again.
+const KEY_PAUSE: Duration = Duration::from_mins(1);
+
 /// How long after it left ChirpStack's queue a frame may still come out of a gateway: its own transmit queue, and
 /// what ChirpStack remembers of it.
 pub(super) const LANDING: Duration = Duration::from_secs(2 * TX_ACK_MEMORY.as_secs());
@@ -102,7 +105,18 @@ impl Device {
             return;
         }
         match failure {
-            EnqueueFailure::Unavailable => self.undo_attempt(now),
+            EnqueueFailure::Unavailable => {
+                self.undo_attempt(again_at(now + UNREACHABLE_PAUSE), now);
+            }
+            EnqueueFailure::KeyRefused => {
+                // Whoever calls says when it is taken again; should that be missed, this asks.
+                self.is_key_refused = true;
+                let again = Phase::Ready {
+                    not_before: Some(now + KEY_PAUSE),
+                    reason: Some(Reason::KeyRefused),
+                };
+                self.undo_attempt(again, now);
+            }
             EnqueueFailure::Unknown => {
                 item.call = Call::Lost { looks: 0 };
                 item.check_at = Some(now);
@@ -148,13 +162,25 @@ impl Device {
     }
 
     /// The call certainly did not happen: the attempt is none.
-    fn undo_attempt(&mut self, now: Timestamp) {
+    fn undo_attempt(&mut self, phase: Phase, now: Timestamp) {
         if !self.drop_item(now, true) {
             return;
         }
         if let Some(active) = &mut self.active {
             active.downlink.attempts = active.downlink.attempts.saturating_sub(1);
-            active.phase = again_at(now + UNREACHABLE_PAUSE);
+            active.phase = phase;
+        }
+    }
+
+    /// Whether the key is taken. Once it is again, nobody waits for the end of the pause.
+    pub(super) fn on_key_told(&mut self, is_taken: bool) {
+        self.is_key_refused = !is_taken;
+        if is_taken
+            && let Some(active) = &mut self.active
+            && let Phase::Ready { not_before, reason } = &mut active.phase
+            && *reason == Some(Reason::KeyRefused)
+        {
+            (*not_before, *reason) = (None, None);
         }
     }
 

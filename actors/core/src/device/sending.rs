@@ -9,7 +9,7 @@ use crate::gateway::GatewaySnapshot;
 use crate::radio::{DeviceClass, Modulation};
 use crate::time::Timestamp;
 
-use super::downlink::{DownlinkState, Evidence, Origin, Priority, Reason, Step};
+use super::downlink::{Downlink, DownlinkState, Evidence, Origin, Priority, Reason, Step};
 use super::event::{Effect, Enqueue};
 use super::machine::record;
 use super::proof::Proving;
@@ -54,7 +54,12 @@ impl Device {
                 priority: asked,
             } if asked == priority => {
                 if now >= since + TURN_PATIENCE {
-                    self.wait(now, Reason::Paced, None, effects);
+                    let reason = if self.is_key_refused {
+                        Reason::KeyRefused
+                    } else {
+                        Reason::Paced
+                    };
+                    self.wait(now, reason, None, effects);
                 }
                 true
             }
@@ -105,6 +110,7 @@ impl Device {
         };
         match active.downlink.origin {
             Origin::Reconcile => Priority::Reconcile,
+            Origin::Initialisation => Priority::Initialisation,
             // Further attempts, too: nobody waits for one device of many.
             Origin::Job(_) => Priority::Bulk,
             Origin::Api if active.downlink.attempts > 0 => Priority::Retry,
@@ -165,6 +171,9 @@ impl Device {
                 until: Some(*not_before),
             });
         }
+        if let Some(obstacle) = self.too_late_for_a_retry(now) {
+            return Some(obstacle);
+        }
         if self.is_awaited {
             return Some(Obstacle {
                 reason: Reason::NotSynced,
@@ -194,6 +203,26 @@ impl Device {
             reason: Reason::NoGateway,
             until: self.gateway_look_at,
         })
+    }
+
+    /// A downlink that is tried until its deadline is tried again only where the device can still prove it in time.
+    fn too_late_for_a_retry(&self, now: Timestamp) -> Option<Obstacle> {
+        let active = self.active.as_ref()?;
+        let downlink = &active.downlink;
+        let is_retry = downlink.until_deadline && downlink.attempts > 0;
+        let failed_because = match &active.phase {
+            Phase::Ready { reason, .. } => reason.clone(),
+            Phase::Sending | Phase::Transmitted { .. } => None,
+        };
+        (is_retry && now > self.last_retry_at(downlink)).then(|| Obstacle {
+            reason: failed_because.unwrap_or(Reason::NotConfirmed),
+            until: Some(downlink.expires_at),
+        })
+    }
+
+    /// When an attempt has to begin at the latest for its window to end before the downlink's time is over.
+    fn last_retry_at(&self, downlink: &Downlink) -> Timestamp {
+        downlink.expires_at - self.policy.window(self.class, self.session.modulation())
     }
 
     /// Whether a gateway that heard the device's last uplink is there: ChirpStack sends through no other.
@@ -316,10 +345,33 @@ impl Device {
             return;
         }
         active.downlink.reason = None;
+        let until_deadline = active.downlink.until_deadline;
         active.phase = Phase::Ready {
             not_before: Some(retry_at),
             reason: Some(reason),
         };
+        if until_deadline {
+            self.bring_forward(now);
+        }
+    }
+
+    /// The last retry comes sooner than its backoff says, if only then its window ends before the deadline.
+    fn bring_forward(&mut self, now: Timestamp) {
+        let Some(active) = &self.active else { return };
+        let last_retry_at = self.last_retry_at(&active.downlink);
+        if let Some(Active {
+            phase:
+                Phase::Ready {
+                    not_before: Some(not_before),
+                    ..
+                },
+            ..
+        }) = &mut self.active
+            && *not_before > last_retry_at
+            && last_retry_at >= now
+        {
+            *not_before = last_retry_at;
+        }
     }
 
     pub(super) fn fail_after_backoff(
@@ -417,7 +469,8 @@ impl Device {
 }
 
 pub(super) fn attempts_used_up(active: &Active) -> bool {
-    active.downlink.attempts >= active.downlink.attempts_max.saturating_add(active.credit)
+    let most = active.downlink.attempts_max.saturating_add(active.credit);
+    !active.downlink.until_deadline && active.downlink.attempts >= most
 }
 
 pub(super) fn transmitted_step(transmission: &Transmission, presumed: bool) -> Step {

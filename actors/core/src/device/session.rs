@@ -86,6 +86,7 @@ impl Device {
         if let Some(report) = report {
             self.on_report(now, uplink, report, effects);
         }
+        self.begin_initialisation_if_due(now);
         self.seize_the_moment();
     }
 
@@ -145,6 +146,7 @@ impl Device {
         }
         self.unproven = None;
         self.transient_light = None;
+        self.initialise_anew(now, effects);
         let Some(active) = &mut self.active else {
             return;
         };
@@ -334,9 +336,12 @@ impl Device {
             return;
         };
         let waits_for_device = match reason {
-            Some(Reason::ServerUnavailable | Reason::ServerError(_) | Reason::UnknownDevice) => {
-                false
-            }
+            Some(
+                Reason::ServerUnavailable
+                | Reason::ServerError(_)
+                | Reason::UnknownDevice
+                | Reason::KeyRefused,
+            ) => false,
             Some(_) | None => true,
         };
         if waits_for_device {

@@ -13,6 +13,7 @@ use crate::random::Random;
 use crate::time::Timestamp;
 
 use super::downlink::{Downlink, Priority, Reason};
+use super::initialisation::Initialisation;
 use super::policy::Policy;
 use super::presence::{Presence, UplinkCounts};
 use super::proof::Proving;
@@ -48,6 +49,8 @@ pub struct Device {
     /// tx-acks that overtook the answer of their Enqueue.
     pub(super) early_transmissions: Vec<Transmission>,
     pub(super) reconcile: Reconcile,
+    #[serde(default)]
+    pub(super) initialisation: Initialisation,
     /// Number of the next Enqueue.
     pub(super) next_attempt: u32,
     /// Looks at the gateways in vain since one was last there for the active downlink.
@@ -56,6 +59,9 @@ pub struct Device {
     /// ChirpStack does not have the device yet: whoever keeps it in step is about to make it there.
     #[serde(skip)]
     pub(super) is_awaited: bool,
+    /// ChirpStack does not take the key.
+    #[serde(skip)]
+    pub(super) is_key_refused: bool,
     #[serde(skip)]
     pub(super) turn: Turn,
     #[serde(skip)]
@@ -88,6 +94,9 @@ pub(super) struct Session {
     pub(super) light: Option<LightState>,
     /// Reports in a row without a downlink in between: its watchdog counts them, too.
     pub(super) quiet_reports: u32,
+    /// In this epoch a downlink was answered with an uplink in time.
+    #[serde(default)]
+    pub(super) answers: bool,
 }
 
 /// The last uplink.
@@ -149,8 +158,8 @@ pub struct Desired {
     pub light: LightState,
     /// Since when.
     pub since: Timestamp,
-    /// The downlink that asked for it.
-    pub downlink_id: DownlinkId,
+    /// The downlink that asked for it; `None` if it was shown already.
+    pub downlink_id: Option<DownlinkId>,
     /// What was wanted before, to fall back on when that downlink is cancelled.
     pub(super) before: Option<LightState>,
 }
@@ -333,6 +342,7 @@ impl Session {
         self.epoch = self.epoch.wrapping_add(1);
         self.began_at = Some(now);
         self.quiet_reports = 0;
+        self.answers = false;
         self.downlinks_received = None;
         self.uplinks_sent = None;
         self.light = None;

@@ -605,7 +605,10 @@ impl Stage {
         match reason {
             Reason::NoGateway | Reason::NotSynced | Reason::BeforeFirstUplink => Self::OutOfReach,
             // While the network server is away, or the air is full, handing over more would help nobody.
-            Reason::BehindAnother | Reason::Paced | Reason::ServerUnavailable => Self::BeforeAir,
+            Reason::BehindAnother
+            | Reason::Paced
+            | Reason::ServerUnavailable
+            | Reason::KeyRefused => Self::BeforeAir,
             Reason::BehindQueueItem
             | Reason::AnswerLost
             | Reason::ServerError(_)

@@ -9,6 +9,7 @@ use downbeat_core::codec::CodecKind;
 use downbeat_core::device::{Device, DownlinkState, Effect, Event, Policy, Record};
 use downbeat_core::gateway::GatewaySnapshot;
 use downbeat_core::id::DownlinkId;
+use downbeat_core::network::NetworkEvent;
 use downbeat_core::time::Timestamp;
 use proptest::prelude::*;
 
@@ -27,6 +28,8 @@ struct Shell {
     /// A call of Enqueue whose outcome the machine has not asked for otherwise.
     outstanding: Option<u32>,
     last_attempt: u32,
+    /// What the network told, oldest first.
+    told: Vec<NetworkEvent>,
 }
 
 impl Shell {
@@ -44,6 +47,7 @@ impl Shell {
             states: BTreeMap::new(),
             outstanding: None,
             last_attempt: 0,
+            told: Vec::new(),
         }
     }
 
@@ -69,10 +73,17 @@ impl Shell {
                 self.device = device;
                 effects
             }
+            Happening::Replay(before) => {
+                let told = self.told.iter().rev().nth(before).cloned();
+                told.map_or_else(Vec::new, |event| self.step(Event::Network(event)))
+            }
             Happening::Event(mut event) => {
                 let unfinished: Vec<_> = self.device.unfinished().map(|known| known.id).collect();
                 fit(&mut event, self.last_attempt, &unfinished);
                 self.name(&mut event);
+                if let Event::Network(told) = &event {
+                    self.told.push(told.clone());
+                }
                 self.step(event)
             }
         };
@@ -82,7 +93,7 @@ impl Shell {
 
     /// An id that is over is never given again; one that is under way may come twice.
     fn name(&self, event: &mut Event) {
-        if let Event::Requested(request) = event
+        if let Event::Requested(request) | Event::Wished(request) = event
             && !self.device.unfinished().any(|known| known.id == request.id)
         {
             let number = 100 + self.states.len() as u128;
@@ -99,6 +110,10 @@ impl Shell {
             }
             Event::ServicesRestarted => self.outstanding = None,
             Event::Requested(_)
+            | Event::Wished(_)
+            | Event::WishCleared
+            | Event::InitialisationRequested { .. }
+            | Event::KeyTold(_)
             | Event::CancelRequested(_)
             | Event::Network(_)
             | Event::TurnGranted
@@ -144,7 +159,10 @@ impl Shell {
 
     fn check_record(&mut self, record: &Record) -> Result<(), TestCaseError> {
         let downlink = &record.downlink;
-        prop_assert!(downlink.attempts <= downlink.attempts_max.saturating_add(CREDIT_MAX));
+        prop_assert!(
+            downlink.until_deadline
+                || downlink.attempts <= downlink.attempts_max.saturating_add(CREDIT_MAX)
+        );
         let before = self.states.insert(downlink.id, downlink.state);
         if let Some(before) = before.filter(|before| before.is_terminal()) {
             let late_proof =
@@ -198,6 +216,26 @@ proptest! {
         for happening in happenings {
             prop_assert_eq!(one.live(happening.clone())?, other.live(happening)?);
             prop_assert_eq!(&one.device, &other.device);
+        }
+    }
+
+    /// What was told already changes nothing that counts: no light is shown that was not, no restart is noticed.
+    #[test]
+    fn an_uplink_that_is_told_again_at_once_is_history(
+        seed in any::<u64>(),
+        happenings in happenings(),
+    ) {
+        let mut shell = Shell::new(CodecKind::KuandoBusylight, seed);
+        for happening in happenings {
+            let heard = matches!(&happening, Happening::Event(Event::Network(NetworkEvent::Heard(uplink)))
+                if uplink.dev_addr.is_some());
+            let _ = shell.live(happening)?;
+            if heard {
+                let (reported, counts) = (shell.device.reported().copied(), shell.device.uplink_counts());
+                let _ = shell.live(Happening::Replay(0))?;
+                prop_assert_eq!(shell.device.reported().copied(), reported);
+                prop_assert_eq!(shell.device.uplink_counts().heard, counts.heard);
+            }
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) enum Happening {
     Wake,
     Gateways(bool),
     Crash,
+    /// The network's event of so many before comes once more: a webhook that is delivered again, or late.
+    Replay(usize),
     Event(Event),
 }
 
@@ -65,6 +67,10 @@ pub(crate) fn fit(event: &mut Event, last_attempt: u32, unfinished: &[DownlinkId
         }
         Event::Network(NetworkEvent::Dropped(event)) => fit_item(&mut event.queue_item_id),
         Event::Requested(_)
+        | Event::Wished(_)
+        | Event::WishCleared
+        | Event::InitialisationRequested { .. }
+        | Event::KeyTold(_)
         | Event::Network(_)
         | Event::TurnGranted
         | Event::QueueReadFailed
@@ -92,12 +98,22 @@ pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         4 => (0..40_000_i64).prop_map(Happening::TimePasses),
-        1 => prop_oneof![-100_000..0_i64, Just(i64::MIN), Just(i64::MAX), 0..1_000_000_000_i64]
+        1 => prop_oneof![
+            -100_000..0_i64,
+            // Clocks that are an hour off, as after a wrong time zone.
+            Just(3_600_000),
+            Just(-3_600_000),
+            Just(i64::MIN),
+            Just(i64::MAX),
+            0..1_000_000_000_i64,
+        ]
             .prop_map(Happening::TimePasses),
         4 => Just(Happening::Wake),
         1 => any::<bool>().prop_map(Happening::Gateways),
         1 => Just(Happening::Crash),
+        3 => (0..20_usize).prop_map(Happening::Replay),
         4 => request().prop_map(|request| Happening::Event(Event::Requested(request))),
+        2 => wish().prop_map(Happening::Event),
         8 => Just(Happening::Event(Event::TurnGranted)),
         8 => answer().prop_map(Happening::Event),
         12 => network_event().prop_map(|event| Happening::Event(Event::Network(event))),
@@ -108,6 +124,9 @@ fn happening() -> impl Strategy<Value = Happening> {
             Just(Event::Elapsed),
             Just(Event::Silent),
             any::<bool>().prop_map(Event::Awaited),
+            any::<bool>().prop_map(Event::KeyTold),
+            any::<bool>().prop_map(|force| Event::InitialisationRequested { force }),
+            Just(Event::WishCleared),
             Just(Event::Retired),
         ]
         .prop_map(Happening::Event),
@@ -151,10 +170,11 @@ fn request() -> impl Strategy<Value = Request> {
         any::<bool>(),
         option::of(0..4_u8),
         option::weighted(0.1, any::<i64>()),
+        option::of(any::<bool>()),
     );
     (0..6_u128, what, how).prop_map(|(number, what, how)| {
         let (light, is_state, has_light, proof) = what;
-        let (confirmed, transient, attempts_max, expires_at) = how;
+        let (confirmed, transient, attempts_max, expires_at, until_deadline) = how;
         Request {
             id: downlink(number),
             origin: Origin::Api,
@@ -165,11 +185,24 @@ fn request() -> impl Strategy<Value = Request> {
             light: has_light.then_some(light),
             is_state,
             proof,
+            proof_if_mute: (number == 0).then_some(Proof::Transmitted),
             confirmed,
             transient,
             attempts_max,
             expires_at: expires_at.map(Timestamp::from_millis),
+            until_deadline,
         }
+    })
+}
+
+/// A light that is to stay.
+fn wish() -> impl Strategy<Value = Event> {
+    request().prop_map(|request| {
+        Event::Wished(Request {
+            is_state: true,
+            transient: false,
+            ..request
+        })
     })
 }
 
@@ -178,6 +211,7 @@ fn answer() -> impl Strategy<Value = Event> {
         Just(EnqueueFailure::Unavailable),
         Just(EnqueueFailure::Unknown),
         Just(EnqueueFailure::UnknownDevice),
+        Just(EnqueueFailure::KeyRefused),
         text().prop_map(EnqueueFailure::Refused),
         Just(EnqueueFailure::Invalid(String::new())),
     ];
@@ -279,9 +313,15 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
 
 fn uplink() -> impl Strategy<Value = Uplink> {
     let session = (option::of(0..4_u32), counter());
-    let radio = (0..4_usize, any::<u8>(), any::<f32>(), 0..12_u64);
+    let radio = (
+        0..4_usize,
+        any::<u8>(),
+        any::<f32>(),
+        any::<i32>(),
+        0..12_u64,
+    );
     (session, payload(), radio).prop_map(|((address, f_cnt), payload, radio)| {
-        let (class, spreading_factor, snr_db, gateways) = radio;
+        let (class, spreading_factor, snr_db, rssi_dbm, gateways) = radio;
         Uplink {
             deduplication_id: None,
             dev_addr: address.map(DevAddr::from_u32),
@@ -300,7 +340,7 @@ fn uplink() -> impl Strategy<Value = Uplink> {
             receptions: (0..gateways)
                 .map(|gateway| Reception {
                     gateway_id: GatewayId::from_u64(gateway),
-                    rssi_dbm: i32::MIN,
+                    rssi_dbm,
                     snr_db,
                 })
                 .collect(),

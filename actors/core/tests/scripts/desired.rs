@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use downbeat_core::device::{Event, Policy};
+use downbeat_core::device::{Effect, Event, Origin, Policy, Priority, WishPlan};
+use downbeat_core::light::LightState;
 
 use crate::support::{
-    BLUE, DIM, GREEN, RED, Story, enqueued, joined, light, report, report_of, txack,
+    BLUE, DIM, GREEN, RED, Story, enqueued, instant, joined, light, report, report_of, txack,
 };
 
 /// Red was asked for and is shown, with a count of 5.
@@ -128,4 +129,116 @@ fn a_new_wish_forgets_how_often_the_old_one_failed() {
         crate::support::ask(light('B', GREEN)),
         "R superseded: newer_command, B accepted, ask turn",
     );
+}
+
+#[test]
+fn a_lamp_whose_counters_went_down_gets_its_colour_back() {
+    let mut lamp = red();
+    lamp.at(200.0, report(12, 0, DIM), "R accepted, ask turn");
+}
+
+#[test]
+fn a_command_that_was_given_up_is_still_wanted() {
+    let mut lamp = Story::new();
+    let mut once = light('A', RED);
+    once.attempts_max = Some(1);
+    lamp.transmit(10.0, 'A', once, 1);
+    lamp.wakes("A missed: not_confirmed, A unverified: not_confirmed");
+    assert!(!lamp.device.is_converged());
+    lamp.at(900.0, report(11, 4, GREEN), "R accepted, ask turn");
+}
+
+#[test]
+fn reconciling_has_the_lowest_priority_and_says_what_it_is() {
+    let mut lamp = red();
+    let effects = lamp
+        .device
+        .step(instant(200.0), report(12, 6, BLUE), &lamp.gateways);
+    let [Effect::Record(accepted), Effect::AskTurn(priority)] = effects.as_slice() else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(accepted.downlink.origin, Origin::Reconcile);
+    assert_eq!(*priority, Priority::Reconcile);
+    let lowest = [
+        Priority::Interactive,
+        Priority::Retry,
+        Priority::Initialisation,
+        Priority::Bulk,
+    ];
+    assert!(lowest.iter().all(|other| other < priority));
+}
+
+fn wish(name: char, wanted: LightState) -> Event {
+    Event::Wished(light(name, wanted))
+}
+
+#[test]
+fn a_wish_that_is_fulfilled_needs_no_command() {
+    let mut lamp = Story::new();
+    assert_eq!(lamp.device.wish_plan(instant(10.0), GREEN), WishPlan::Shown);
+    lamp.at(10.0, wish('A', GREEN), "");
+    assert_eq!(lamp.device.desired().unwrap().light, GREEN);
+    assert!(lamp.device.is_converged());
+    // From now on it is kept up.
+    lamp.at(200.0, report(11, 5, BLUE), "R accepted, ask turn");
+}
+
+#[test]
+fn a_wish_that_is_not_is_a_command() {
+    let mut lamp = Story::new();
+    lamp.at(10.0, wish('A', RED), "A accepted, ask turn");
+    assert!(!lamp.device.is_converged());
+    assert_eq!(
+        lamp.device.wish_plan(instant(10.5), RED),
+        WishPlan::UnderWay(lamp.device.unfinished().next().unwrap().id)
+    );
+    lamp.at(10.5, wish('B', RED), "");
+    lamp.at(
+        10.6,
+        wish('C', BLUE),
+        "A superseded: newer_command, C accepted",
+    );
+}
+
+#[test]
+fn a_wish_for_what_is_shown_is_a_command_while_another_light_may_still_land() {
+    let mut lamp = Story::new();
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.at(
+        12.0,
+        wish('B', GREEN),
+        "A superseded: newer_command, B accepted, ask turn",
+    );
+}
+
+#[test]
+fn a_transient_light_that_is_wished_for_stays() {
+    let mut lamp = red();
+    let mut transient = light('B', BLUE);
+    transient.transient = true;
+    lamp.transmit(100.0, 'B', transient, 2);
+    lamp.at(101.5, wish('C', BLUE), "");
+    lamp.at(103.0, report(12, 6, BLUE), "B verified 5>6");
+    assert_eq!(lamp.device.desired().unwrap().light, BLUE);
+    assert!(lamp.device.is_converged());
+}
+
+#[test]
+fn without_a_wish_nothing_is_reconciled_any_more() {
+    let mut lamp = red();
+    lamp.at(200.0, report(12, 6, BLUE), "R accepted, ask turn");
+    lamp.at(200.5, Event::WishCleared, "R cancelled, end turn");
+    assert_eq!(lamp.device.desired(), None);
+    assert!(lamp.device.is_converged());
+    lamp.at(900.0, report(13, 6, GREEN), "");
+    assert!(lamp.device.is_idle());
+}
+
+#[test]
+fn what_was_ordered_goes_on_without_its_wish() {
+    let mut lamp = Story::new();
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.at(11.5, Event::WishCleared, "");
+    lamp.at(13.0, report(11, 5, RED), "A verified 4>5");
+    lamp.at(900.0, report(12, 6, BLUE), "");
 }

@@ -8,8 +8,10 @@
 )]
 
 mod attempts;
+mod deadline;
 mod desired;
 mod ending;
+mod initialisation;
 mod proof;
 mod queue_item;
 mod registry;

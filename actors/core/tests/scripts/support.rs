@@ -50,7 +50,21 @@ pub(crate) struct Story {
 
 impl Story {
     /// A device that nobody has heard, and a gateway that is there.
-    pub(crate) fn of_unknown(policy: Policy) -> Self {
+    ///
+    /// It is not initialised by itself; [`Story::initialised`] tells of those that are.
+    pub(crate) fn of_unknown(mut policy: Policy) -> Self {
+        policy.initialise = false;
+        Self::told(policy)
+    }
+
+    /// A lamp that reported green and a count of 4 at second 0, and gets its settings after a join.
+    pub(crate) fn initialised() -> Self {
+        let mut story = Self::told(Policy::default());
+        story.at(0.0, report(10, 4, GREEN), "");
+        story
+    }
+
+    fn told(policy: Policy) -> Self {
         Self {
             device: Device::new(CodecKind::KuandoBusylight, policy.clone(), 7),
             policy,
@@ -362,10 +376,12 @@ fn in_words(effects: &[Effect]) -> String {
     words.join(", ")
 }
 
-/// A letter; commands that the machine makes itself are `R`.
+/// A letter; of the commands that the machine makes itself, reconciling ones are `R` and settings are `I`.
 fn name_of(record: &Record) -> char {
-    if record.downlink.origin == Origin::Reconcile {
-        return 'R';
+    match record.downlink.origin {
+        Origin::Api => {}
+        Origin::Reconcile => return 'R',
+        Origin::Initialisation => return 'I',
     }
     let number = record.downlink.id.as_uuid().as_u128();
     u32::try_from(number)
@@ -384,7 +400,10 @@ fn step_in_words(step: &Step) -> String {
         Step::Accepted => "accepted".to_owned(),
         Step::Waiting { reason, until } => {
             // Backoffs are spread by chance.
-            let exact = matches!(reason, Reason::NoGateway | Reason::ServerUnavailable);
+            let exact = matches!(
+                reason,
+                Reason::NoGateway | Reason::ServerUnavailable | Reason::KeyRefused
+            );
             let until = until.filter(|_| exact).map_or(String::new(), |until| {
                 format!(" until {}", until.as_millis() / 1000)
             });

@@ -51,6 +51,7 @@ pub(crate) struct CallFaults {
     pub(crate) refused: f64,
     pub(crate) slow: f64,
     pub(crate) answer_lost: f64,
+    pub(crate) key_refused: f64,
 }
 
 /// One thing that happens to the world or is asked of us. Lamps and gateways by their index.
@@ -59,6 +60,19 @@ pub(crate) enum Happening {
     Ask(Wish),
     CancelLast {
         lamp: usize,
+    },
+    /// A light is wanted, without an order.
+    Wish {
+        lamp: usize,
+        light: LightState,
+    },
+    /// Nothing is wanted any more.
+    ClearWish {
+        lamp: usize,
+    },
+    Initialise {
+        lamp: usize,
+        force: bool,
     },
     ForeignItem {
         lamp: usize,
@@ -109,6 +123,7 @@ pub(crate) struct Wish {
     pub(crate) transient: bool,
     pub(crate) attempts_max: Option<u8>,
     pub(crate) ttl: Option<Duration>,
+    pub(crate) until_deadline: bool,
 }
 
 impl Scenario {
@@ -133,6 +148,7 @@ impl Scenario {
                 refused: dice.up_to(0.1),
                 slow: dice.up_to(0.3),
                 answer_lost: dice.up_to(0.3),
+                key_refused: 0.0,
             },
         };
         let crash = if dice.below(2) == 0 {
@@ -155,6 +171,7 @@ impl Scenario {
         let (lamps, gateways) = (to_index(lamps), to_index(gateways));
         scenario.ask(&mut dice, lamps);
         scenario.harm(&mut dice, lamps, gateways);
+        scenario.want(&mut dice, lamps);
         scenario.happenings.push((faults_end, Happening::FaultsEnd));
         scenario
     }
@@ -172,6 +189,41 @@ impl Scenario {
             if dice.below(4) == 0 {
                 let at = at + dice.within(Duration::from_secs(15));
                 self.happenings.push((at, Happening::CancelLast { lamp }));
+            }
+        }
+    }
+
+    /// Wishes, initialisations, deadlines and a refused key, in some of the worlds.
+    fn want(&mut self, dice: &mut Dice, lamps: usize) {
+        let span = self.faults_end.since(START) + Duration::from_secs(30);
+        self.policy.initialise = dice.below(3) > 0;
+        if self.calls.refused > 0.0 && dice.below(2) == 0 {
+            self.calls.key_refused = dice.up_to(0.1);
+        }
+        if dice.below(3) > 0 {
+            return;
+        }
+        for _ in 0..dice.below(8) {
+            let (at, lamp) = (START + dice.within(span), dice.index(lamps));
+            let happening = match dice.below(6) {
+                0 => Happening::ClearWish { lamp },
+                1 | 2 => Happening::Initialise {
+                    lamp,
+                    force: dice.below(2) == 0,
+                },
+                _ => Happening::Wish {
+                    lamp,
+                    light: LIGHTS[dice.index(4)],
+                },
+            };
+            self.happenings.push((at, happening));
+        }
+        for (_, happening) in &mut self.happenings {
+            if let Happening::Ask(wish) = happening {
+                wish.until_deadline = dice.below(3) == 0;
+                if wish.until_deadline {
+                    wish.ttl = Some(Duration::from_secs(1 + dice.below(1_200)));
+                }
             }
         }
     }
@@ -363,6 +415,7 @@ impl Dice {
             transient: self.below(8) == 0,
             attempts_max: (self.below(6) == 0).then(|| [1, 2, 3][self.index(3)]),
             ttl: (self.below(6) == 0).then(|| Duration::from_secs(1 + self.below(60))),
+            until_deadline: false,
         }
     }
 }

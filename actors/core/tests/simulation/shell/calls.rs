@@ -30,6 +30,10 @@ impl Shell {
         let at = self.now + self.latency();
         if self.random.chance(self.calls.unavailable) {
             self.tell(at, lamp, fail(EnqueueFailure::Unavailable));
+        } else if self.random.chance(self.calls.key_refused) {
+            self.tell(at, lamp, fail(EnqueueFailure::KeyRefused));
+            let taken_at = at + Duration::from_millis(self.random.below(5_000));
+            self.tell(taken_at, lamp, Event::KeyTold(true));
         } else if self.random.chance(self.calls.refused) {
             self.tell(
                 at,

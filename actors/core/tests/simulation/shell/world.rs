@@ -5,6 +5,7 @@ use std::time::Duration;
 use downbeat_core::codec::{CodecKind, Command};
 use downbeat_core::device::{Admission, Event, Request};
 use downbeat_core::id::{DevEui, DownlinkId, GatewayId};
+use downbeat_core::light::LightState;
 use downbeat_sim::model::NewQueueItem;
 use downbeat_sim::model::config::{FIRST_DEV_EUI, FIRST_GATEWAY_ID, LinksConfig, WebhookConfig};
 
@@ -24,6 +25,17 @@ impl Shell {
                     .filter(|_| self.down_until.is_none())
                 {
                     return self.step(lamp, Event::CancelRequested(id));
+                }
+            }
+            Happening::Wish { lamp, light } => return self.want(lamp, light),
+            Happening::ClearWish { lamp } => {
+                if self.down_until.is_none() {
+                    return self.step(lamp, Event::WishCleared);
+                }
+            }
+            Happening::Initialise { lamp, force } => {
+                if self.down_until.is_none() {
+                    return self.step(lamp, Event::InitialisationRequested { force });
                 }
             }
             Happening::ForeignItem { lamp, light } => {
@@ -87,7 +99,27 @@ impl Shell {
         }
         // Ends of single faults that were planned for later change nothing any more.
         self.agenda
-            .retain(|_, planned| !matches!(planned, Planned::Happening(happening) if !matches!(happening, Happening::Ask(_) | Happening::CancelLast { .. })));
+            .retain(|_, planned| !matches!(planned, Planned::Happening(happening) if !is_asked_of_us(happening)));
+    }
+
+    fn want(&mut self, lamp: usize, light: LightState) -> Result<(), String> {
+        if self.down_until.is_some() || self.lamps[lamp].device.admission() == Admission::Full {
+            return Ok(());
+        }
+        let id = DownlinkId::from_uuid(self.random.uuid_v7(self.now));
+        let command = Command::SetLight(light);
+        let request = Request::new(id, CodecKind::KuandoBusylight, &command, false, true)
+            .expect("a Busylight understands it");
+        self.step(lamp, Event::Wished(request))?;
+        if self.down_until.is_some() {
+            return Ok(());
+        }
+        let lamp = &mut self.lamps[lamp];
+        if lamp.device.desired().map(|desired| desired.light) != Some(light) {
+            return Err("a wish was not taken".to_owned());
+        }
+        lamp.transient.clear();
+        Ok(())
     }
 
     pub(super) fn ask(&mut self, wish: &Wish) -> Result<(), String> {
@@ -108,6 +140,7 @@ impl Shell {
             transient: wish.transient,
             attempts_max: wish.attempts_max,
             expires_at: wish.ttl.map(|ttl| self.now + ttl),
+            until_deadline: Some(wish.until_deadline),
             ..request
         };
         let light = request.light;
@@ -126,6 +159,17 @@ impl Shell {
         }
         Ok(())
     }
+}
+
+fn is_asked_of_us(happening: &Happening) -> bool {
+    matches!(
+        happening,
+        Happening::Ask(_)
+            | Happening::CancelLast { .. }
+            | Happening::Wish { .. }
+            | Happening::ClearWish { .. }
+            | Happening::Initialise { .. }
+    )
 }
 
 pub(super) fn gateway_id(index: usize) -> GatewayId {
