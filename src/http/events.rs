@@ -237,7 +237,7 @@ impl Reader {
             }
             FeedItem::Event(position, event) if self.concerns(&event) => {
                 let id = position.to_string();
-                Self::told(&event)
+                self.told(&event)
                     .inspect_err(|error| tracing::error!(error = %error, "live.event.unwritable"))
                     .ok()
                     .map(|event| event.id(id))
@@ -253,7 +253,7 @@ impl Reader {
         event.tenant_id.is_none_or(|owner| owner == self.tenant_id)
     }
 
-    fn told(event: &FeedEvent) -> Result<Event, axum::Error> {
+    fn told(&self, event: &FeedEvent) -> Result<Event, axum::Error> {
         match &event.body {
             FeedBody::Downlink(record, dev_eui) => {
                 Event::default()
@@ -280,7 +280,7 @@ impl Reader {
                 Event::default()
                     .event("gateway")
                     .json_data(GatewayEventBody {
-                        gateway: GatewayBody::new(view.server, &view.status),
+                        gateway: GatewayBody::new(self.state.system(), view.server, &view.status),
                         change: view.transition.name(),
                     })
             }

@@ -70,7 +70,7 @@ pub(in crate::http) async fn health(
         mute_count: mute.count(),
         gateways: gateways
             .iter()
-            .map(|(server, gateway)| GatewayBody::new(*server, gateway))
+            .map(|(server, gateway)| GatewayBody::new(state.system(), *server, gateway))
             .collect(),
         checked_at: times.checked_at.unwrap_or(now).to_string(),
         listed_at: times.listed_at.map(|at| at.to_string()),

@@ -41,7 +41,8 @@ pub(in crate::http) async fn list(
 ) -> Result<Json<GatewayList>, ApiError> {
     let visible = Visible::to(&state, &caller, &query).await?;
     let gateways = visible.gateways();
-    let gateways = gateways.map(|(server, gateway)| GatewayBody::new(server, gateway));
+    let gateways =
+        gateways.map(|(server, gateway)| GatewayBody::new(state.system(), server, gateway));
     Ok(Json(GatewayList {
         gateways: gateways.collect(),
     }))

@@ -1,9 +1,13 @@
 //! Gateways as the API shows them, from the monitor's snapshot: nobody waits for ChirpStack.
 
+use std::time::Duration;
+
+use downbeat_actors::System;
 use downbeat_core::gateway::{
     Downlinks, GatewayChange, GatewayState, GatewayStatus, LastHeard, ListedState,
 };
 use downbeat_core::id::NetworkServerId;
+use downbeat_core::pacer::BandAir;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -47,6 +51,8 @@ pub(super) struct GatewayBody {
     success_rate: Option<f64>,
     /// Downlinks in the last 24 hours.
     downlinks_24h: DownlinksBody,
+    /// Airtime of its downlinks within the last hour: the sub-band in which it sends first, then others in which it sent.
+    airtime: Vec<AirtimeBandBody>,
     /// Different devices that it heard.
     devices_heard: usize,
 }
@@ -81,6 +87,31 @@ impl DownlinksBody {
     }
 }
 
+/// A gateway's airtime in a sub-band, within the last hour.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct AirtimeBandBody {
+    /// The sub-band's name in its region.
+    sub_band: &'static str,
+    /// What was sent.
+    used_ms: u64,
+    /// What is granted and not yet known to have been sent.
+    reserved_ms: u64,
+    /// What may be sent; null: any.
+    budget_ms: Option<u64>,
+}
+
+impl AirtimeBandBody {
+    fn new(band: &BandAir) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            sub_band: band.sub_band.name,
+            used_ms: millis(band.used),
+            reserved_ms: millis(band.reserved),
+            budget_ms: band.budget.map(millis),
+        }
+    }
+}
+
 /// A position, WGS 84.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub(super) struct LocationBody {
@@ -90,7 +121,8 @@ pub(super) struct LocationBody {
 }
 
 impl GatewayBody {
-    pub(super) fn new(server: NetworkServerId, gateway: &GatewayStatus) -> Self {
+    pub(super) fn new(system: &System, server: NetworkServerId, gateway: &GatewayStatus) -> Self {
+        let air = system.airtime(server).gateway(gateway.gateway_id);
         let day = gateway.day;
         let judged = day.proven + day.unproven;
         Self {
@@ -126,6 +158,7 @@ impl GatewayBody {
             refusals: gateway.refusals,
             success_rate: (judged > 0).then(|| super::metrics::percent(day.proven, judged)),
             downlinks_24h: DownlinksBody::new(day),
+            airtime: air.bands.iter().map(AirtimeBandBody::new).collect(),
             devices_heard: gateway.devices_heard,
         }
     }

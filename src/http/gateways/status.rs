@@ -78,7 +78,7 @@ pub(in crate::http) async fn status(
     let page = &heard[..limit.min(heard.len())];
     let next = page.last().filter(|_| is_full);
     Ok(Json(GatewayStatusBody {
-        gateway: GatewayBody::new(server, gateway),
+        gateway: GatewayBody::new(system, server, gateway),
         last_taken: gateway.last_taken.map(|at| at.to_string()),
         last_heard: gateway.last_heard.map(LastHeardBody::new),
         history: gateway.history.iter().map(GatewayChangeBody::new).collect(),

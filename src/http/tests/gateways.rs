@@ -97,6 +97,11 @@ async fn a_gateway_tells_what_it_did_and_whom_it_hears(service: Service) {
         ),
         (&json!(null), &json!(4), &json!(2))
     );
+    let air = &status["airtime"][0];
+    assert!(
+        air["sub_band"].is_string() && air["used_ms"].is_u64(),
+        "{air}"
+    );
     assert_eq!(status["history"][0]["transition"], "came_online");
     assert!(status["last_taken"].is_string());
     let first = &status["devices"][0];
