@@ -379,7 +379,7 @@ fn in_words(effects: &[Effect]) -> String {
 /// A letter; of the commands that the machine makes itself, reconciling ones are `R` and settings are `I`.
 fn name_of(record: &Record) -> char {
     match record.downlink.origin {
-        Origin::Api => {}
+        Origin::Api | Origin::Job(_) => {}
         Origin::Reconcile => return 'R',
         Origin::Initialisation => return 'I',
     }
