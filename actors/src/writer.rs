@@ -155,8 +155,9 @@ async fn commit(store: &dyn DeviceStore, batch: Vec<Write>) -> Vec<ActorRef<Devi
         .unzip();
     match commit_patiently(store, &changes).await {
         Ok(()) => {
-            tell.iter()
-                .for_each(|(device, seq)| committed(device, *seq));
+            for (device, seq) in &tell {
+                committed(device, *seq);
+            }
             Vec::new()
         }
         Err(StoreError::Unavailable(error)) => {

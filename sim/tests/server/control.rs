@@ -156,7 +156,7 @@ async fn while_chirpstack_hangs_nothing_is_answered_and_afterwards_everything() 
     world.post("up", |_| true).await;
     patch(&world, "/chirpstack", r#"{"hung": true}"#).await;
     let enqueue = world.enqueue(FIRST_LAMP, &RED);
-    tokio::pin!(enqueue);
+    let mut enqueue = Box::pin(enqueue);
     // Were it not for the fault, the answer would be here long before the control API's.
     for _ in 0..20 {
         tokio::select! {
@@ -166,7 +166,8 @@ async fn while_chirpstack_hangs_nothing_is_answered_and_afterwards_everything() 
         }
     }
     patch(&world, "/chirpstack", r#"{"hung": false}"#).await;
-    assert!(enqueue.await.is_ok());
+    assert!(enqueue.as_mut().await.is_ok());
+    drop(enqueue);
     world.post("txack", |_| true).await;
 }
 
