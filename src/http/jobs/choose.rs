@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use downbeat_actors::port::JobOrder;
 use downbeat_core::codec::{CodecKind, Command};
-use downbeat_core::device::{Presence, Request};
+use downbeat_core::device::{Presence, Priority, Request};
 use downbeat_core::id::{DevEui, DeviceId, DeviceKey, DownlinkId, TenantId};
-use downbeat_core::job::{Air, Candidate, DEVICES_MAX, LeftOut, Plan, spread};
+use downbeat_core::job::{Candidate, DEVICES_MAX, LeftOut, Plan, Telling, spread};
+use downbeat_core::pacer::{AirtimeOverview, Hearing};
 use downbeat_core::radio::{DeviceClass, Modulation};
 use uuid::Uuid;
 
@@ -68,7 +69,9 @@ pub(super) async fn choose(
             filtered(state, tenant_id, &filter, &judge, &mut chosen).await?;
         }
     }
-    Ok(chosen.settle(order, stagger))
+    let server = state.store().network_server_of(tenant_id).await?;
+    let air = state.system().airtime(server);
+    Ok(chosen.settle(&telling(order, stagger), &air))
 }
 
 async fn named(
@@ -175,11 +178,11 @@ impl Judge {
         }
         let hearing = it.hearing.as_ref();
         let receptions = hearing.map_or(&[][..], |hearing| hearing.receptions());
-        let best = receptions.first().map(|reception| reception.gateway_id);
         let modulation = hearing.and_then(|hearing| hearing.modulation());
+        let uplink = modulation.unwrap_or(Modulation::lora_125(9));
         Ok(Candidate {
-            gateway: best.filter(|gateway| gateway.is_named()),
-            uplink: modulation.unwrap_or(Modulation::lora_125(9)),
+            hearing: Hearing::of(receptions, uplink),
+            uplink,
             class: hearing.map_or(DeviceClass::C, |hearing| hearing.class()),
         })
     }
@@ -198,9 +201,9 @@ impl Choices {
         let dev_eui = device.fields.dev_eui;
         let server = device.server;
         let verdict = judge.verdict(it);
-        if let Err(reason) = verdict {
+        if let Err(reason) = &verdict {
             let name = || device.fields.name.clone();
-            self.note(reason, dev_eui.map_or_else(name, |eui| eui.to_string()));
+            self.note(*reason, dev_eui.map_or_else(name, |eui| eui.to_string()));
         }
         self.choices.push(Choice {
             device_id: Some(device.id),
@@ -233,15 +236,18 @@ impl Choices {
     }
 
     /// Gives each its place: gateways take turns.
-    fn settle(self, order: &JobOrder, stagger: Duration) -> Chosen {
+    fn settle(self, telling: &Telling, air: &AirtimeOverview) -> Chosen {
         let (told, left_out): (Vec<Choice>, Vec<Choice>) = self
             .choices
             .into_iter()
             .partition(|choice| choice.verdict.is_ok());
-        let candidates: Vec<Candidate> = told.iter().filter_map(|it| it.verdict.ok()).collect();
-        let mut plan = Plan::of(&candidates, air(order), stagger);
+        let candidates: Vec<Candidate> = told
+            .iter()
+            .filter_map(|it| it.verdict.as_ref().ok().cloned())
+            .collect();
+        let mut plan = Plan::of(&candidates, telling, air);
         plan.left_out = self.left_out;
-        let gateways: Vec<_> = candidates.iter().map(|it| it.gateway).collect();
+        let gateways: Vec<_> = candidates.iter().map(Candidate::gateway).collect();
         let turns = spread(&gateways);
         let told = turns.iter().filter_map(|place| told.get(*place));
         let items = (0..).zip(told.chain(&left_out));
@@ -261,24 +267,27 @@ impl Choice {
             key: self.key,
             dev_eui: self.dev_eui,
             downlink_id: DownlinkId::from_uuid(Uuid::now_v7()),
-            left_out: self.verdict.err().map(LeftOut::name),
+            left_out: self.verdict.as_ref().err().copied().map(LeftOut::name),
         }
     }
 }
 
-/// How an order fills the air.
-fn air(order: &JobOrder) -> Air {
-    let (command_len, commands) = match &order.command {
+/// What each device is told, as far as the air is concerned.
+fn telling(order: &JobOrder, stagger: Duration) -> Telling {
+    let payload_lens = match &order.command {
         // kuando-busylight.md §3: five bytes of colour and times.
-        Some(Command::SetLight(_)) => (5, 1),
-        Some(Command::Busylight(_)) => (2, 1),
-        Some(Command::Raw(frame)) => (frame.payload.len(), 1),
-        None => (2, 2),
+        Some(Command::SetLight(_)) => vec![5],
+        Some(Command::Busylight(_)) => vec![2],
+        Some(Command::Raw(frame)) => vec![frame.payload.len()],
+        // The settings after a join, two bytes each.
+        None => vec![2, 2],
     };
-    Air {
-        downlink: Modulation::lora_125(9),
-        command_len,
-        commands,
-        is_answered: true,
+    Telling {
+        payload_lens,
+        priority: match order.command {
+            Some(_) => Priority::Bulk,
+            None => Priority::Initialisation,
+        },
+        stagger,
     }
 }

@@ -6,7 +6,7 @@ use downbeat_actors::observe::JobView;
 use downbeat_actors::port::{JobProgress, StoredJob};
 use downbeat_core::codec::Command;
 use downbeat_core::id::{JobId, Scope};
-use downbeat_core::job::{Counts, GatewayLoad, ItemState, JobState, Plan, remaining};
+use downbeat_core::job::{Bottleneck, Counts, GatewayLoad, ItemState, JobState, Plan, remaining};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -131,10 +131,14 @@ pub(super) struct PlanBody {
     devices: u64,
     /// Those of them that listen only after they spoke (class A): they take as long as they are silent.
     class_a: u64,
+    /// Those of which it is not known who hears them: in no figure of air or time.
+    without_gateway: u64,
     /// Seconds of air that the commands take.
     airtime_s: f64,
     /// Seconds from the beginning until the last device has answered, those of class A not counted.
     duration_s: f64,
+    /// What says so; null where `stagger_s` does.
+    bottleneck: Option<BottleneckBody>,
     /// By gateway, the busiest first.
     gateways: Vec<GatewayLoadBody>,
     left_out: Vec<LeftOutBody>,
@@ -143,14 +147,23 @@ pub(super) struct PlanBody {
 /// What a job asks of a gateway.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct GatewayLoadBody {
-    /// 16 hex digits; null for devices of which it is not known who hears them.
-    gateway_id: Option<String>,
-    /// Devices that it is to reach.
+    /// 16 hex digits.
+    gateway_id: String,
+    /// Devices that ChirpStack may send to by it; some by others, too.
     devices: u64,
-    /// Seconds of air that the commands take.
+    /// Its part of the air, in seconds.
     airtime_s: f64,
-    /// Seconds for which it is busy with them and their answers.
-    busy_s: f64,
+}
+
+/// What says how long a job takes.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct BottleneckBody {
+    /// `answers`: air must stay free for the devices' answers; `duty_cycle`: a budget is short.
+    kind: &'static str,
+    /// The gateway that is done last.
+    gateway_id: String,
+    /// The sub-band whose budget is short.
+    sub_band: Option<String>,
 }
 
 /// Devices that are left out.
@@ -174,10 +187,26 @@ impl PlanBody {
         Self {
             devices: plan.devices,
             class_a: plan.class_a,
+            without_gateway: plan.without_gateway,
             airtime_s: of_millis(plan.airtime_ms),
             duration_s: of_millis(plan.duration_ms),
+            bottleneck: plan.bottleneck.as_ref().map(BottleneckBody::new),
             gateways: plan.gateways.iter().map(GatewayLoadBody::new).collect(),
             left_out: left_out.collect(),
+        }
+    }
+}
+
+impl BottleneckBody {
+    fn new(bottleneck: &Bottleneck) -> Self {
+        Self {
+            kind: if bottleneck.sub_band.is_some() {
+                "duty_cycle"
+            } else {
+                "answers"
+            },
+            gateway_id: bottleneck.gateway_id.to_string(),
+            sub_band: bottleneck.sub_band.clone(),
         }
     }
 }
@@ -185,10 +214,9 @@ impl PlanBody {
 impl GatewayLoadBody {
     fn new(load: &GatewayLoad) -> Self {
         Self {
-            gateway_id: load.gateway_id.map(|id| id.to_string()),
+            gateway_id: load.gateway_id.to_string(),
             devices: load.devices,
             airtime_s: of_millis(load.airtime_ms),
-            busy_s: of_millis(load.busy_ms),
         }
     }
 }

@@ -19,7 +19,7 @@ pub mod progress;
 pub mod words;
 
 pub use machine::{Change, Effect, Event, Item, Job, JobLimits, Known, Refusal, TakenUp};
-pub use plan::{Air, Candidate, GatewayLoad, LeftOut, Plan, spread};
+pub use plan::{Bottleneck, Candidate, GatewayLoad, LeftOut, Plan, Telling, spread};
 pub use progress::{Clockwork, Counts, remaining};
 pub use words::{ItemState, JobKind, JobState};
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::Priority;
 use crate::id::GatewayId;
-use crate::radio::{DeviceClass, Direction, Modulation};
+use crate::pacer::{AirtimeOverview, Hearing, LimitedBy, Planned, estimate};
+use crate::radio::{DeviceClass, Modulation};
 
 /// Why a device is left out of a job: there is no use in telling it anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,15 +27,6 @@ pub enum LeftOut {
 }
 
 impl LeftOut {
-    /// Every reason.
-    pub const ALL: [Self; 5] = [
-        Self::UnknownDevice,
-        Self::NoDevEui,
-        Self::NotSynced,
-        Self::NeverHeard,
-        Self::NotUnderstood,
-    ];
-
     /// The word in the API and in the store.
     pub const fn name(self) -> &'static str {
         match self {
@@ -47,27 +40,52 @@ impl LeftOut {
 }
 
 /// What is known of one device's air.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
-    /// The gateway that heard it best, if that was named.
-    pub gateway: Option<GatewayId>,
+    /// Who hears it.
+    pub hearing: Hearing,
     /// How it speaks.
     pub uplink: Modulation,
     /// The class that it is in.
     pub class: DeviceClass,
 }
 
+impl Candidate {
+    /// The gateway that it counts for when gateways take turns.
+    pub fn gateway(&self) -> Option<GatewayId> {
+        self.hearing.candidates.first().copied()
+    }
+}
+
+/// What each device is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telling {
+    /// The application payloads' sizes in bytes, one a command.
+    pub payload_lens: Vec<usize>,
+    /// In which class.
+    pub priority: Priority,
+    /// At least so far apart are two devices told.
+    pub stagger: Duration,
+}
+
 /// What a job asks of one gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayLoad {
-    /// The gateway; absent for devices whose gateway was not named.
-    pub gateway_id: Option<GatewayId>,
-    /// Devices that it is to reach.
+    /// The gateway.
+    pub gateway_id: GatewayId,
+    /// Devices that ChirpStack may send to by it; some by others, too.
     pub devices: u64,
-    /// Air that the commands take, at one attempt each, in milliseconds.
+    /// Its part of the air, in milliseconds.
     pub airtime_ms: u64,
-    /// How long it is busy with them and their answers, in milliseconds.
-    pub busy_ms: u64,
+}
+
+/// What says how long a job takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bottleneck {
+    /// The gateway that is done last.
+    pub gateway_id: GatewayId,
+    /// The sub-band whose budget is short; none where air must stay free for the answers.
+    pub sub_band: Option<String>,
 }
 
 /// What a job will cost, at one attempt each.
@@ -77,96 +95,96 @@ pub struct Plan {
     pub devices: u64,
     /// Those of them that listen only after they spoke: how long they take is theirs to say.
     pub class_a: u64,
+    /// Those of which it is not known who hears them; in no figure of air or time.
+    pub without_gateway: u64,
     /// Air that the commands take, in milliseconds.
     pub airtime_ms: u64,
     /// How long it takes until the last one has answered, in milliseconds; devices of class A not counted.
     pub duration_ms: u64,
+    /// What says so; none where the stagger does, or nothing.
+    pub bottleneck: Option<Bottleneck>,
     /// By gateway, the busiest first.
     pub gateways: Vec<GatewayLoad>,
     /// Devices that are left out, by why.
     pub left_out: BTreeMap<LeftOut, u64>,
 }
 
-/// How a command and its answer fill the air.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Air {
-    /// How gateways send.
-    pub downlink: Modulation,
-    /// The command's application payload, bytes.
-    pub command_len: usize,
-    /// Commands to each device.
-    pub commands: u32,
-    /// Whether the device answers each.
-    pub is_answered: bool,
-}
-
-/// A status uplink's application payload in bytes.
-const STATUS_LEN: usize = 24;
-
-/// A gateway listens for so long between what it sends.
-const BREATH: Duration = Duration::from_millis(50);
-
 /// From the last command's end until its proof is here, when all is well.
 const LAST_ANSWER: Duration = Duration::from_secs(3);
 
-impl Air {
-    /// The air that one device's commands take.
-    fn airtime(&self) -> Duration {
-        let command = self.downlink.time_on_air(self.command_len, Direction::Down);
-        command * self.commands
-    }
-
-    /// For how long its gateway has nothing else to do: half of the time it listens (ADR 7).
-    fn busy(&self, uplink: Modulation) -> Duration {
-        let answer = uplink.time_on_air(STATUS_LEN, Direction::Up) * self.commands;
-        let answer = if self.is_answered {
-            answer
-        } else {
-            Duration::ZERO
-        };
-        (self.airtime() + answer + BREATH * self.commands) * 2
-    }
-}
-
 impl Plan {
-    /// Adds the devices up.
-    pub fn of(candidates: &[Candidate], air: Air, stagger: Duration) -> Self {
-        let mut loads: BTreeMap<Option<GatewayId>, GatewayLoad> = BTreeMap::new();
-        let mut plan = Self::default();
-        let airtime = millis(air.airtime());
-        for candidate in candidates {
-            plan.devices += 1;
-            plan.class_a += u64::from(candidate.class == DeviceClass::A);
-            plan.airtime_ms += airtime;
-            let gateway_id = candidate.gateway;
-            let load = loads.entry(gateway_id).or_insert(GatewayLoad {
-                gateway_id,
-                devices: 0,
-                airtime_ms: 0,
-                busy_ms: 0,
-            });
-            load.devices += 1;
-            load.airtime_ms += airtime;
-            load.busy_ms += millis(air.busy(candidate.uplink));
-        }
-        let busiest = loads.values().map(|load| load.busy_ms).max().unwrap_or(0);
-        let staggered = millis(stagger).saturating_mul(plan.devices.saturating_sub(1));
-        let lasts = busiest.max(staggered);
-        plan.duration_ms = if plan.devices == 0 {
-            0
+    /// Adds the devices up, with the gateways' budgets as they are.
+    pub fn of(candidates: &[Candidate], telling: &Telling, air: &AirtimeOverview) -> Self {
+        let commands = candidates.iter().flat_map(|candidate| {
+            telling.payload_lens.iter().map(|payload_len| Planned {
+                gateways: candidate.hearing.candidates.clone(),
+                payload_len: *payload_len,
+                uplink: candidate.uplink,
+            })
+        });
+        let cost = estimate(commands, air, telling.priority);
+        let of_class_a = |candidate: &&Candidate| candidate.class == DeviceClass::A;
+        let unheard = |candidate: &&Candidate| candidate.hearing.candidates.is_empty();
+        let devices = count(candidates.iter());
+        let staggered = millis(telling.stagger).saturating_mul(devices.saturating_sub(1));
+        let lasts = millis(cost.eta);
+        let answered = if devices == 0 {
+            Duration::ZERO
         } else {
-            lasts + millis(LAST_ANSWER)
+            LAST_ANSWER
         };
-        plan.gateways = loads.into_values().collect();
-        plan.gateways
-            .sort_by_key(|load| std::cmp::Reverse(load.busy_ms));
-        plan
+        Self {
+            devices,
+            class_a: count(candidates.iter().filter(of_class_a)),
+            without_gateway: count(candidates.iter().filter(unheard)),
+            airtime_ms: millis(cost.airtime),
+            duration_ms: lasts.max(staggered) + millis(answered),
+            bottleneck: Bottleneck::of(cost.limited_by).filter(|_| lasts > staggered),
+            gateways: loads(candidates, &cost.per_gateway),
+            left_out: BTreeMap::new(),
+        }
     }
 
     /// How long it takes.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.duration_ms)
     }
+}
+
+impl Bottleneck {
+    fn of(limit: LimitedBy) -> Option<Self> {
+        match limit {
+            LimitedBy::Nothing => None,
+            LimitedBy::Answers { gateway_id } => Some(Self {
+                gateway_id,
+                sub_band: None,
+            }),
+            LimitedBy::DutyCycle {
+                gateway_id,
+                sub_band,
+            } => Some(Self {
+                gateway_id,
+                sub_band: Some(sub_band.to_owned()),
+            }),
+        }
+    }
+}
+
+fn loads(candidates: &[Candidate], airtime: &BTreeMap<GatewayId, Duration>) -> Vec<GatewayLoad> {
+    let mut devices: BTreeMap<GatewayId, u64> = BTreeMap::new();
+    for gateway_id in candidates.iter().flat_map(|it| &it.hearing.candidates) {
+        *devices.entry(*gateway_id).or_default() += 1;
+    }
+    let mut loads: Vec<GatewayLoad> = airtime
+        .iter()
+        .map(|(gateway_id, airtime)| GatewayLoad {
+            gateway_id: *gateway_id,
+            devices: devices.get(gateway_id).copied().unwrap_or(0),
+            airtime_ms: millis(*airtime),
+        })
+        .collect();
+    loads.sort_by_key(|load| std::cmp::Reverse(load.airtime_ms));
+    loads
 }
 
 /// An order in which each gateway's devices are spread evenly over the whole job, so that all gateways are busy from
@@ -193,6 +211,10 @@ pub fn spread(gateways: &[Option<GatewayId>]) -> Vec<usize> {
     order.into_iter().map(|(_, place)| place).collect()
 }
 
+fn count(items: impl Iterator) -> u64 {
+    u64::try_from(items.count()).unwrap_or(u64::MAX)
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -200,41 +222,69 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pacer::{Pacer, PacerConfig};
+    use crate::time::Timestamp;
     use proptest::prelude::*;
-
-    const AIR: Air = Air {
-        downlink: Modulation::lora_125(9),
-        command_len: 5,
-        commands: 1,
-        is_answered: true,
-    };
 
     fn gateway(number: u64) -> GatewayId {
         GatewayId::from_u64(number)
     }
 
-    fn candidate(number: u64) -> Candidate {
+    fn candidate(gateways: &[u64]) -> Candidate {
+        let gateways: Vec<GatewayId> = gateways.iter().copied().map(gateway).collect();
         Candidate {
-            gateway: Some(gateway(number)),
+            hearing: Hearing {
+                candidates: gateways.clone(),
+                ears: gateways,
+            },
             uplink: Modulation::lora_125(7),
             class: DeviceClass::C,
         }
     }
 
+    fn plan(candidates: &[Candidate], stagger_s: u64) -> Plan {
+        let telling = Telling {
+            payload_lens: vec![5],
+            priority: Priority::Bulk,
+            stagger: Duration::from_secs(stagger_s),
+        };
+        let air = Pacer::new(PacerConfig::default()).snapshot(Timestamp::from_millis(0));
+        Plan::of(candidates, &telling, &air)
+    }
+
     #[test]
-    fn the_busiest_gateway_tells_how_long_it_takes() {
-        let devices = [1, 1, 1, 2].map(candidate);
-        let plan = Plan::of(&devices, AIR, Duration::ZERO);
-        assert_eq!((plan.devices, plan.class_a), (4, 0));
-        // kuando-busylight.md §7: 165 ms a command at SF9, 82 ms an answer at SF7.
-        assert!((650..670).contains(&plan.airtime_ms), "{plan:?}");
-        let first = plan.gateways[0];
-        assert_eq!((first.gateway_id, first.devices), (Some(gateway(1)), 3));
-        assert!((1_700..1_900).contains(&first.busy_ms), "{first:?}");
-        assert_eq!(plan.duration_ms, first.busy_ms + 3_000);
-        let staggered = Plan::of(&devices, AIR, Duration::from_secs(5));
-        assert_eq!(staggered.duration_ms, 18_000);
-        assert_eq!(Plan::of(&[], AIR, Duration::from_secs(5)).duration_ms, 0);
+    fn the_busiest_gateway_comes_first_and_says_how_long_it_takes() {
+        let found = plan(
+            &[
+                candidate(&[1]),
+                candidate(&[1]),
+                candidate(&[1, 2]),
+                candidate(&[]),
+            ],
+            0,
+        );
+        assert_eq!((found.devices, found.without_gateway), (4, 1));
+        let loads: Vec<_> = found
+            .gateways
+            .iter()
+            .map(|it| (it.gateway_id, it.devices))
+            .collect();
+        assert_eq!(loads, [(gateway(1), 3), (gateway(2), 1)]);
+        let parts: u64 = found.gateways.iter().map(|it| it.airtime_ms).sum();
+        assert!(parts.abs_diff(found.airtime_ms) <= 2, "{found:?}");
+        assert_eq!(
+            found.bottleneck.as_ref().map(|it| it.gateway_id),
+            Some(gateway(1))
+        );
+        assert!(found.duration_ms > 3_000, "{found:?}");
+    }
+
+    #[test]
+    fn nothing_is_faster_than_its_stagger() {
+        let devices = [candidate(&[1]), candidate(&[1]), candidate(&[1])];
+        let found = plan(&devices, 600);
+        assert_eq!((found.duration_ms, found.bottleneck), (1_203_000, None));
+        assert_eq!(plan(&[], 600).duration_ms, 0);
     }
 
     #[test]
