@@ -4,6 +4,7 @@
 //! then devices are told. Their own actors do the rest, and the feed tells how they fare. If the store fails, or events
 //! of the feed were missed, a job is forgotten and taken up as it is stored, as after a crash.
 
+mod initialising;
 mod live;
 
 use std::collections::{HashMap, HashSet};

@@ -170,6 +170,7 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(downlinks::send::send))
         .routes(routes!(jobs::list::list, jobs::create::create))
         .routes(routes!(jobs::retry::retry))
+        .routes(routes!(jobs::initialize::initialize))
         .routes(routes!(devices::import::import))
         .routes(routes!(devices::export::export))
         .routes(routes!(sync::resolve::resolve))

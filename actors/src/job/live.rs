@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downbeat_core::id::Scope;
-use downbeat_core::job::{Change, Effect, Event, Item, Job, JobLimits, JobState, Refusal, TakenUp};
+use downbeat_core::codec::Command;
+use downbeat_core::device::DownlinkState;
+use downbeat_core::id::{DownlinkId, Scope};
+use downbeat_core::job::{
+    Change, Effect, Event, Item, Job, JobLimits, JobState, Known, Refusal, TakenUp,
+};
 use downbeat_core::time::Timestamp;
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 
-use super::{JobCommand, JobError, JobMessage};
+use super::{JobCommand, JobError, JobMessage, initialising};
 use crate::device::DeviceMessage;
 use crate::mailbox::Post as _;
 use crate::observe::{FeedBody, FeedEvent, JobView};
@@ -299,11 +303,30 @@ pub(super) fn perform(
     match effect {
         Effect::HandOver(item) => {
             let (job, shared) = (Arc::clone(job), Arc::clone(shared));
+            let tell = move |event| {
+                let _ = runner.post(JobMessage::Happened { id, event });
+            };
             tokio::spawn(async move {
-                if let Some(event) = hand_over(&shared, &job, item).await {
-                    let _ = runner.post(JobMessage::Happened { id, event });
+                match &job.order.command {
+                    Some(command) => hand_over(&shared, &job, command.clone(), item)
+                        .await
+                        .into_iter()
+                        .for_each(tell),
+                    None => initialising::follow(&shared, &job, item, tell).await,
                 }
             });
+        }
+        // What was begun goes on: a device is better initialised whole than by half.
+        Effect::Withdraw(item) if job.order.command.is_none() => {
+            let event = Event::Moved {
+                downlink_id: item.downlink_id,
+                known: Known {
+                    state: DownlinkState::Cancelled,
+                    reason: None,
+                    attempts: 0,
+                },
+            };
+            let _ = runner.post(JobMessage::Happened { id, event });
         }
         Effect::Withdraw(item) => {
             let (scope, shared) = (Scope::Tenant(job.tenant_id), Arc::clone(shared));
@@ -332,8 +355,12 @@ pub(super) fn perform(
 }
 
 /// Hands a device its command; nothing to be told when the service stops.
-async fn hand_over(shared: &Shared, job: &StoredJob, item: Item) -> Option<Event> {
-    let command = job.order.command.clone()?;
+async fn hand_over(
+    shared: &Shared,
+    job: &StoredJob,
+    command: Command,
+    item: Item,
+) -> Option<Event> {
     let order = Order {
         id: Some(item.downlink_id),
         command,
@@ -358,12 +385,19 @@ async fn hand_over(shared: &Shared, job: &StoredJob, item: Item) -> Option<Event
     let id = item.downlink_id;
     match submitted.await {
         Ok(_) => Some(Event::Accepted(id)),
-        Err(AskError::UnknownDevice) => Some(Event::Refused(id, Refusal::UnknownDevice)),
-        Err(AskError::NotUnderstood(_)) => Some(Event::Refused(id, Refusal::NotUnderstood)),
-        Err(AskError::Newer) => Some(Event::Refused(id, Refusal::Newer)),
-        Err(AskError::DeviceBusy | AskError::Overloaded | AskError::StoreUnavailable) => {
+        Err(error) => refused(id, &error),
+    }
+}
+
+/// What a device's refusal is to its job; nothing to be told when the service stops.
+pub(super) fn refused(id: DownlinkId, error: &AskError) -> Option<Event> {
+    match error {
+        AskError::UnknownDevice => Some(Event::Refused(id, Refusal::UnknownDevice)),
+        AskError::NotUnderstood(_) => Some(Event::Refused(id, Refusal::NotUnderstood)),
+        AskError::Newer => Some(Event::Refused(id, Refusal::Newer)),
+        AskError::DeviceBusy | AskError::Overloaded | AskError::StoreUnavailable => {
             Some(Event::Busy(id))
         }
-        Err(AskError::Stopping) => None,
+        AskError::Stopping => None,
     }
 }

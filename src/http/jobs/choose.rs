@@ -149,7 +149,7 @@ impl Judge {
         let id = DownlinkId::from_uuid(Uuid::nil());
         let has_no_words = |codec: &CodecKind| {
             let Some(command) = &order.command else {
-                return *codec != CodecKind::KuandoBusylight;
+                return codec.codec().initialisation().is_empty();
             };
             Request::new(id, *codec, command, order.confirmed, order.verify).is_err()
         };

@@ -35,7 +35,7 @@ const STAGGER_MAX_S: f64 = 3_600.0;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"kind": "color", "color": "#ff0000", "filter": {"tag": "floor:2"}}))]
 pub(in crate::http) struct CreateJob {
-    /// `color` or `payload`.
+    /// `color`, `payload`, or `initialize`, which sends the settings that a device needs after a join.
     kind: Option<String>,
     /// For people; made from the rest if absent.
     #[schema(max_length = 100)]
@@ -85,6 +85,8 @@ pub(in crate::http) struct JobFilterBody {
     status: Option<String>,
     /// `true`: those that ChirpStack is in step with; `false`: those that it is not but should be.
     synced: Option<bool>,
+    /// `true`: those that show what is wanted; `false`: those that do not.
+    converged: Option<bool>,
     /// `floor`: those with that tag; `floor:2`: those whose tag has that value.
     tag: Option<String>,
     /// Those of that kind, exactly.
@@ -177,12 +179,17 @@ pub(in crate::http) async fn create(
     let make = async |target| {
         let field = selection.field();
         let chosen = choose(&state, tenant.id, selection, &new.order, new.stagger).await?;
-        make(&state, &caller, tenant.id, new, chosen, field, target).await
+        let made = StatusCode::CREATED;
+        make(&state, &caller, tenant.id, new, chosen, field, target, made).await
     };
     making.once(&state, make).await
 }
 
-/// Writes a job down and begins it.
+/// Writes a job down and begins it; the answer has that status.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "who wants what of whom, and how to answer"
+)]
 pub(super) async fn make(
     state: &AppState,
     caller: &Caller,
@@ -191,6 +198,7 @@ pub(super) async fn make(
     chosen: Chosen,
     field: &'static str,
     target: Target,
+    status: StatusCode,
 ) -> Result<Made, ApiError> {
     let id = JobId::from_uuid(target.id);
     let (store, scope) = (state.store(), Scope::Tenant(tenant_id));
@@ -198,7 +206,7 @@ pub(super) async fn make(
         && let Some(earlier) = store.job(scope, id).await?
         && earlier.progress.state != JobState::Preparing
     {
-        return Made::new(StatusCode::CREATED, &body(state, &earlier));
+        return Made::new(status, &body(state, &earlier));
     }
     if chosen.plan.devices == 0 {
         return Err(nobody(&chosen, field));
@@ -214,7 +222,7 @@ pub(super) async fn make(
     }
     store.start_job(&job, &entry(caller, &job)).await?;
     state.system().job_made(id);
-    Made::new(StatusCode::CREATED, &body(state, &job))
+    Made::new(status, &body(state, &job))
 }
 
 fn stored(
@@ -319,6 +327,7 @@ fn checked(
     let kind = kind(&body, &mut fields);
     let name = body.name.as_deref().map(|name| fields.name("name", name));
     let stagger = stagger(body.stagger_s, &mut fields);
+    let force = body.force.unwrap_or(false);
     let selection = selection(body.devices, body.filter, &mut fields);
     let command = SendCommand {
         red: body.red,
@@ -337,15 +346,14 @@ fn checked(
         deadline: None,
         confirmed: body.confirmed,
     };
-    let order = match send::order(&command, now, caller.by()) {
-        Ok(order) => Some(order),
-        Err(ApiError::Invalid(errors)) => {
-            for FieldError { field, message } in errors {
-                fields.wrong(field, message);
-            }
-            None
+    let order = match kind {
+        Some(JobKind::Initialize) => {
+            without_command(&command, &mut fields);
+            Some(initialization(force))
         }
-        Err(error) => return Err(error),
+        Some(JobKind::Color | JobKind::Payload) | None => {
+            ordered(kind, &command, force, now, caller, &mut fields)?
+        }
     };
     let (kind, selection, order) = match (kind, selection, order) {
         (Some(kind), Some(selection), Some(order)) => fields.done((kind, selection, order))?,
@@ -353,20 +361,6 @@ fn checked(
             fields.done(())?;
             return Err(ApiError::field("kind", "is missing"));
         }
-    };
-    let is_light = matches!(order.command, Command::SetLight(_));
-    if is_light != (kind == JobKind::Color) {
-        let message = "must be color with a colour, and payload with a payload";
-        return Err(ApiError::field("kind", message));
-    }
-    let order = JobOrder {
-        command: Some(order.command),
-        confirmed: order.confirmed,
-        verify: order.verify,
-        transient: order.transient,
-        attempts_max: order.attempts_max,
-        ttl_s: command.ttl_s,
-        force: body.force.unwrap_or(false),
     };
     let name = name.unwrap_or_else(|| words(&order));
     let new = NewJob {
@@ -379,13 +373,86 @@ fn checked(
     Ok((new, selection))
 }
 
+/// What each device is told; nothing when something is wrong, which is noted.
+fn ordered(
+    kind: Option<JobKind>,
+    command: &SendCommand,
+    force: bool,
+    now: Timestamp,
+    caller: &Caller,
+    fields: &mut Fields,
+) -> Result<Option<JobOrder>, ApiError> {
+    let order = match send::order(command, now, caller.by()) {
+        Ok(order) => order,
+        Err(ApiError::Invalid(errors)) => {
+            for FieldError { field, message } in errors {
+                fields.wrong(field, message);
+            }
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let is_light = matches!(order.command, Command::SetLight(_));
+    let fits = kind.is_none_or(|kind| is_light == (kind == JobKind::Color));
+    let message = "must be color with a colour, and payload with a payload";
+    fields.check(fits, "kind", message);
+    Ok(Some(JobOrder {
+        command: Some(order.command),
+        confirmed: order.confirmed,
+        verify: order.verify,
+        transient: order.transient,
+        attempts_max: order.attempts_max,
+        ttl_s: command.ttl_s,
+        force,
+    }))
+}
+
+/// What belongs to a colour or a payload has no place where devices are initialised.
+fn without_command(command: &SendCommand, fields: &mut Fields) {
+    for (name, is_given) in [
+        ("red", command.red.is_some()),
+        ("green", command.green.is_some()),
+        ("blue", command.blue.is_some()),
+        ("on_time", command.on_time.is_some()),
+        ("off_time", command.off_time.is_some()),
+        ("color", command.color.is_some()),
+        ("payload", command.payload.is_some()),
+        ("f_port", command.f_port.is_some()),
+        (
+            "wait_for_verification",
+            command.wait_for_verification.is_some(),
+        ),
+        ("transient", command.transient.is_some()),
+        ("ttl_s", command.ttl_s.is_some()),
+        ("attempts", command.attempts.is_some()),
+        ("confirmed", command.confirmed.is_some()),
+    ] {
+        fields.check(!is_given, name, "belongs to a colour or a payload");
+    }
+}
+
+/// What devices are told that are initialised: their codec says it.
+pub(super) fn initialization(force: bool) -> JobOrder {
+    JobOrder {
+        command: None,
+        confirmed: false,
+        verify: true,
+        transient: false,
+        attempts_max: None,
+        ttl_s: None,
+        force,
+    }
+}
+
 fn kind(body: &CreateJob, fields: &mut Fields) -> Option<JobKind> {
     let kind = match body.kind.as_deref() {
         Some("color") => Some(JobKind::Color),
         Some("payload") => Some(JobKind::Payload),
+        Some("initialize") => Some(JobKind::Initialize),
         Some(_) | None => None,
     };
-    fields.check(kind.is_some(), "kind", "must be color or payload");
+    let message = "must be color, payload or initialize";
+    fields.check(kind.is_some(), "kind", message);
     kind
 }
 
@@ -420,7 +487,7 @@ fn selection(
                 lorawan_dev_eui: filter.lorawan_dev_eui,
                 status: filter.status,
                 synced: filter.synced.map(|synced| synced.to_string()),
-                converged: None,
+                converged: filter.converged.map(|converged| converged.to_string()),
                 tag: filter.tag,
                 device_type: filter.device_type,
                 codec: filter.codec,
@@ -469,7 +536,7 @@ fn named(place: usize, text: &str, fields: &mut Fields) -> Option<Named> {
 }
 
 /// A job's name if nobody gave it one.
-fn words(order: &JobOrder) -> String {
+pub(super) fn words(order: &JobOrder) -> String {
     match &order.command {
         Some(Command::SetLight(light)) => format!("Color {}", light.color),
         Some(Command::Raw(frame)) => format!("Payload on port {}", frame.f_port.get()),

@@ -19,6 +19,7 @@ mod choose;
 pub(super) mod create;
 pub(super) mod devices;
 pub(super) mod get;
+pub(super) mod initialize;
 pub(super) mod list;
 pub(super) mod retry;
 pub(super) mod steer;

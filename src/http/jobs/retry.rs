@@ -1,7 +1,7 @@
 //! `POST /api/v1/tenants/{tenant_id}/jobs/{job_id}/retry`: try again what failed, as a new job.
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use downbeat_core::id::JobId;
 use downbeat_core::job::{ItemState, JobState};
@@ -71,7 +71,11 @@ pub(in crate::http) async fn retry(
         };
         let selection = Selection::Named(failed);
         let chosen = choose(&state, tenant.id, selection, &new.order, new.stagger).await?;
-        make(&state, &caller, tenant.id, new, chosen, "job_id", target).await
+        let made = StatusCode::CREATED;
+        make(
+            &state, &caller, tenant.id, new, chosen, "job_id", target, made,
+        )
+        .await
     };
     making.once(&state, make).await
 }

@@ -19,6 +19,7 @@ on_both_stores! {
     two_hundred_lamps_show_what_one_job_told_them,
     a_restart_in_the_middle_tells_nobody_twice_and_forgets_nobody,
     what_a_job_did_not_reach_is_tried_again,
+    all_devices_are_initialised,
 }
 
 const JOBS: &str = "/api/v1/tenants/default/jobs";
@@ -401,6 +402,10 @@ async fn what_is_wrong_with_a_job_is_named(service: Service) {
             vec!["kind"],
         ),
         (
+            json!({"kind": "initialize", "color": "#ff0000", "attempts": 2, "filter": {}}),
+            vec!["color", "attempts"],
+        ),
+        (
             json!({"kind": "color", "payload": "0601", "f_port": 15, "filter": {}}),
             vec!["kind"],
         ),
@@ -653,4 +658,37 @@ async fn what_a_job_did_not_reach_is_tried_again(service: Service) {
         (&again["retry_of"], &again["counts"]["total"]),
         (&done["id"], &json!(failed))
     );
+}
+
+async fn all_devices_are_initialised(service: Service) {
+    let fleet = Fleet::start(service, 8, 2).await;
+    let service = &fleet.service;
+    let all = async |query: &str| {
+        let path = format!("/api/v1/devices/initialize{query}");
+        service
+            .send(request("POST", &path, &service.operator, None))
+            .await
+    };
+    for (query, status) in [
+        ("?force=maybe", StatusCode::BAD_REQUEST),
+        ("?tenant=nobody", StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(all(query).await.status, status, "{query}");
+    }
+    let begun = all("?force=true").await;
+    assert_eq!(begun.status, StatusCode::ACCEPTED, "{}", begun.json());
+    assert_eq!(begun.json()["kind"], "initialize");
+    let job = begun.header("location").unwrap().to_owned();
+    let done = service.until(&job, |job| job["state"] == "done").await;
+    assert_eq!(done["counts"]["verified"], 8, "{done}");
+    // Once an hour, unless it is insisted on.
+    let again = all("?tenant=default").await;
+    let job = again.header("location").unwrap().to_owned();
+    let done = service.until(&job, |job| job["state"] == "done").await;
+    assert_eq!(done["counts"]["skipped"], 8, "{done}");
+    let page = service
+        .get(&format!("{job}/devices?limit=1"), &service.viewer)
+        .await
+        .json();
+    assert_eq!(page["devices"][0]["reason"], "done_before");
 }
