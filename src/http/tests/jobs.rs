@@ -87,6 +87,7 @@ fn kind_of(answer: &Answer) -> String {
     kind.trim_start_matches("urn:downbeat:problem:").to_owned()
 }
 
+#[expect(clippy::too_many_lines, reason = "one story")]
 async fn a_job_is_previewed_made_and_followed(service: Service) {
     let mut devices = service.lamps(3).await;
     let silent = service.register(&eui(10)).await;
