@@ -1,0 +1,155 @@
+//! Knows which gateways are there, and how far apart turns are to be.
+
+use std::time::Duration;
+
+use downbeat_core::device::Event;
+use downbeat_core::gateway::{
+    GatewayChange, GatewayConfig, GatewaySnapshot, GatewayTable, GatewayTransition, ListedGateway,
+    ListedState,
+};
+use downbeat_core::network::NetworkEvent;
+use downbeat_core::radio::{Direction, Modulation};
+use downbeat_core::time::Timestamp;
+use downbeat_sim::model::GatewayState;
+
+use crate::world::{Planned, World};
+
+/// Between two lists of ChirpStack's.
+const PERIOD: Duration = Duration::from_secs(30);
+/// News that change nobody's mind are published at most so often.
+const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
+/// A colour command and the status that answers it, in bytes.
+const COMMAND_LEN: usize = 5;
+const STATUS_LEN: usize = 24;
+/// Between the answer of one device and the turn of the next.
+const BREATH: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    table: GatewayTable,
+    pub(crate) snapshot: GatewaySnapshot,
+    published_at: Option<Timestamp>,
+    alive: u32,
+    uplink: Option<Modulation>,
+    downlink: Option<Modulation>,
+}
+
+impl Monitor {
+    pub(crate) fn new(clock: Timestamp) -> Self {
+        let table = GatewayTable::new(GatewayConfig::default());
+        Self {
+            snapshot: table.snapshot(clock),
+            table,
+            published_at: None,
+            alive: 0,
+            uplink: None,
+            downlink: None,
+        }
+    }
+
+    /// The time one command and its answer take on the air, twice, spread over the gateways that are there.
+    fn spacing(&self) -> Duration {
+        let command = self.downlink.unwrap_or(Modulation::lora_125(9));
+        let status = self.uplink.unwrap_or(Modulation::lora_125(7));
+        let command = command.time_on_air(COMMAND_LEN, Direction::Down);
+        let status = status.time_on_air(STATUS_LEN, Direction::Up);
+        (command + status + BREATH) * 2 / self.alive.max(1)
+    }
+}
+
+impl World {
+    pub(crate) fn on_monitor_tick(&mut self) {
+        self.plan_mine(self.now + PERIOD, Planned::MonitorTick);
+        let clock = self.clock();
+        let changes = self.monitor.table.tick(clock);
+        self.publish(clock, &changes, true);
+        self.pool.set_spacing(self.monitor.spacing());
+        self.list_gateways();
+    }
+
+    pub(crate) fn on_listed(&mut self, list: Option<Vec<ListedGateway>>) {
+        let Some(list) = list else { return };
+        let clock = self.clock();
+        let changes = self.monitor.table.listed(clock, list);
+        self.publish(clock, &changes, true);
+        self.pool.set_spacing(self.monitor.spacing());
+    }
+
+    /// What a device's event tells of gateways.
+    pub(crate) fn on_news_of_gateways(&mut self, slot: usize, event: &NetworkEvent) {
+        let (clock, dev_eui) = (self.clock(), self.slots[slot].dev_eui);
+        let monitor = &mut self.monitor;
+        let mut changes = Vec::new();
+        match event {
+            NetworkEvent::Heard(uplink) => {
+                monitor.uplink = uplink.modulation.or(monitor.uplink);
+                for reception in &uplink.receptions {
+                    changes.extend(monitor.table.heard(clock, dev_eui, reception));
+                }
+            }
+            NetworkEvent::Transmitted(event) => {
+                let Some(gateway_id) = event.gateway_id else {
+                    return;
+                };
+                let learnt = event.modulation.is_some() && event.modulation != monitor.downlink;
+                monitor.downlink = event.modulation.or(monitor.downlink);
+                changes = monitor.table.transmitted(clock, gateway_id);
+                if learnt {
+                    self.pool.set_spacing(monitor.spacing());
+                }
+            }
+            NetworkEvent::Joined(_)
+            | NetworkEvent::Acknowledged(_)
+            | NetworkEvent::Refused(_)
+            | NetworkEvent::Dropped(_)
+            | NetworkEvent::Logged(_)
+            | NetworkEvent::StatusReported(_)
+            | NetworkEvent::Located(_)
+            | NetworkEvent::PresenceTold(_)
+            | NetworkEvent::Integrated => return,
+        }
+        self.publish(clock, &changes, false);
+    }
+
+    /// Changes go out at once and wake the devices that wait for a gateway.
+    fn publish(&mut self, clock: Timestamp, changes: &[GatewayChange], is_due: bool) {
+        let monitor = &mut self.monitor;
+        let has_rested = monitor
+            .published_at
+            .is_none_or(|published| clock.since(published) >= PUBLISH_PAUSE);
+        if changes.is_empty() && !is_due && !has_rested {
+            return;
+        }
+        monitor.published_at = Some(clock);
+        monitor.snapshot = monitor.table.snapshot(clock);
+        let gateways = monitor.snapshot.gateways.values();
+        let alive = gateways.filter(|gateway| gateway.likely_alive).count();
+        monitor.alive = u32::try_from(alive).expect("a few");
+        let came = changes.iter().any(|change| match change.transition {
+            GatewayTransition::CameOnline | GatewayTransition::Revived => true,
+            GatewayTransition::WentOffline => false,
+        });
+        if came {
+            self.deliver_to_all(&Event::GatewaysChanged, true);
+        }
+    }
+
+    /// As ChirpStack lists them.
+    pub(crate) fn listed_gateways(&self) -> Vec<ListedGateway> {
+        let gateways = self.network.gateways().into_iter();
+        gateways
+            .map(|gateway| ListedGateway {
+                gateway_id: gateway.gateway_id,
+                name: gateway.name,
+                tenant_id: None,
+                state: match gateway.state {
+                    GatewayState::NeverSeen => ListedState::NeverSeen,
+                    GatewayState::Online => ListedState::Online,
+                    GatewayState::Offline => ListedState::Offline,
+                },
+                last_seen_at: gateway.last_seen_at,
+                location: None,
+            })
+            .collect()
+    }
+}
