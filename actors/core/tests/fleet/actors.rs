@@ -20,7 +20,7 @@ use crate::writer::Write;
 /// A device whose actor ended for a failed commit is created again after this.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// A webhook that could not be committed is told again after this.
-const TELL_AGAIN: Duration = Duration::from_millis(700);
+const TELL_AGAIN: Duration = Duration::from_secs(2);
 /// Wakes of one device at one instant.
 const WAKES_MAX: u32 = 20;
 
@@ -52,7 +52,8 @@ pub(crate) struct Pending {
 /// Who waits for the step.
 #[derive(Debug)]
 pub(crate) enum Asked {
-    Submit(DownlinkId),
+    /// Somebody who waits for the acceptance.
+    Submit,
     /// A webhook, which is kept until it is committed.
     Report(Box<NetworkEvent>),
     Retire,
@@ -120,8 +121,7 @@ impl World {
             wakes: (self.now, 0),
             retired: false,
         });
-        self.telling
-            .of(self.now, index, "loaded", || effects.len());
+        self.telling.of(self.now, index, "loaded", || effects.len());
         for effect in effects {
             self.perform_at_once(index, &effect);
         }
@@ -167,7 +167,7 @@ impl World {
             expires_at: order.ttl.map(|ttl| clock + ttl),
             ..request
         };
-        self.step(slot, Event::Requested(request), Some(Asked::Submit(id)));
+        self.step(slot, Event::Requested(request), Some(Asked::Submit));
     }
 
     /// Somebody takes the last command back.
@@ -365,6 +365,7 @@ impl World {
 
     /// The machine is ahead of the store, or may be: start anew from what is stored.
     pub(crate) fn on_commit_failed(&mut self, slot: usize, life: u32) {
+        self.forget_failed(slot, life);
         let entry = &mut self.slots[slot];
         let Some(actor) = entry
             .actor
@@ -379,7 +380,7 @@ impl World {
             match pending.asked {
                 Some(Asked::Report(event)) => self.tell_again(slot, event),
                 // Whoever asked is told that the store is away, and may ask again.
-                Some(Asked::Submit(_)) => self.tally.count(Count::Refused),
+                Some(Asked::Submit) => self.tally.count(Count::Refused),
                 Some(Asked::Retire) | None => {}
             }
         }

@@ -77,7 +77,12 @@ fn live_through(share: u64) {
             )
         })
         .collect();
-    assert!(told.is_empty(), "{} broken:\n{}", told.len(), told.join("\n"));
+    assert!(
+        told.is_empty(),
+        "{} broken:\n{}",
+        told.len(),
+        told.join("\n")
+    );
     assert!(
         tally.commands() >= tally.device_hours(),
         "fewer commands than device-hours: {tally}"

@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use downbeat_core::circuit::{Admission, Circuit, CircuitConfig, Outcome, PROBE_LOST_AFTER, Transition};
+use downbeat_core::circuit::{
+    Admission, Circuit, CircuitConfig, Outcome, PROBE_LOST_AFTER, Transition,
+};
 use downbeat_core::device::{Enqueue, Event, Priority};
 use downbeat_core::gateway::ListedGateway;
 use downbeat_core::network::{EnqueueFailure, QueueItem};
@@ -191,18 +193,23 @@ impl World {
                 self.pool.turns.end(dev_eui);
             }
         }
-        if self
-            .pool
-            .probe_at
-            .is_some_and(|probe_at| probe_at <= clock)
-        {
+        if self.pool.probe_at.is_some_and(|probe_at| probe_at <= clock) {
             self.probe(clock);
         }
         let pool = &mut self.pool;
-        let Some(at) = pool.turns.next_wake().into_iter().chain(pool.probe_at).min() else {
+        let Some(at) = pool
+            .turns
+            .next_wake()
+            .into_iter()
+            .chain(pool.probe_at)
+            .min()
+        else {
             return;
         };
-        if pool.alarm.is_none_or(|(alarm, _)| at < alarm || alarm <= clock) {
+        if pool
+            .alarm
+            .is_none_or(|(alarm, _)| at < alarm || alarm <= clock)
+        {
             pool.alarms += 1;
             pool.alarm = Some((at, pool.alarms));
             let alarm = Planned::PoolWakes(pool.number, pool.alarms);
@@ -265,7 +272,11 @@ impl World {
             if answer_at >= deadline || self.random.chance(self.calls.answer_lost) {
                 self.tally.count(Count::LostAnswers);
                 let is_cut_off = self.random.chance(0.5);
-                let given_up_at = if is_cut_off { deadline.min(at) } else { deadline };
+                let given_up_at = if is_cut_off {
+                    deadline.min(at)
+                } else {
+                    deadline
+                };
                 self.give_up(given_up_at, &call);
                 self.plan(at, Planned::CallArrives(Box::new(call), None));
             } else {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use downbeat_core::device::Device;
 use downbeat_core::id::{DeviceId, JoinEui};
@@ -12,7 +11,7 @@ use downbeat_sim::model::DeviceFields;
 use uuid::Uuid;
 
 use crate::scenario::Change;
-use crate::world::{Planned, World};
+use crate::world::World;
 
 /// A registered device, as it is stored.
 #[derive(Debug)]
@@ -69,7 +68,8 @@ impl World {
         };
         let slot = &mut self.slots[index];
         slot.rows += 1;
-        let device_id = DeviceId::from_uuid(Uuid::from_u64_pair(u64::from(slot.rows), random.next_u64()));
+        let device_id =
+            DeviceId::from_uuid(Uuid::from_u64_pair(u64::from(slot.rows), random.next_u64()));
         slot.row = Some(Row {
             number: slot.rows,
             device_id,
@@ -126,8 +126,7 @@ impl World {
             device,
         };
         row.is_open = true;
-        let delay = Duration::from_millis(self.random.below(50));
-        self.plan_mine(self.now + delay, Planned::SyncWanted);
+        self.hint_sync();
     }
 
     /// Other people change what is ours in ChirpStack, or take it away.
@@ -146,6 +145,7 @@ impl World {
             0 => self.network.delete_device(self.now, dev_eui),
             1 => {
                 fields.tags.remove(OWNER_TAG);
+                self.slots[slot].is_disowned = true;
                 self.network.update_device(self.now, dev_eui, fields)
             }
             _ => {
@@ -171,7 +171,11 @@ impl World {
                 let mut tags = wanted.tags.clone();
                 tags.insert(OWNER_TAG.to_owned(), wanted.device_id.to_string());
                 let key = record.keys.map(|keys| keys.nwk_key);
-                if record.fields.name != wanted.name || record.fields.tags != tags {
+                let mut there = record.fields.tags.clone();
+                if slot.is_disowned {
+                    there.retain(|name, _| tags.contains_key(name));
+                }
+                if record.fields.name != wanted.name || there != tags {
                     Err(format!("{:?} instead of {wanted:?}", record.fields))
                 } else if key != Some(app_key(wanted.device_id)) {
                     Err(format!("its key is {key:?}"))

@@ -258,7 +258,8 @@ impl Scenario {
             if change == Change::Delete {
                 let again = at + Duration::from_secs(30) + dice.within(Duration::from_mins(20));
                 let happening = Happening::Registry(device, Change::Register, decide);
-                self.happenings.push((again.min(self.faults_end), happening));
+                self.happenings
+                    .push((again.min(self.faults_end), happening));
             }
         }
     }
@@ -410,10 +411,7 @@ impl Dice {
                 )
             }
             21 => (Happening::Others(device, self.0.next_u64()), None),
-            _ => (
-                Happening::ForeignItem(device, foreign_light(number)),
-                None,
-            ),
+            _ => (Happening::ForeignItem(device, foreign_light(number)), None),
         }
     }
 

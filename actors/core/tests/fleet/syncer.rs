@@ -37,6 +37,8 @@ pub(crate) struct Syncer {
     storing: Vec<(usize, u32, String)>,
     awaited: BTreeSet<usize>,
     alarm: Option<Timestamp>,
+    /// The store is about to be asked.
+    is_hinted: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl Default for Syncer {
             storing: Vec::new(),
             awaited: BTreeSet::new(),
             alarm: None,
+            is_hinted: false,
         }
     }
 }
@@ -87,8 +90,17 @@ impl World {
         self.on_sync_wanted();
     }
 
+    /// There is a new wish: the store is asked soon, once for many hints.
+    pub(crate) fn hint_sync(&mut self) {
+        if !std::mem::replace(&mut self.syncer.is_hinted, true) {
+            let delay = Duration::from_millis(self.random.below(50));
+            self.plan_mine(self.now + delay, Planned::SyncWanted);
+        }
+    }
+
     /// There may be new wishes: the store is asked.
     pub(crate) fn on_sync_wanted(&mut self) {
+        self.syncer.is_hinted = false;
         if !self.database_up {
             return self.plan_mine(self.now + STORE_PAUSE, Planned::SyncWanted);
         }
@@ -99,15 +111,16 @@ impl World {
             let Some(row) = self.slots[slot].sync_row.as_ref().filter(|row| row.is_open) else {
                 continue;
             };
-            let wish = row.wish.clone();
-            if let Some(entry) = self.syncer.entries.get(&slot) {
-                if entry.machine.generation() < wish.generation {
-                    self.call_back(slot);
-                }
-            } else {
-                self.take_up_sync(slot);
+            let generation = row.wish.generation;
+            match self.syncer.entries.get(&slot) {
+                Some(entry) if entry.machine.generation() == generation => continue,
+                Some(_) => self.call_back(slot),
+                None => self.take_up_sync(slot),
             }
-            self.step_sync(slot, SyncEvent::Wanted(wish));
+            let wish = self.slots[slot].sync_row.as_ref().map(|row| &row.wish);
+            if let Some(wish) = wish.cloned() {
+                self.step_sync(slot, SyncEvent::Wanted(wish));
+            }
         }
         self.advance_syncs();
     }
@@ -327,11 +340,17 @@ impl World {
 
     /// The store is ahead of what is here, or behind: take up what is stored. Answers that still come find nobody.
     pub(crate) fn forget_syncs(&mut self) {
-        let Syncer { pace, is_away, awaited, .. } = std::mem::take(&mut self.syncer);
+        let Syncer {
+            pace,
+            is_away,
+            awaited,
+            ..
+        } = std::mem::take(&mut self.syncer);
         self.syncer = Syncer {
             pace,
             is_away,
             awaited,
+            is_hinted: true,
             ..Syncer::default()
         };
         self.plan_mine(self.now + STORE_PAUSE, Planned::SyncWanted);

@@ -72,6 +72,8 @@ pub(crate) struct Slot {
     pub(crate) actor: Option<Actor>,
     pub(crate) lives: u32,
     pub(crate) promises: Promises,
+    /// Others took our mark off the device in ChirpStack: what it has is theirs.
+    pub(crate) is_disowned: bool,
     /// Messages between the device and the pool stay in order.
     pub(crate) to_pool_until: Timestamp,
     pub(crate) from_pool_until: Timestamp,
@@ -106,6 +108,10 @@ pub(crate) enum Planned {
     PoolWakes(u32, u32),
     Answered(Box<Answer>),
     CommitEnds,
+    CommitFailed {
+        slot: usize,
+        life: u32,
+    },
     MonitorTick,
     Restore(usize),
     SyncWanted,
@@ -241,6 +247,7 @@ impl World {
             Planned::PoolWakes(pool, number) => self.on_pool_wakes(pool, number),
             Planned::Answered(answer) => self.on_answered(*answer),
             Planned::CommitEnds => self.on_commit_ends(),
+            Planned::CommitFailed { slot, life } => self.on_commit_failed(slot, life),
             Planned::MonitorTick => self.on_monitor_tick(),
             Planned::Restore(slot) => self.on_restore(slot),
             Planned::SyncWanted => self.on_sync_wanted(),
@@ -335,6 +342,7 @@ impl Slot {
             actor: None,
             lives: 0,
             promises: Promises::default(),
+            is_disowned: false,
             to_pool_until: START,
             from_pool_until: START,
         }

@@ -1,6 +1,6 @@
 //! The one that writes devices' states: while one transaction is under way, changes gather for the next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -42,12 +42,16 @@ pub(crate) struct Writer {
     tries: u32,
     /// The batch is stored, though its answer was lost.
     is_stored: bool,
+    /// Actors of which a change was given up and that do not know it yet: nothing of theirs is stored any more.
+    failed: BTreeSet<(usize, u32)>,
 }
 
 impl World {
     pub(crate) fn write(&mut self, write: Write) {
-        self.writer.gathered.push_back(write);
-        self.begin_commit();
+        if !self.writer.failed.contains(&(write.slot, write.life)) {
+            self.writer.gathered.push_back(write);
+            self.begin_commit();
+        }
     }
 
     fn begin_commit(&mut self) {
@@ -92,10 +96,27 @@ impl World {
         }
         self.tally.count(Count::FailedCommits);
         self.telling.all(self.now, "store", || "a commit failed");
-        for write in std::mem::take(&mut self.writer.batch) {
-            self.on_commit_failed(write.slot, write.life);
+        let writer = &mut self.writer;
+        let devices: BTreeSet<(usize, u32)> = writer
+            .batch
+            .drain(..)
+            .map(|write| (write.slot, write.life))
+            .collect();
+        writer.failed.extend(&devices);
+        let failed = &writer.failed;
+        writer
+            .gathered
+            .retain(|write| !failed.contains(&(write.slot, write.life)));
+        for (slot, life) in devices {
+            let at = self.mail_at(self.now);
+            self.plan_mine(at, Planned::CommitFailed { slot, life });
         }
         self.begin_commit();
+    }
+
+    /// An actor that was told of a failed commit has ended.
+    pub(crate) fn forget_failed(&mut self, slot: usize, life: u32) {
+        self.writer.failed.remove(&(slot, life));
     }
 
     /// One transaction. Carrying it out a second time changes nothing.

@@ -42,7 +42,10 @@ impl World {
     fn restart_forgotten_lamps(&mut self) {
         for slot in 0..self.slots.len() {
             let dev_eui = self.slots[slot].dev_eui;
-            let is_joined = self.network.light(dev_eui).is_some_and(|light| light.joined);
+            let is_joined = self
+                .network
+                .light(dev_eui)
+                .is_some_and(|light| light.joined);
             let record = self.network.registered(dev_eui);
             if is_joined && record.is_some_and(|record| record.activation().is_none()) {
                 self.network.reboot_light(self.now, dev_eui);
