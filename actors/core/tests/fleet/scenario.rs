@@ -239,6 +239,12 @@ impl Scenario {
             let longest = [20, 120, 600][dice.index(3)];
             let until = at + dice.within(Duration::from_secs(longest));
             let (begin, end) = dice.fault(size, number);
+            if let Happening::Others(device, decide) = begin {
+                let looked_at = at + dice.within(Duration::from_mins(10));
+                let look = Happening::Registry(device, Change::LookAgain, decide);
+                self.happenings.push((looked_at, look));
+                self.restart_lamp(dice, device, looked_at);
+            }
             self.happenings.push((at, begin));
             self.happenings.extend(end.map(|end| (until, end)));
         }
@@ -258,10 +264,16 @@ impl Scenario {
             if change == Change::Delete {
                 let again = at + Duration::from_secs(30) + dice.within(Duration::from_mins(20));
                 let happening = Happening::Registry(device, Change::Register, decide);
-                self.happenings
-                    .push((again.min(self.faults_end), happening));
+                self.happenings.push((again, happening));
+                self.restart_lamp(dice, device, again);
             }
         }
+    }
+
+    /// A lamp whose session ChirpStack has forgotten is silent until somebody restarts it.
+    fn restart_lamp(&mut self, dice: &mut Dice, device: usize, after: Timestamp) {
+        let at = after + Duration::from_mins(1) + dice.within(Duration::from_mins(5));
+        self.happenings.push((at, Happening::Reboot(device)));
     }
 }
 
