@@ -99,15 +99,12 @@ impl World {
         let slot = &mut self.slots[index];
         let Some(row) = &slot.row else { return };
         let policy = self.scenario.policy.clone();
-        let mut machine = match &row.state {
-            Some(state) => {
-                let json = serde_json::to_string(state.as_ref()).expect("it can be stored");
-                serde_json::from_str(&json).expect("it can be read back")
-            }
-            None => {
-                let seed = self.random.next_u64();
-                Device::new(CodecKind::KuandoBusylight, policy.clone(), seed)
-            }
+        let mut machine = if let Some(state) = &row.state {
+            let json = serde_json::to_string(state.as_ref()).expect("it can be stored");
+            serde_json::from_str(&json).expect("it can be read back")
+        } else {
+            let seed = self.random.next_u64();
+            Device::new(CodecKind::KuandoBusylight, policy.clone(), seed)
         };
         let effects = machine.restore(policy, clock);
         slot.lives += 1;
@@ -340,7 +337,7 @@ impl World {
             if self.dies() {
                 return;
             }
-            self.release(slot, pending);
+            self.release(slot, &pending);
         }
         let is_dropped = self.slots[slot].actor.as_ref().is_some_and(|actor| {
             actor.pending.is_empty() && !actor.retired && actor.machine.is_idle()
@@ -350,7 +347,7 @@ impl World {
         }
     }
 
-    fn release(&mut self, slot: usize, pending: Pending) {
+    fn release(&mut self, slot: usize, pending: &Pending) {
         for effect in pending.effects.iter() {
             if let Effect::Enqueue(enqueue) = effect {
                 self.telling

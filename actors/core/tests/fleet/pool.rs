@@ -17,7 +17,7 @@ use downbeat_sim::model::{ApiFault, NewQueueItem, QueuedItem};
 
 use crate::scenario::CallFaults;
 use crate::tally::Count;
-use crate::world::{Planned, World};
+use crate::world::{Planned, World, slot_of};
 
 /// Calls under way at once at the most; further ones wait for a place.
 const CALLS_MAX: usize = 32;
@@ -183,7 +183,7 @@ impl World {
     pub(crate) fn advance_pool(&mut self) {
         let clock = self.clock();
         for dev_eui in self.pool.turns.grant(clock) {
-            let slot = self.slot_of(dev_eui);
+            let slot = slot_of(dev_eui);
             if self.slots[slot].actor.is_some() {
                 let at = self.mail_at(self.slots[slot].from_pool_until);
                 self.slots[slot].from_pool_until = at;

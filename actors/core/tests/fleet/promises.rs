@@ -20,6 +20,8 @@ const ITEMS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Promises {
     downlinks: BTreeMap<DownlinkId, Known>,
+    /// How often the device was registered. What an earlier registration left in the queue expires there.
+    registration: u32,
     /// Items that we put into ChirpStack's queue, oldest first.
     items: VecDeque<Item>,
     /// The newest downlink that was proven: its number, and when that was committed.
@@ -46,6 +48,7 @@ struct Known {
 #[derive(Debug)]
 struct Item {
     id: QueueItemId,
+    registration: u32,
     number: usize,
     payload: Vec<u8>,
 }
@@ -91,6 +94,7 @@ impl Promises {
         }
         self.items.push_back(Item {
             id,
+            registration: self.registration,
             number: known.number,
             payload: enqueue.frame.payload.clone(),
         });
@@ -102,9 +106,15 @@ impl Promises {
         }
     }
 
+    /// The device is registered anew.
+    pub(crate) fn begin_registration(&mut self) {
+        self.registration += 1;
+    }
+
     /// Whether an item was put there by us.
     pub(crate) fn is_ours(&self, id: QueueItemId) -> bool {
-        self.items.iter().any(|item| item.id == id)
+        let mut items = self.items.iter().rev();
+        items.any(|item| item.id == id && item.registration == self.registration)
     }
 
     /// A record was committed; it was written at `written_at`, by the world's time.

@@ -177,7 +177,7 @@ impl Scenario {
     fn ask(&mut self, dice: &mut Dice, size: &Size) {
         let span = self.faults_end.since(START) + Duration::from_secs(30);
         let device_hours = size.devices * size.minutes / 60;
-        let wanted = 3 + device_hours * (105 + dice.below(60)) / 100;
+        let wanted = 2 + device_hours * (90 + dice.below(40)) / 100;
         let mut asked = 0;
         while asked < wanted {
             let at = START + dice.within(span);
@@ -234,7 +234,7 @@ impl Scenario {
     fn harm(&mut self, dice: &mut Dice, size: &Size) {
         let span = self.faults_end.since(START);
         let per_hour = [1, 4, 12][dice.index(3)];
-        for number in 0..1 + size.minutes * per_hour / 60 {
+        for number in 0..=size.minutes * per_hour / 60 {
             let at = START + dice.within(span);
             let longest = [20, 120, 600][dice.index(3)];
             let until = at + dice.within(Duration::from_secs(longest));

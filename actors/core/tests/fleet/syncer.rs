@@ -29,8 +29,9 @@ const PERIOD: Duration = Duration::from_secs(30);
 pub(crate) struct Syncer {
     entries: BTreeMap<usize, Entry>,
     pace: Pace,
-    /// Asked for and not begun.
-    asked: VecDeque<(SyncRequest, Timestamp)>,
+    /// Asked for and not begun. Those that go stale come first.
+    urgent: VecDeque<(SyncRequest, Timestamp)>,
+    patient: VecDeque<(SyncRequest, Timestamp)>,
     calls: usize,
     is_away: bool,
     /// Devices whose machines are being stored.
@@ -58,7 +59,8 @@ impl Default for Syncer {
         Self {
             entries: BTreeMap::new(),
             pace: Pace::per_second(CALLS_PER_SECOND),
-            asked: VecDeque::new(),
+            urgent: VecDeque::new(),
+            patient: VecDeque::new(),
             calls: 0,
             is_away: false,
             storing: Vec::new(),
@@ -76,6 +78,10 @@ impl Syncer {
 
     pub(crate) fn set_away(&mut self, is_away: bool) {
         self.is_away = is_away;
+    }
+
+    fn has_calls(&self) -> bool {
+        !self.urgent.is_empty() || !self.patient.is_empty()
     }
 
     pub(crate) fn is_at_rest(&self) -> bool {
@@ -148,11 +154,12 @@ impl World {
 
     /// A newer wish has come: a call for the older one that was not begun is not made.
     fn call_back(&mut self, slot: usize) {
-        let asked = &mut self.syncer.asked;
-        let Some(place) = asked.iter().position(|(request, _)| request.slot == slot) else {
-            return;
+        let take = |queue: &mut VecDeque<(SyncRequest, Timestamp)>| {
+            let place = queue.iter().position(|(request, _)| request.slot == slot)?;
+            queue.remove(place)
         };
-        if let Some((request, _)) = asked.remove(place) {
+        let syncer = &mut self.syncer;
+        if let Some((request, _)) = take(&mut syncer.urgent).or_else(|| take(&mut syncer.patient)) {
             let event = request
                 .what
                 .failed(request.number, SyncFailure::Unavailable);
@@ -202,7 +209,10 @@ impl World {
         let (clock, now) = (self.clock(), self.now);
         let wakes = self.syncer.entries.values();
         let wake = wakes.filter_map(|entry| entry.machine.next_wake()).min();
-        let paced = (!self.syncer.asked.is_empty()).then(|| clock + Duration::from_millis(50));
+        let paced = self
+            .syncer
+            .has_calls()
+            .then(|| clock + Duration::from_millis(50));
         let Some(at) = wake.into_iter().chain(paced).min() else {
             return;
         };
@@ -311,26 +321,32 @@ impl World {
             what,
             key,
         };
-        self.syncer.asked.push_back((request, self.now));
+        let queue = if request.what.goes_stale() {
+            &mut self.syncer.urgent
+        } else {
+            &mut self.syncer.patient
+        };
+        queue.push_back((request, self.now));
     }
 
     fn begin_sync_calls(&mut self) {
         while self.syncer.calls < CALLS_MAX && !self.syncer.is_away && !self.is_down {
-            let Some((request, asked_at)) = self.syncer.asked.front() else {
-                return;
-            };
-            if request.what.goes_stale() && self.now.since(*asked_at) > STALE_AFTER {
-                let (slot, number) = (request.slot, request.number);
-                let event = request.what.failed(number, SyncFailure::Unavailable);
-                self.syncer.asked.pop_front();
-                self.step_sync(slot, event);
+            let urgent = self.syncer.urgent.front();
+            if urgent.is_some_and(|(_, asked_at)| self.now.since(*asked_at) > STALE_AFTER) {
+                if let Some((request, _)) = self.syncer.urgent.pop_front() {
+                    let failure = SyncFailure::Unavailable;
+                    let event = request.what.failed(request.number, failure);
+                    self.step_sync(request.slot, event);
+                }
                 continue;
             }
             let clock = self.clock();
-            if self.syncer.pace.take(clock).is_err() {
+            if !self.syncer.has_calls() || self.syncer.pace.take(clock).is_err() {
                 return;
             }
-            let Some((request, _)) = self.syncer.asked.pop_front() else {
+            let syncer = &mut self.syncer;
+            let next = syncer.urgent.pop_front();
+            let Some((request, _)) = next.or_else(|| syncer.patient.pop_front()) else {
                 return;
             };
             self.syncer.calls += 1;

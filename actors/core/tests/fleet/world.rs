@@ -219,10 +219,6 @@ impl World {
         self.plan_mine(at, Planned::Told { slot, event });
     }
 
-    pub(crate) fn slot_of(&self, dev_eui: DevEui) -> usize {
-        usize::try_from(dev_eui.as_u64() - FIRST_DEV_EUI).expect("a known lamp")
-    }
-
     /// Keeps the first promise that was broken.
     pub(crate) fn check(&mut self, checked: Result<(), String>) {
         if let Err(broken) = checked {
@@ -259,7 +255,7 @@ impl World {
 
     fn on_webhook(&mut self, webhook: Webhook) {
         self.tally.count(Count::Webhooks);
-        let slot = self.slot_of(webhook.dev_eui);
+        let slot = slot_of(webhook.dev_eui);
         let light = self.network.light(webhook.dev_eui).expect("a known lamp");
         let checked = self.slots[slot].promises.check_changes(light);
         self.check(checked.map_err(|broken| format!("device {slot}: {broken}")));
@@ -329,6 +325,11 @@ impl World {
         self.plan_mine(self.now, Planned::MonitorTick);
         self.plan_mine(self.now, Planned::SyncPeriod);
     }
+}
+
+/// The index of a lamp.
+pub(crate) fn slot_of(dev_eui: DevEui) -> usize {
+    usize::try_from(dev_eui.as_u64() - FIRST_DEV_EUI).expect("a known lamp")
 }
 
 impl Slot {
