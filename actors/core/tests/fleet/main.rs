@@ -16,6 +16,7 @@
 
 mod actors;
 mod agenda;
+mod goals;
 mod monitor;
 mod pool;
 mod promises;

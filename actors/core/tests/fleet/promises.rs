@@ -43,6 +43,18 @@ struct Known {
     attempts_max: u8,
     first_attempt_at: Option<Timestamp>,
     items: u8,
+    fate: Fate,
+}
+
+/// What became of a command, by the world's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fate {
+    pub(crate) origin: Origin,
+    pub(crate) state: DownlinkState,
+    pub(crate) attempts: u8,
+    pub(crate) accepted_at: Timestamp,
+    /// When its last change of state was committed.
+    pub(crate) changed_at: Timestamp,
 }
 
 #[derive(Debug)]
@@ -136,6 +148,13 @@ impl Promises {
             attempts_max: downlink.attempts_max,
             first_attempt_at: None,
             items: 0,
+            fate: Fate {
+                origin: downlink.origin,
+                state: downlink.state,
+                attempts: 0,
+                accepted_at: now,
+                changed_at: now,
+            },
         });
         if entry.seq != known.next_seq {
             return Err(format!(
@@ -150,6 +169,10 @@ impl Promises {
             return Err(format!("{} became {after:?} after {before:?}", downlink.id));
         }
         known.state = after;
+        known.fate.attempts = downlink.attempts;
+        if before != after {
+            (known.fate.state, known.fate.changed_at) = (after, now);
+        }
         if downlink.attempts > downlink.attempts_max.saturating_add(CREDIT_MAX) {
             return Err(format!("{} attempts of {}", downlink.attempts, downlink.id));
         }
@@ -280,6 +303,12 @@ impl Promises {
     /// Whether a light may stand although another one is desired.
     pub(crate) fn is_transient(&self, light: LightState) -> bool {
         self.transient.contains(&light)
+    }
+
+    /// What became of the commands so far.
+    pub(crate) fn fates(&self) -> impl Iterator<Item = Fate> {
+        let known = self.downlinks.values().map(|known| known.fate);
+        known.filter(|fate| fate.origin == Origin::Api)
     }
 
     /// A downlink that has not reached its end.

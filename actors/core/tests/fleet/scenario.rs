@@ -173,6 +173,24 @@ impl Scenario {
         scenario
     }
 
+    /// A fleet to which nothing happens, of lamps as they come, with Downbeat's usual settings.
+    pub(crate) fn usual(network: NetworkConfig, heartbeat: Duration) -> Self {
+        Self {
+            network: NetworkConfig {
+                history_max: HISTORY_MAX,
+                ..network
+            },
+            policy: Policy::default(),
+            heartbeat,
+            calls: CallFaults::default(),
+            store: StoreFaults::default(),
+            mail_delay_ms: 0,
+            idle_dropped: 0.02,
+            faults_end: START + Duration::from_hours(24),
+            happenings: Vec::new(),
+        }
+    }
+
     /// Commands, alone, in bursts and for all, up to a little after the faults' end.
     fn ask(&mut self, dice: &mut Dice, size: &Size) {
         let span = self.faults_end.since(START) + Duration::from_secs(30);

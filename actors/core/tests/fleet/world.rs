@@ -177,11 +177,24 @@ impl World {
         Ok(self.tally)
     }
 
+    /// Lives up to an instant, for who wants to look at the world then.
+    pub(crate) fn live_until(&mut self, end: Timestamp) {
+        while self.next_at() <= end {
+            self.live_on();
+            assert_eq!(self.broken, None, "at {}", self.now);
+        }
+        self.now = end;
+    }
+
+    fn next_at(&self) -> Timestamp {
+        let next = [self.agenda.next_at(), self.network.next_event_at()];
+        let next = next.into_iter().flatten().min();
+        next.expect("the world goes on")
+    }
+
     /// Lives through the next instant at which anything happens.
     fn live_on(&mut self) {
-        let next = [self.agenda.next_at(), self.network.next_event_at()];
-        let next = next.into_iter().flatten().min().expect("the world goes on");
-        self.now = self.now.max(next);
+        self.now = self.now.max(self.next_at());
         for webhook in self.network.advance(self.now) {
             self.on_webhook(webhook);
         }
