@@ -132,6 +132,7 @@ impl Measured {
         last.map_or(Duration::ZERO, |last| last.since(self.from))
     }
 
+    #[expect(clippy::print_stdout, reason = "a measurement is there to be read")]
     fn print(&self) {
         println!(
             "{:44} {:5} {:8.3} % {:8.3} % {:8.3} {:8.1} s {:8.1} s {:8.1} s {:7.2} %",
