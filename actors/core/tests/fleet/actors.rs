@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use downbeat_core::codec::CodecKind;
 use downbeat_core::device::{Admission, Device, Effect, Event, Request};
-use downbeat_core::id::DownlinkId;
+use downbeat_core::id::{DownlinkId, TenantId};
 use downbeat_core::network::NetworkEvent;
 
 use downbeat_core::time::Timestamp;
@@ -82,6 +82,12 @@ fn changes_state(event: &Event) -> bool {
 /// Effects that promise nothing and change nothing outside need not wait for the commit.
 fn waits_for_commit(effect: &Effect) -> bool {
     matches!(effect, Effect::Record(_) | Effect::Enqueue(_))
+}
+
+/// Devices belong to three tenants.
+pub(crate) fn tenant_of(slot: usize) -> TenantId {
+    let number = u128::try_from(slot % 3).expect("a small number");
+    TenantId::from_uuid(uuid::Uuid::from_u128(number))
 }
 
 impl World {
@@ -199,6 +205,9 @@ impl World {
     /// A message for a device. One that is not in memory has no use for it.
     pub(crate) fn deliver(&mut self, slot: usize, event: Event) {
         if self.slots[slot].actor.is_some() {
+            if matches!(event, Event::Enqueued { .. }) {
+                self.on_handed_over(slot);
+            }
             self.step(slot, event, None);
         }
     }
@@ -349,6 +358,9 @@ impl World {
 
     fn release(&mut self, slot: usize, pending: &Pending) {
         for effect in pending.effects.iter() {
+            if let Effect::Record(record) = effect {
+                self.on_record_of_gateways(slot, record);
+            }
             if let Effect::Enqueue(enqueue) = effect {
                 self.telling
                     .of(self.now, slot, "effect", || format!("{enqueue:?}"));

@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
-use downbeat_core::device::Event;
+use downbeat_core::device::{Event, Record};
 use downbeat_core::gateway::{
-    GatewayChange, GatewayConfig, GatewaySnapshot, GatewayTable, GatewayTransition, ListedGateway,
-    ListedState,
+    GatewayChange, GatewayConfig, GatewaySnapshot, GatewayTable, ListedGateway, ListedState,
 };
+use downbeat_core::id::{DevEui, DeviceId, GatewayId};
+use downbeat_core::link_quality::table::{LinkTable, Owner};
+use downbeat_core::link_quality::{no_answer_is_due_after, proof_told_by};
 use downbeat_core::network::NetworkEvent;
-use downbeat_core::radio::{Direction, Modulation};
+use downbeat_core::radio::{DeviceClass, Direction, Modulation};
 use downbeat_core::time::Timestamp;
 use downbeat_sim::model::GatewayState;
 
+use crate::actors::tenant_of;
 use crate::world::{Planned, World};
 
+/// Between two looks at the time: who goes offline or falls mute does so by what does not happen.
+const TICK: Duration = Duration::from_secs(3);
 /// Between two lists of ChirpStack's.
 const PERIOD: Duration = Duration::from_secs(30);
 /// News that change nobody's mind are published at most so often.
@@ -27,7 +32,9 @@ const BREATH: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Monitor {
     table: GatewayTable,
+    links: LinkTable,
     pub(crate) snapshot: GatewaySnapshot,
+    listed_at: Option<Timestamp>,
     published_at: Option<Timestamp>,
     alive: u32,
     uplink: Option<Modulation>,
@@ -40,6 +47,8 @@ impl Monitor {
         Self {
             snapshot: table.snapshot(clock),
             table,
+            links: LinkTable::default(),
+            listed_at: None,
             published_at: None,
             alive: 0,
             uplink: None,
@@ -57,14 +66,27 @@ impl Monitor {
     }
 }
 
+impl Monitor {
+    /// The gateway that heard a device best last.
+    fn best(&self, dev_eui: DevEui) -> Option<GatewayId> {
+        self.links.device(dev_eui)?.links.route().first().copied()
+    }
+}
+
 impl World {
     pub(crate) fn on_monitor_tick(&mut self) {
-        self.plan_mine(self.now + PERIOD, Planned::MonitorTick);
+        self.plan_mine(self.now + TICK, Planned::MonitorTick);
         let clock = self.clock();
         let changes = self.monitor.table.tick(clock);
-        self.publish(clock, &changes, true);
-        self.pool.set_spacing(self.monitor.spacing());
-        self.list_gateways();
+        let listed_at = self.monitor.listed_at;
+        if listed_at.is_none_or(|at| clock < at || clock.since(at) >= PERIOD) {
+            self.monitor.listed_at = Some(clock);
+            self.publish(clock, &changes, true);
+            self.pool.set_spacing(self.monitor.spacing());
+            self.list_gateways();
+        } else if !changes.is_empty() {
+            self.publish(clock, &changes, true);
+        }
     }
 
     pub(crate) fn on_listed(&mut self, list: Option<Vec<ListedGateway>>) {
@@ -77,7 +99,8 @@ impl World {
 
     /// What a device's event tells of gateways.
     pub(crate) fn on_news_of_gateways(&mut self, slot: usize, event: &NetworkEvent) {
-        let (clock, dev_eui) = (self.clock(), self.slots[slot].dev_eui);
+        let (clock, owner) = (self.clock(), self.owner(slot));
+        let dev_eui = owner.dev_eui;
         let monitor = &mut self.monitor;
         let mut changes = Vec::new();
         match event {
@@ -86,6 +109,11 @@ impl World {
                 for reception in &uplink.receptions {
                     changes.extend(monitor.table.heard(clock, dev_eui, reception));
                 }
+                if monitor.links.heard(clock, owner, uplink)
+                    && let Some(best) = monitor.best(dev_eui)
+                {
+                    monitor.table.rerouted(clock, dev_eui, best);
+                }
             }
             NetworkEvent::Transmitted(event) => {
                 let Some(gateway_id) = event.gateway_id else {
@@ -93,14 +121,22 @@ impl World {
                 };
                 let learnt = event.modulation.is_some() && event.modulation != monitor.downlink;
                 monitor.downlink = event.modulation.or(monitor.downlink);
+                monitor.links.taken(dev_eui, gateway_id);
+                monitor.table.answered(dev_eui);
                 changes = monitor.table.transmitted(clock, gateway_id);
                 if learnt {
                     self.pool.set_spacing(monitor.spacing());
                 }
             }
+            NetworkEvent::Refused(_) => {
+                monitor.table.answered(dev_eui);
+                if let Some(best) = monitor.best(dev_eui) {
+                    monitor.table.refused(clock, best);
+                }
+                return;
+            }
             NetworkEvent::Joined(_)
             | NetworkEvent::Acknowledged(_)
-            | NetworkEvent::Refused(_)
             | NetworkEvent::Dropped(_)
             | NetworkEvent::Logged(_)
             | NetworkEvent::StatusReported(_)
@@ -109,6 +145,48 @@ impl World {
             | NetworkEvent::Integrated => return,
         }
         self.publish(clock, &changes, false);
+    }
+
+    /// ChirpStack has an item for a device: a gateway ought to take it.
+    pub(crate) fn on_handed_over(&mut self, slot: usize) {
+        let (clock, dev_eui) = (self.clock(), self.slots[slot].dev_eui);
+        let monitor = &mut self.monitor;
+        let Some(device) = monitor.links.device(dev_eui) else {
+            return;
+        };
+        let links = &device.links;
+        if links.class() != DeviceClass::A
+            && links.has_been_sent_to()
+            && let Some(best) = links.route().first()
+        {
+            monitor.table.handed_over(clock, dev_eui, *best);
+        }
+    }
+
+    /// What a step of a downlink that is stored says of gateways.
+    pub(crate) fn on_record_of_gateways(&mut self, slot: usize, record: &Record) {
+        let (clock, dev_eui) = (self.clock(), self.slots[slot].dev_eui);
+        let monitor = &mut self.monitor;
+        if let Some(proven) = proof_told_by(record)
+            && let Some(judgement) = monitor.links.judged(dev_eui, proven)
+        {
+            monitor.table.judged(clock, judgement);
+        }
+        if no_answer_is_due_after(record) {
+            monitor.table.answered(dev_eui);
+        }
+    }
+
+    fn owner(&self, index: usize) -> Owner {
+        let slot = &self.slots[index];
+        Owner {
+            dev_eui: slot.dev_eui,
+            device_id: slot.row.as_ref().map_or_else(
+                || DeviceId::from_uuid(uuid::Uuid::nil()),
+                |row| row.device_id,
+            ),
+            tenant_id: tenant_of(index),
+        }
     }
 
     /// Changes go out at once and wake the devices that wait for a gateway.
@@ -125,10 +203,7 @@ impl World {
         let gateways = monitor.snapshot.gateways.values();
         let alive = gateways.filter(|gateway| gateway.likely_alive).count();
         monitor.alive = u32::try_from(alive).expect("a few");
-        let came = changes.iter().any(|change| match change.transition {
-            GatewayTransition::CameOnline | GatewayTransition::Revived => true,
-            GatewayTransition::WentOffline => false,
-        });
+        let came = changes.iter().any(|change| change.transition.opens_a_way());
         if came {
             self.deliver_to_all(&Event::GatewaysChanged, true);
         }
