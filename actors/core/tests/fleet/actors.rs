@@ -8,6 +8,7 @@ use downbeat_core::codec::CodecKind;
 use downbeat_core::device::{Admission, Device, Effect, Event, Request};
 use downbeat_core::id::{DownlinkId, TenantId};
 use downbeat_core::network::NetworkEvent;
+use downbeat_core::pacer::SentBefore;
 
 use downbeat_core::time::Timestamp;
 
@@ -77,6 +78,19 @@ fn changes_state(event: &Event) -> bool {
         | Event::Silent
         | Event::Elapsed => false,
     }
+}
+
+/// The frame that a gateway took, as budgets are computed from it after a restart.
+fn sent(at: Timestamp, event: &Event) -> Option<SentBefore> {
+    let Event::Network(NetworkEvent::Transmitted(event)) = event else {
+        return None;
+    };
+    Some(SentBefore {
+        at,
+        gateway_id: event.gateway_id?,
+        modulation: event.modulation,
+        frequency_hz: event.frequency_hz,
+    })
 }
 
 /// Effects that promise nothing and change nothing outside need not wait for the commit.
@@ -192,6 +206,9 @@ impl World {
             return self.tell_again(slot, event);
         }
         self.on_news_of_gateways(slot, &event);
+        if let Some(message) = ToPool::of_event(&event) {
+            self.send_to_pool(slot, message);
+        }
         let told = Event::Network(event.as_ref().clone());
         self.step(slot, told, Some(Asked::Report(event)));
     }
@@ -255,6 +272,7 @@ impl World {
             return;
         };
         let saves = changes_state(&event) || asked.is_some();
+        let sent = sent(clock, &event);
         let effects = actor.machine.step(clock, event, &self.monitor.snapshot);
         let saves = saves || effects.iter().any(waits_for_commit);
         let (after_commit, at_once): (Vec<Effect>, Vec<Effect>) =
@@ -277,6 +295,7 @@ impl World {
                 unfinished: !actor.machine.is_idle(),
                 effects,
                 written_at: self.now,
+                sent,
             };
             self.write(write);
         }
@@ -320,9 +339,18 @@ impl World {
     fn perform_at_once(&mut self, slot: usize, effect: &Effect) {
         self.telling
             .of(self.now, slot, "effect", || format!("{effect:?}"));
+        let entry = &self.slots[slot];
+        let Some(actor) = &entry.actor else { return };
+        let (machine, tenant) = (&actor.machine, tenant_of(slot));
         let message = match effect {
-            Effect::AskTurn(priority) => ToPool::AskTurn(*priority),
-            Effect::HoldTurn => ToPool::HoldTurn,
+            Effect::AskTurn(priority) => {
+                let ask = machine.ask(entry.dev_eui, tenant, *priority);
+                ToPool::AskTurn(Box::new(ask))
+            }
+            Effect::HoldTurn => {
+                let ask = machine.ask_again(entry.dev_eui, tenant);
+                ToPool::HoldTurn(Box::new(ask))
+            }
             Effect::EndTurn => ToPool::EndTurn,
             Effect::ReadQueue => ToPool::ReadQueue,
             Effect::Enqueue(_) | Effect::Record(_) => return,

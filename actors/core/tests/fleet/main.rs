@@ -1,6 +1,6 @@
 //! The whole service by seed: a fleet of devices with everything that serves it, under faults, in virtual time.
 //!
-//! What decides is the product's: device machines, turns, gateway table, circuit, pace, synchronisation machines. What
+//! What decides is the product's: device machines, pacer, gateway table, circuit, pace, synchronisation machines. What
 //! carries it out (`actors.rs`, `writer.rs`, `pool.rs`, `monitor.rs`, `syncer.rs`) does what the actors do, message by
 //! message: changes are committed in groups, nothing is told or sent before its commit, a failed commit ends a device's
 //! actor, a crash at any step ends all of them, and then only what the model store holds is known. The world

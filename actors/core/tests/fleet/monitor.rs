@@ -1,4 +1,4 @@
-//! Knows which gateways are there, and how far apart turns are to be.
+//! Knows which gateways are there.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use downbeat_core::id::{DevEui, DeviceId, GatewayId};
 use downbeat_core::link_quality::table::{LinkTable, Owner};
 use downbeat_core::link_quality::{no_answer_is_due_after, proof_told_by};
 use downbeat_core::network::NetworkEvent;
-use downbeat_core::radio::{DeviceClass, Direction, Modulation};
+use downbeat_core::radio::DeviceClass;
 use downbeat_core::time::Timestamp;
 use downbeat_sim::model::GatewayState;
 
@@ -23,11 +23,6 @@ const TICK: Duration = Duration::from_secs(3);
 const PERIOD: Duration = Duration::from_secs(30);
 /// News that change nobody's mind are published at most so often.
 const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
-/// A colour command and the status that answers it, in bytes.
-const COMMAND_LEN: usize = 5;
-const STATUS_LEN: usize = 24;
-/// Between the answer of one device and the turn of the next.
-const BREATH: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(crate) struct Monitor {
@@ -36,9 +31,6 @@ pub(crate) struct Monitor {
     pub(crate) snapshot: GatewaySnapshot,
     listed_at: Option<Timestamp>,
     published_at: Option<Timestamp>,
-    alive: u32,
-    uplink: Option<Modulation>,
-    downlink: Option<Modulation>,
 }
 
 impl Monitor {
@@ -50,19 +42,7 @@ impl Monitor {
             links: LinkTable::default(),
             listed_at: None,
             published_at: None,
-            alive: 0,
-            uplink: None,
-            downlink: None,
         }
-    }
-
-    /// The time one command and its answer take on the air, twice, spread over the gateways that are there.
-    fn spacing(&self) -> Duration {
-        let command = self.downlink.unwrap_or(Modulation::lora_125(9));
-        let status = self.uplink.unwrap_or(Modulation::lora_125(7));
-        let command = command.time_on_air(COMMAND_LEN, Direction::Down);
-        let status = status.time_on_air(STATUS_LEN, Direction::Up);
-        (command + status + BREATH) * 2 / self.alive.max(1)
     }
 }
 
@@ -82,7 +62,6 @@ impl World {
         if listed_at.is_none_or(|at| clock < at || clock.since(at) >= PERIOD) {
             self.monitor.listed_at = Some(clock);
             self.publish(clock, &changes, true);
-            self.pool.set_spacing(self.monitor.spacing());
             self.list_gateways();
         } else if !changes.is_empty() {
             self.publish(clock, &changes, true);
@@ -94,7 +73,6 @@ impl World {
         let clock = self.clock();
         let changes = self.monitor.table.listed(clock, list);
         self.publish(clock, &changes, true);
-        self.pool.set_spacing(self.monitor.spacing());
     }
 
     /// What a device's event tells of gateways.
@@ -105,7 +83,6 @@ impl World {
         let mut changes = Vec::new();
         match event {
             NetworkEvent::Heard(uplink) => {
-                monitor.uplink = uplink.modulation.or(monitor.uplink);
                 for reception in &uplink.receptions {
                     changes.extend(monitor.table.heard(clock, dev_eui, reception));
                 }
@@ -119,14 +96,9 @@ impl World {
                 let Some(gateway_id) = event.gateway_id else {
                     return;
                 };
-                let learnt = event.modulation.is_some() && event.modulation != monitor.downlink;
-                monitor.downlink = event.modulation.or(monitor.downlink);
                 monitor.links.taken(dev_eui, gateway_id);
                 monitor.table.answered(dev_eui);
                 changes = monitor.table.transmitted(clock, gateway_id);
-                if learnt {
-                    self.pool.set_spacing(monitor.spacing());
-                }
             }
             NetworkEvent::Refused(_) => {
                 monitor.table.answered(dev_eui);
@@ -200,9 +172,6 @@ impl World {
         }
         monitor.published_at = Some(clock);
         monitor.snapshot = monitor.table.snapshot(clock);
-        let gateways = monitor.snapshot.gateways.values();
-        let alive = gateways.filter(|gateway| gateway.likely_alive).count();
-        monitor.alive = u32::try_from(alive).expect("a few");
         let came = changes.iter().any(|change| change.transition.opens_a_way());
         if came {
             self.deliver_to_all(&Event::GatewaysChanged, true);

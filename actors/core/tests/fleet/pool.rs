@@ -7,12 +7,13 @@ use std::time::Duration;
 use downbeat_core::circuit::{
     Admission, Circuit, CircuitConfig, Outcome, PROBE_LOST_AFTER, Transition,
 };
-use downbeat_core::device::{Enqueue, Event, Priority};
+use downbeat_core::device::{Enqueue, Event};
 use downbeat_core::gateway::ListedGateway;
-use downbeat_core::network::{EnqueueFailure, QueueItem};
+use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem, Transmitted};
+use downbeat_core::pacer::{Ask, Pacer, PacerConfig, SentBefore};
+use downbeat_core::region::DUTY_CYCLE_WINDOW;
 use downbeat_core::sync::{SyncCall, SyncEvent, SyncFailure};
 use downbeat_core::time::Timestamp;
-use downbeat_core::turn::{TurnLimits, Turns};
 use downbeat_sim::model::{ApiFault, NewQueueItem, QueuedItem};
 
 use crate::scenario::CallFaults;
@@ -23,6 +24,8 @@ use crate::world::{Planned, World, slot_of};
 const CALLS_MAX: usize = 32;
 /// A call is given up after this.
 const DEADLINE: Duration = Duration::from_secs(3);
+/// A database that could not tell what was sent is asked again after this.
+const RECALL_PAUSE: Duration = Duration::from_secs(1);
 /// A slow ChirpStack carries a call out no later than this after it began.
 const SLOWEST_CALL_MS: u64 = 4_500;
 /// Turns in use are counted in ChirpStack's queues at one Enqueue of so many.
@@ -31,11 +34,33 @@ const COUNTED: u64 = 16;
 /// What devices tell the pool.
 #[derive(Debug)]
 pub(crate) enum ToPool {
-    AskTurn(Priority),
-    HoldTurn,
+    AskTurn(Box<Ask>),
+    HoldTurn(Box<Ask>),
     EndTurn,
     Enqueue(Box<Enqueue>),
     ReadQueue,
+    Transmitted(Box<Transmitted>),
+    Refused(String),
+    Heard,
+}
+
+impl ToPool {
+    /// What a device's event tells of the air.
+    pub(crate) fn of_event(event: &NetworkEvent) -> Option<Self> {
+        match event {
+            NetworkEvent::Heard(_) => Some(Self::Heard),
+            NetworkEvent::Transmitted(event) => Some(Self::Transmitted(Box::new(*event))),
+            NetworkEvent::Refused(event) => Some(Self::Refused(event.status.clone())),
+            NetworkEvent::Joined(_)
+            | NetworkEvent::Acknowledged(_)
+            | NetworkEvent::Dropped(_)
+            | NetworkEvent::Logged(_)
+            | NetworkEvent::StatusReported(_)
+            | NetworkEvent::Located(_)
+            | NetworkEvent::PresenceTold(_)
+            | NetworkEvent::Integrated => None,
+        }
+    }
 }
 
 /// A call.
@@ -84,8 +109,11 @@ enum News {
 pub(crate) struct Pool {
     /// A pool that was started anew is another one.
     number: u32,
-    limits: TurnLimits,
-    turns: Turns,
+    pacing: PacerConfig,
+    pacer: Pacer,
+    /// What was sent in the last hour is known.
+    is_recalled: bool,
+    is_away: bool,
     circuit: Circuit,
     /// While the circuit is open: when to ask whether the server is back, by the process's clock.
     probe_at: Option<Timestamp>,
@@ -96,11 +124,15 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(number: u32, limits: TurnLimits) -> Self {
+    pub(crate) fn new(number: u32, pacing: PacerConfig) -> Self {
+        let mut pacer = Pacer::new(pacing);
+        pacer.set_closed(true);
         Self {
             number,
-            limits,
-            turns: Turns::new(limits),
+            pacing,
+            pacer,
+            is_recalled: false,
+            is_away: false,
             circuit: Circuit::new(CircuitConfig::default()),
             probe_at: None,
             calls: 0,
@@ -110,12 +142,13 @@ impl Pool {
         }
     }
 
-    pub(crate) fn set_spacing(&mut self, spacing: Duration) {
-        self.turns.set_spacing(spacing);
+    pub(crate) fn next(&self) -> Self {
+        Self::new(self.number + 1, self.pacing)
     }
 
-    pub(crate) fn next(&self) -> Self {
-        Self::new(self.number + 1, self.limits)
+    /// Nobody gets a turn while the server is away, or what was sent lately is not known.
+    fn set_closed(&mut self) {
+        self.pacer.set_closed(self.is_away || !self.is_recalled);
     }
 }
 
@@ -130,15 +163,20 @@ impl World {
     pub(crate) fn on_to_pool(&mut self, slot: usize, message: ToPool) {
         let (clock, dev_eui) = (self.clock(), self.slots[slot].dev_eui);
         match message {
-            ToPool::AskTurn(priority) => self.pool.turns.ask(dev_eui, priority),
-            ToPool::HoldTurn => self.pool.turns.hold(clock, dev_eui),
-            ToPool::EndTurn => self.pool.turns.end(dev_eui),
+            ToPool::AskTurn(ask) => self.pool.pacer.ask(clock, *ask),
+            ToPool::HoldTurn(ask) => self.pool.pacer.hold(clock, *ask),
+            ToPool::EndTurn => self.pool.pacer.end(clock, dev_eui),
+            ToPool::Transmitted(event) => self.pool.pacer.transmitted(clock, dev_eui, &event),
+            ToPool::Refused(status) => self.pool.pacer.refused(clock, dev_eui, &status),
+            ToPool::Heard => self.pool.pacer.heard(clock, dev_eui),
             ToPool::Enqueue(enqueue) => {
                 if self.is_admitted() {
                     let checked = self.slots[slot].promises.check_attempt(self.now, &enqueue);
                     self.check(checked);
+                    self.pool.pacer.enqueued(dev_eui);
                     self.begin_call(What::Enqueue(slot, enqueue));
                 } else {
+                    self.pool.pacer.not_enqueued(dev_eui);
                     self.mail(slot, refused(&enqueue, EnqueueFailure::Unavailable));
                 }
             }
@@ -156,6 +194,29 @@ impl World {
     fn is_admitted(&mut self) -> bool {
         let clock = self.clock();
         !matches!(self.pool.circuit.admit(clock), Admission::No { .. })
+    }
+
+    /// A pool that was started wants to know what was sent in the last hour.
+    pub(crate) fn recall_sent(&mut self) {
+        let after = Duration::from_millis(1 + self.random.below(20));
+        self.plan_mine(self.now + after, Planned::Recall(self.pool.number));
+    }
+
+    pub(crate) fn on_recall(&mut self, pool: u32) {
+        if self.pool.number != pool {
+            return;
+        }
+        let clock = self.clock();
+        if !self.database_up {
+            let at = self.now + RECALL_PAUSE;
+            return self.plan_mine(at, Planned::Recall(pool));
+        }
+        let recent = |sent: &&SentBefore| clock.since(sent.at) < DUTY_CYCLE_WINDOW;
+        let sent = self.sent.iter().filter(recent).copied().collect();
+        self.pool.pacer.recall(clock, sent);
+        self.pool.is_recalled = true;
+        self.pool.set_closed();
+        self.advance_pool();
     }
 
     /// The monitor wants the list of gateways.
@@ -182,7 +243,7 @@ impl World {
     /// Gives out turns, asks whether the server is back, and sets the alarm for the next look.
     pub(crate) fn advance_pool(&mut self) {
         let clock = self.clock();
-        for dev_eui in self.pool.turns.grant(clock) {
+        for dev_eui in self.pool.pacer.grant(clock) {
             let slot = slot_of(dev_eui);
             if self.slots[slot].actor.is_some() {
                 let at = self.mail_at(self.slots[slot].from_pool_until);
@@ -190,7 +251,7 @@ impl World {
                 let event = Box::new(Event::TurnGranted);
                 self.plan_mine(at, Planned::Told { slot, event });
             } else {
-                self.pool.turns.end(dev_eui);
+                self.pool.pacer.end(clock, dev_eui);
             }
         }
         if self.pool.probe_at.is_some_and(|probe_at| probe_at <= clock) {
@@ -198,7 +259,7 @@ impl World {
         }
         let pool = &mut self.pool;
         let Some(at) = pool
-            .turns
+            .pacer
             .next_wake()
             .into_iter()
             .chain(pool.probe_at)
@@ -389,7 +450,8 @@ impl World {
         Ok(News::Device(slot, event))
     }
 
-    /// No more devices hold an item of ours than there are turns.
+    /// No more devices hold an item of ours than ChirpStack's scheduler takes up at once. There are fewer turns, but a
+    /// pool that was started anew hears of those that are held one by one.
     fn count_turns(&mut self) {
         if self.random.below(COUNTED) > 0 {
             return;
@@ -403,7 +465,7 @@ impl World {
             })
         };
         let held = (0..self.slots.len()).filter(holds).count();
-        if held > self.pool.limits.held_max {
+        if held > self.network.config().server.batch_size {
             self.check(Err(format!("{held} devices hold an item of ours")));
         }
     }
@@ -415,7 +477,16 @@ impl World {
             news,
         } = answer;
         match news {
-            News::Device(slot, event) => self.mail(slot, event),
+            News::Device(slot, event) => {
+                if let Event::EnqueueFailed { failure, .. } = &event
+                    && *failure != EnqueueFailure::Unknown
+                    && pool == self.pool.number
+                {
+                    let dev_eui = self.slots[slot].dev_eui;
+                    self.pool.pacer.not_enqueued(dev_eui);
+                }
+                self.mail(slot, event);
+            }
             News::Gateways(list) => self.on_listed(list),
             News::Sync(slot, event) => self.on_sync_answer(slot, event),
             News::Nothing => {}
@@ -432,13 +503,15 @@ impl World {
             Some(Transition::Opened) => {
                 self.telling.all(self.now, "circuit", || "opens");
                 self.tally.count(Count::CircuitOpenings);
-                self.pool.turns.set_closed(true);
+                self.pool.is_away = true;
+                self.pool.set_closed();
                 self.pool.probe_at = Some(clock);
                 self.syncer.set_away(true);
             }
             Some(Transition::Closed) => {
                 self.telling.all(self.now, "circuit", || "closes");
-                self.pool.turns.set_closed(false);
+                self.pool.is_away = false;
+                self.pool.set_closed();
                 self.pool.probe_at = None;
                 self.on_server_returned();
             }
@@ -454,6 +527,7 @@ impl World {
         }
         self.tally.count(Count::ServiceRestarts);
         self.pool = self.pool.next();
+        self.recall_sent();
         self.deliver_to_all(&Event::ServicesRestarted, false);
         self.syncer.set_away(false);
         self.forget_syncs();

@@ -97,7 +97,7 @@ impl Promises {
             .downlinks
             .get_mut(&enqueue.downlink_id)
             .ok_or("an item of a downlink that was never accepted")?;
-        known.items += 1;
+        known.items = known.items.saturating_add(1);
         if known.items > known.attempts_max.saturating_add(CREDIT_MAX) {
             return Err(format!("{} items of {}", known.items, enqueue.downlink_id));
         }
@@ -173,7 +173,8 @@ impl Promises {
         if before != after {
             (known.fate.state, known.fate.changed_at) = (after, now);
         }
-        if downlink.attempts > downlink.attempts_max.saturating_add(CREDIT_MAX) {
+        let most = downlink.attempts_max.saturating_add(CREDIT_MAX);
+        if downlink.attempts > most {
             return Err(format!("{} attempts of {}", downlink.attempts, downlink.id));
         }
         match &entry.step {
@@ -311,11 +312,13 @@ impl Promises {
         known.filter(|fate| fate.origin == Origin::Api)
     }
 
-    /// A downlink that has not reached its end.
-    pub(crate) fn unfinished(&self) -> Option<DownlinkId> {
+    /// A downlink that was accepted until then and has not reached its end.
+    pub(crate) fn unfinished(&self, accepted_until: Timestamp) -> Option<DownlinkId> {
+        let is_open =
+            |known: &Known| !known.state.is_terminal() && known.fate.accepted_at <= accepted_until;
         self.downlinks
             .iter()
-            .find(|(_, known)| !known.state.is_terminal())
+            .find(|(_, known)| is_open(known))
             .map(|(id, _)| *id)
     }
 }

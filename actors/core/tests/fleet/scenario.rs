@@ -7,6 +7,7 @@ use downbeat_core::codec::busylight::{F_PORT, Setting, light_to_wire};
 use downbeat_core::codec::{Command, Frame};
 use downbeat_core::device::Policy;
 use downbeat_core::light::{Color, LightState};
+use downbeat_core::pacer::PacerConfig;
 use downbeat_core::random::Random;
 use downbeat_core::time::Timestamp;
 use downbeat_sim::model::Refusal;
@@ -38,6 +39,7 @@ pub(crate) struct Scenario {
     pub(crate) network: NetworkConfig,
     pub(crate) policy: Policy,
     pub(crate) heartbeat: Duration,
+    pub(crate) pacing: PacerConfig,
     pub(crate) calls: CallFaults,
     pub(crate) store: StoreFaults,
     /// A message between two actors takes up to so many milliseconds.
@@ -146,6 +148,7 @@ impl Scenario {
                 ..Policy::default()
             },
             heartbeat,
+            pacing: PacerConfig::default(),
             calls: CallFaults::default(),
             store: StoreFaults::default(),
             mail_delay_ms: [0, 0, 5, 200][dice.index(4)],
@@ -182,6 +185,7 @@ impl Scenario {
             },
             policy: Policy::default(),
             heartbeat,
+            pacing: PacerConfig::default(),
             calls: CallFaults::default(),
             store: StoreFaults::default(),
             mail_delay_ms: 0,
@@ -195,7 +199,7 @@ impl Scenario {
     fn ask(&mut self, dice: &mut Dice, size: &Size) {
         let span = self.faults_end.since(START) + Duration::from_secs(30);
         let device_hours = size.devices * size.minutes / 60;
-        let wanted = 2 + device_hours * (90 + dice.below(40)) / 100;
+        let wanted = 2 + device_hours * (104 + dice.below(40)) / 100;
         let mut asked = 0;
         while asked < wanted {
             let at = START + dice.within(span);

@@ -3,14 +3,15 @@
 mod happenings;
 mod rest;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use downbeat_core::device::Event;
 use downbeat_core::id::DevEui;
 use downbeat_core::network::NetworkEvent;
+use downbeat_core::pacer::SentBefore;
 use downbeat_core::random::Random;
 use downbeat_core::time::Timestamp;
-use downbeat_core::turn::TurnLimits;
 use downbeat_sim::model::config::FIRST_DEV_EUI;
 use downbeat_sim::model::{Network, Webhook};
 
@@ -38,6 +39,8 @@ pub(crate) struct World {
     pub(crate) slots: Vec<Slot>,
     pub(crate) writer: Writer,
     pub(crate) pool: Pool,
+    /// Frames that gateways took lately, as the store knows them.
+    pub(crate) sent: VecDeque<SentBefore>,
     pub(crate) monitor: Monitor,
     pub(crate) syncer: Syncer,
     /// Number of the process.
@@ -106,6 +109,7 @@ pub(crate) enum Planned {
         message: ToPool,
     },
     PoolWakes(u32, u32),
+    Recall(u32),
     Answered(Box<Answer>),
     CommitEnds,
     CommitFailed {
@@ -131,7 +135,8 @@ impl World {
             now: START,
             agenda: Agenda::default(),
             writer: Writer::default(),
-            pool: Pool::new(0, TurnLimits::default()),
+            pool: Pool::new(0, scenario.pacing),
+            sent: VecDeque::new(),
             monitor: Monitor::new(START),
             syncer: Syncer::default(),
             boot: 0,
@@ -254,6 +259,7 @@ impl World {
             Planned::Tell { slot, event } => self.report(slot, event),
             Planned::ToPool { slot, message } => self.on_to_pool(slot, message),
             Planned::PoolWakes(pool, number) => self.on_pool_wakes(pool, number),
+            Planned::Recall(pool) => self.on_recall(pool),
             Planned::Answered(answer) => self.on_answered(*answer),
             Planned::CommitEnds => self.on_commit_ends(),
             Planned::CommitFailed { slot, life } => self.on_commit_failed(slot, life),
@@ -325,6 +331,7 @@ impl World {
             .all(self.now, "START", || "from what is stored");
         self.is_down = false;
         self.monitor = Monitor::new(self.clock());
+        self.recall_sent();
         for slot in 0..self.slots.len() {
             if self.slots[slot]
                 .row

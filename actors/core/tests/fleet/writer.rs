@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use downbeat_core::device::{Device, Effect};
+use downbeat_core::pacer::SentBefore;
 use downbeat_core::time::Timestamp;
 
 use crate::tally::Count;
@@ -32,6 +33,8 @@ pub(crate) struct Write {
     pub(crate) effects: Rc<Vec<Effect>>,
     /// By the world's time.
     pub(crate) written_at: Timestamp,
+    /// A frame that a gateway took.
+    pub(crate) sent: Option<SentBefore>,
 }
 
 /// What is to be stored.
@@ -131,6 +134,7 @@ impl World {
             let Some(row) = slot.row.as_mut().filter(|row| row.number == write.row) else {
                 continue;
             };
+            self.sent.extend(write.sent);
             row.state = Some(Rc::clone(&write.state));
             row.unfinished = write.unfinished;
             let light = self.network.light(slot.dev_eui).expect("a known lamp");

@@ -10,8 +10,10 @@ const LOOK: Duration = Duration::from_secs(30);
 const REST: Duration = Duration::from_mins(3);
 /// Lamps whose session ChirpStack has forgotten are restarted by people when its registry is in order again.
 const NOTICED: Duration = Duration::from_mins(2);
-/// How long the world may take to come to rest, beside the lamps' heartbeats.
-const REST_MAX: Duration = Duration::from_mins(40);
+/// The last commands come no later than this after the faults' end.
+const LAST_ASKED: Duration = Duration::from_mins(5);
+/// How long the world may take to come to rest, beside the lamps' heartbeats: an hour for airtime that is used up.
+const REST_MAX: Duration = Duration::from_mins(100);
 
 impl World {
     /// Looks whether everything is at rest.
@@ -69,7 +71,9 @@ impl World {
 
     fn unrest_of(&self, index: usize) -> Option<String> {
         let slot = &self.slots[index];
-        if let Some(id) = slot.promises.unfinished() {
+        // A light is told again for its watchdog's sake at any time.
+        let asked = self.scenario.faults_end + LAST_ASKED;
+        if let Some(id) = slot.promises.unfinished(asked) {
             return Some(format!("{id} has not ended"));
         }
         if let Err(difference) = self.is_in_step(index) {
