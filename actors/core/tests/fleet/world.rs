@@ -1,0 +1,371 @@
+//! A world with everything in it, and the loop that lets it live.
+
+mod happenings;
+mod rest;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use downbeat_core::device::Event;
+use downbeat_core::id::DevEui;
+use downbeat_core::network::NetworkEvent;
+use downbeat_core::pacer::SentBefore;
+use downbeat_core::random::Random;
+use downbeat_core::time::Timestamp;
+use downbeat_sim::model::config::FIRST_DEV_EUI;
+use downbeat_sim::model::{Network, Webhook};
+
+use crate::actors::Actor;
+use crate::agenda::Agenda;
+use crate::monitor::Monitor;
+use crate::pool::{Answer, Call, Pool, ToPool};
+use crate::promises::Promises;
+use crate::registry::{Row, SyncRow};
+use crate::scenario::{CallFaults, Happening, START, Scenario, StoreFaults};
+use crate::syncer::Syncer;
+use crate::tally::{Count, Tally};
+use crate::telling::Telling;
+use crate::writer::Writer;
+
+/// A world with everything in it.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) network: Network,
+    pub(crate) random: Random,
+    pub(crate) now: Timestamp,
+    /// What is planned, and for which process: what belongs to a dead one never happens.
+    agenda: Agenda<(Option<u32>, Planned)>,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) writer: Writer,
+    pub(crate) pool: Pool,
+    /// Frames that gateways took lately, as the store knows them.
+    pub(crate) sent: VecDeque<SentBefore>,
+    pub(crate) monitor: Monitor,
+    pub(crate) syncer: Syncer,
+    /// Number of the process.
+    pub(crate) boot: u32,
+    pub(crate) is_down: bool,
+    pub(crate) database_up: bool,
+    /// ChirpStack takes calls and answers none.
+    pub(crate) server_hangs: bool,
+    /// Milliseconds that the process's clock is ahead.
+    clock_ahead: i64,
+    /// Actions until the process dies.
+    crash_in: Option<u64>,
+    is_faulty: bool,
+    pub(crate) calls: CallFaults,
+    pub(crate) store: StoreFaults,
+    has_looked_again: bool,
+    rested_since: Option<Timestamp>,
+    is_over: bool,
+    pub(crate) broken: Option<String>,
+    pub(crate) tally: Tally,
+    pub(crate) telling: Telling,
+}
+
+/// A lamp's `DevEUI`, and what is stored, in memory and promised of it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) dev_eui: DevEui,
+    pub(crate) row: Option<Row>,
+    pub(crate) rows: u32,
+    pub(crate) sync_row: Option<SyncRow>,
+    pub(crate) sync_rows: u32,
+    pub(crate) actor: Option<Actor>,
+    pub(crate) lives: u32,
+    pub(crate) promises: Promises,
+    /// Others took our mark off the device in ChirpStack: what it has is theirs.
+    pub(crate) is_disowned: bool,
+    /// Messages between the device and the pool stay in order.
+    pub(crate) to_pool_until: Timestamp,
+    pub(crate) from_pool_until: Timestamp,
+}
+
+#[derive(Debug)]
+pub(crate) enum Planned {
+    Happening(Box<Happening>),
+    CallArrives(Box<Call>, Option<(Timestamp, u32)>),
+    ProcessStarts,
+    LookForRest,
+    // What belongs to a process:
+    Wake {
+        slot: usize,
+        life: u32,
+        generation: u32,
+    },
+    /// A message for a device.
+    Told {
+        slot: usize,
+        event: Box<Event>,
+    },
+    /// A webhook that is told again.
+    Tell {
+        slot: usize,
+        event: Box<NetworkEvent>,
+    },
+    ToPool {
+        slot: usize,
+        message: ToPool,
+    },
+    PoolWakes(u32, u32),
+    Recall(u32),
+    Answered(Box<Answer>),
+    CommitEnds,
+    CommitFailed {
+        slot: usize,
+        life: u32,
+    },
+    MonitorTick,
+    Restore(usize),
+    SyncWanted,
+    SyncPeriod,
+    SyncsStored,
+    SyncWakes,
+}
+
+impl World {
+    pub(crate) fn new(scenario: Scenario, seed: u64, telling: Telling) -> Self {
+        let network = Network::new(scenario.network.clone(), seed, START);
+        let slots = network.lights().map(|light| Slot::new(light.dev_eui));
+        let mut world = Self {
+            slots: slots.collect(),
+            network,
+            random: Random::from_seed(seed ^ 0x0ff1_ce00),
+            now: START,
+            agenda: Agenda::default(),
+            writer: Writer::default(),
+            pool: Pool::new(0, scenario.pacing),
+            sent: VecDeque::new(),
+            monitor: Monitor::new(START),
+            syncer: Syncer::default(),
+            boot: 0,
+            is_down: false,
+            database_up: true,
+            server_hangs: false,
+            clock_ahead: 0,
+            crash_in: None,
+            is_faulty: true,
+            calls: scenario.calls,
+            store: scenario.store,
+            has_looked_again: false,
+            rested_since: None,
+            is_over: false,
+            broken: None,
+            tally: Tally::default(),
+            telling,
+            scenario,
+        };
+        for slot in 0..world.slots.len() {
+            let mut random = Random::from_seed(world.random.next_u64());
+            world.register(slot, &mut random);
+        }
+        for (at, happening) in std::mem::take(&mut world.scenario.happenings) {
+            world.plan(at, Planned::Happening(Box::new(happening)));
+        }
+        world.on_process_starts();
+        world
+    }
+
+    /// Lives until everything is at rest, or a promise is broken. Tells how much happened.
+    pub(crate) fn live(mut self) -> Result<Tally, String> {
+        while !self.is_over {
+            self.live_on();
+            if let Some(broken) = self.broken {
+                let seconds = self.now.since(START).as_secs_f64();
+                return Err(format!("{broken}, at {seconds:.3} s"));
+            }
+        }
+        let millis = u64::try_from(self.now.since(START).as_millis()).expect("a short life");
+        let devices = u64::try_from(self.slots.len()).expect("a few devices");
+        self.tally.count_many(Count::DeviceMillis, millis * devices);
+        Ok(self.tally)
+    }
+
+    /// Lives up to an instant, for who wants to look at the world then.
+    pub(crate) fn live_until(&mut self, end: Timestamp) {
+        while self.next_at() <= end {
+            self.live_on();
+            assert_eq!(self.broken, None, "at {}", self.now);
+        }
+        self.now = end;
+    }
+
+    fn next_at(&self) -> Timestamp {
+        let next = [self.agenda.next_at(), self.network.next_event_at()];
+        let next = next.into_iter().flatten().min();
+        next.expect("the world goes on")
+    }
+
+    /// Lives through the next instant at which anything happens.
+    fn live_on(&mut self) {
+        self.now = self.now.max(self.next_at());
+        for webhook in self.network.advance(self.now) {
+            self.on_webhook(webhook);
+        }
+        while let Some((boot, planned)) = self.agenda.next_until(self.now) {
+            if boot.is_none_or(|boot| boot == self.boot) {
+                self.on_planned(planned);
+            }
+        }
+    }
+
+    pub(crate) fn plan(&mut self, at: Timestamp, planned: Planned) {
+        self.agenda.plan(at, (None, planned));
+    }
+
+    /// Plans something of this process's.
+    pub(crate) fn plan_mine(&mut self, at: Timestamp, planned: Planned) {
+        self.agenda.plan(at, (Some(self.boot), planned));
+    }
+
+    /// What the process takes for the time.
+    pub(crate) fn clock(&self) -> Timestamp {
+        Timestamp::from_millis(self.now.as_millis() + self.clock_ahead)
+    }
+
+    /// When a message arrives that must not overtake one that arrives at `after`.
+    pub(crate) fn mail_at(&mut self, after: Timestamp) -> Timestamp {
+        let delay = self.random.below(self.scenario.mail_delay_ms + 1);
+        after.max(self.now + Duration::from_millis(delay))
+    }
+
+    /// A message for a device, in no order with others.
+    pub(crate) fn mail(&mut self, slot: usize, event: Event) {
+        let at = self.mail_at(self.now);
+        let event = Box::new(event);
+        self.plan_mine(at, Planned::Told { slot, event });
+    }
+
+    /// Keeps the first promise that was broken.
+    pub(crate) fn check(&mut self, checked: Result<(), String>) {
+        if let Err(broken) = checked {
+            self.broken.get_or_insert(broken);
+        }
+    }
+
+    fn on_planned(&mut self, planned: Planned) {
+        match planned {
+            Planned::Happening(happening) => self.on_happening(*happening),
+            Planned::CallArrives(call, answer_at) => self.on_call_arrives(&call, answer_at),
+            Planned::ProcessStarts => self.on_process_starts(),
+            Planned::LookForRest => self.look_for_rest(),
+            Planned::Wake {
+                slot,
+                life,
+                generation,
+            } => self.on_wake(slot, life, generation),
+            Planned::Told { slot, event } => self.deliver(slot, *event),
+            Planned::Tell { slot, event } => self.report(slot, event),
+            Planned::ToPool { slot, message } => self.on_to_pool(slot, message),
+            Planned::PoolWakes(pool, number) => self.on_pool_wakes(pool, number),
+            Planned::Recall(pool) => self.on_recall(pool),
+            Planned::Answered(answer) => self.on_answered(*answer),
+            Planned::CommitEnds => self.on_commit_ends(),
+            Planned::CommitFailed { slot, life } => self.on_commit_failed(slot, life),
+            Planned::MonitorTick => self.on_monitor_tick(),
+            Planned::Restore(slot) => self.on_restore(slot),
+            Planned::SyncWanted => self.on_sync_wanted(),
+            Planned::SyncPeriod => self.on_sync_period(),
+            Planned::SyncsStored => self.on_syncs_stored(),
+            Planned::SyncWakes => self.on_sync_wakes(),
+        }
+    }
+
+    fn on_webhook(&mut self, webhook: Webhook) {
+        self.tally.count(Count::Webhooks);
+        let slot = slot_of(webhook.dev_eui);
+        let light = self.network.light(webhook.dev_eui).expect("a known lamp");
+        let checked = self.slots[slot].promises.check_changes(light);
+        self.check(checked.map_err(|broken| format!("device {slot}: {broken}")));
+        if self.is_down {
+            self.telling
+                .of(self.now, slot, "lost", || format!("{:?}", webhook.event));
+        } else {
+            self.report(slot, Box::new(webhook.event));
+        }
+    }
+
+    /// One more action of the process: it may be its last.
+    pub(crate) fn dies(&mut self) -> bool {
+        match &mut self.crash_in {
+            Some(0) => self.crash(),
+            Some(actions) => *actions -= 1,
+            None => {}
+        }
+        self.is_down
+    }
+
+    /// Everything that is not stored is gone.
+    fn crash(&mut self) {
+        self.crash_in = None;
+        if self.is_down {
+            return;
+        }
+        self.tally.count(Count::Crashes);
+        if self.database_up && self.random.chance(0.5) {
+            // What was on its way to the database arrives there.
+            self.store_batch();
+        }
+        let longest = [1_000, 10_000, 120_000][usize::try_from(self.random.below(3)).unwrap_or(0)];
+        let until = self.now + Duration::from_millis(50 + self.random.below(longest));
+        self.telling.all(self.now, "CRASH", || {
+            format!("until {}", until.since(START).as_secs_f64())
+        });
+        self.boot += 1;
+        self.is_down = true;
+        self.slots.iter_mut().for_each(|slot| slot.actor = None);
+        self.writer = Writer::default();
+        self.pool = self.pool.next();
+        self.syncer = Syncer::default();
+        self.plan(until, Planned::ProcessStarts);
+    }
+
+    /// Takes up what is stored.
+    fn on_process_starts(&mut self) {
+        if !self.database_up {
+            let at = self.now + Duration::from_secs(1);
+            return self.plan(at, Planned::ProcessStarts);
+        }
+        self.telling
+            .all(self.now, "START", || "from what is stored");
+        self.is_down = false;
+        self.monitor = Monitor::new(self.clock());
+        self.recall_sent();
+        for slot in 0..self.slots.len() {
+            if self.slots[slot]
+                .row
+                .as_ref()
+                .is_some_and(|row| row.unfinished)
+            {
+                let at = self.mail_at(self.now);
+                self.plan_mine(at, Planned::Restore(slot));
+            }
+        }
+        self.plan_mine(self.now, Planned::MonitorTick);
+        self.plan_mine(self.now, Planned::SyncPeriod);
+    }
+}
+
+/// The index of a lamp.
+pub(crate) fn slot_of(dev_eui: DevEui) -> usize {
+    usize::try_from(dev_eui.as_u64() - FIRST_DEV_EUI).expect("a known lamp")
+}
+
+impl Slot {
+    fn new(dev_eui: DevEui) -> Self {
+        Self {
+            dev_eui,
+            row: None,
+            rows: 0,
+            sync_row: None,
+            sync_rows: 0,
+            actor: None,
+            lives: 0,
+            promises: Promises::default(),
+            is_disowned: false,
+            to_pool_until: START,
+            from_pool_until: START,
+        }
+    }
+}
