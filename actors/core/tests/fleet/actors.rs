@@ -64,6 +64,9 @@ pub(crate) enum Asked {
 fn changes_state(event: &Event) -> bool {
     match event {
         Event::Requested(_)
+        | Event::Wished(_)
+        | Event::WishCleared
+        | Event::InitialisationRequested { .. }
         | Event::CancelRequested(_)
         | Event::Retired
         | Event::Network(_)
@@ -76,6 +79,7 @@ fn changes_state(event: &Event) -> bool {
         | Event::ServicesRestarted
         | Event::Awaited(_)
         | Event::Silent
+        | Event::KeyTold(_)
         | Event::Elapsed => false,
     }
 }
@@ -182,9 +186,22 @@ impl World {
             transient: order.transient,
             attempts_max: order.attempts_max,
             expires_at: order.ttl.map(|ttl| clock + ttl),
+            until_deadline: Some(order.until_deadline),
             ..request
         };
-        self.step(slot, Event::Requested(request), Some(Asked::Submit));
+        let event = if order.is_wish {
+            Event::Wished(request)
+        } else {
+            Event::Requested(request)
+        };
+        self.step(slot, event, Some(Asked::Submit));
+    }
+
+    /// Somebody wants something of a device that is no command.
+    pub(crate) fn tell_device(&mut self, slot: usize, event: Event) {
+        if !self.is_down && self.is_in_memory(slot) {
+            self.step(slot, event, Some(Asked::Submit));
+        }
     }
 
     /// Somebody takes the last command back.

@@ -67,6 +67,8 @@ fn ask(device: usize, light: LightState) -> Happening {
         transient: false,
         attempts_max: None,
         ttl: None,
+        until_deadline: false,
+        is_wish: false,
     })
 }
 

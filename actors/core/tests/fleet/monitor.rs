@@ -24,6 +24,10 @@ const PERIOD: Duration = Duration::from_secs(30);
 /// News that change nobody's mind are published at most so often.
 const PUBLISH_PAUSE: Duration = Duration::from_secs(1);
 
+/// What a gateway may send within an hour: 10 % where Class C is sent in Europe, and the answers in RX1 and to joins
+/// beside, which are not ours to decide.
+const AIRTIME_MAX_MS: u64 = 360_000 + 108_000;
+
 #[derive(Debug)]
 pub(crate) struct Monitor {
     table: GatewayTable,
@@ -62,6 +66,7 @@ impl World {
         if listed_at.is_none_or(|at| clock < at || clock.since(at) >= PERIOD) {
             self.monitor.listed_at = Some(clock);
             self.publish(clock, &changes, true);
+            self.check_airtime();
             self.list_gateways();
         } else if !changes.is_empty() {
             self.publish(clock, &changes, true);
@@ -175,6 +180,16 @@ impl World {
         let came = changes.iter().any(|change| change.transition.opens_a_way());
         if came {
             self.deliver_to_all(&Event::GatewaysChanged, true);
+        }
+    }
+
+    /// No gateway sends for longer than it may.
+    fn check_airtime(&mut self) {
+        for gateway in self.network.gateways() {
+            if gateway.airtime_ms > AIRTIME_MAX_MS {
+                let (id, seconds) = (gateway.gateway_id, gateway.airtime_ms / 1000);
+                self.check(Err(format!("{id} sent for {seconds} s within an hour")));
+            }
         }
     }
 

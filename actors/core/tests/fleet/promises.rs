@@ -145,7 +145,11 @@ impl Promises {
             state: DownlinkState::Accepted,
             next_seq: 0,
             expires_at: downlink.expires_at,
-            attempts_max: downlink.attempts_max,
+            attempts_max: if downlink.until_deadline {
+                u8::MAX
+            } else {
+                downlink.attempts_max
+            },
             first_attempt_at: None,
             items: 0,
             fate: Fate {
@@ -174,7 +178,7 @@ impl Promises {
             (known.fate.state, known.fate.changed_at) = (after, now);
         }
         let most = downlink.attempts_max.saturating_add(CREDIT_MAX);
-        if downlink.attempts > most {
+        if downlink.attempts > most && !downlink.until_deadline {
             return Err(format!("{} attempts of {}", downlink.attempts, downlink.id));
         }
         match &entry.step {

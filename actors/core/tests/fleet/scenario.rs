@@ -76,6 +76,9 @@ pub(crate) enum Happening {
     /// The same of all devices.
     AskAll(LightState),
     CancelLast(usize),
+    /// Nothing is wanted any more.
+    ClearWish(usize),
+    Initialise(usize, bool),
     ForeignItem(usize, LightState),
     Links(LinksConfig),
     Webhooks(WebhookConfig),
@@ -123,6 +126,9 @@ pub(crate) struct Order {
     pub(crate) transient: bool,
     pub(crate) attempts_max: Option<u8>,
     pub(crate) ttl: Option<Duration>,
+    pub(crate) until_deadline: bool,
+    /// A light is wanted, whether that needs a command or not.
+    pub(crate) is_wish: bool,
 }
 
 /// How large a world is.
@@ -145,6 +151,7 @@ impl Scenario {
                 reconcile_pause_max: Duration::from_mins(5),
                 uplink_interval: heartbeat,
                 waiting_max: 6,
+                initialise: dice.below(3) == 0,
                 ..Policy::default()
             },
             heartbeat,
@@ -223,7 +230,12 @@ impl Scenario {
         }
         if dice.below(12) == 0 {
             let at = at + dice.within(Duration::from_secs(15));
-            self.happenings.push((at, Happening::CancelLast(device)));
+            let happening = match dice.below(6) {
+                0 => Happening::ClearWish(device),
+                1 => Happening::Initialise(device, dice.below(2) == 0),
+                _ => Happening::CancelLast(device),
+            };
+            self.happenings.push((at, happening));
         }
         burst
     }
@@ -466,14 +478,23 @@ impl Dice {
             ),
             _ => Command::SetLight(light),
         };
+        let until_deadline = self.below(16) == 0;
+        let ttl = match self.below(8) {
+            _ if until_deadline => Some(Duration::from_secs(1 + self.below(1_200))),
+            0 => Some(Duration::from_secs(1 + self.below(90))),
+            _ => None,
+        };
+        let is_wish = matches!(command, Command::SetLight(_)) && self.below(12) == 0;
         Order {
             device,
             command,
-            confirmed: self.below(10) == 0,
-            verify: self.below(10) > 0,
-            transient: self.below(12) == 0,
+            confirmed: !is_wish && self.below(10) == 0,
+            verify: is_wish || self.below(10) > 0,
+            transient: !is_wish && self.below(12) == 0,
             attempts_max: (self.below(10) == 0).then(|| [1, 2, 3][self.index(3)]),
-            ttl: (self.below(8) == 0).then(|| Duration::from_secs(1 + self.below(90))),
+            ttl,
+            until_deadline,
+            is_wish,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use downbeat_core::codec::Command;
 use downbeat_core::codec::busylight::{F_PORT, light_to_wire};
+use downbeat_core::device::Event;
 use downbeat_core::id::GatewayId;
 use downbeat_core::light::LightState;
 use downbeat_sim::model::NewQueueItem;
@@ -18,7 +19,11 @@ impl World {
     pub(super) fn on_happening(&mut self, happening: Happening) {
         let is_ours = matches!(
             happening,
-            Happening::Ask(_) | Happening::AskAll(_) | Happening::CancelLast(_)
+            Happening::Ask(_)
+                | Happening::AskAll(_)
+                | Happening::CancelLast(_)
+                | Happening::ClearWish(_)
+                | Happening::Initialise(..)
         );
         if !self.is_faulty && !is_ours {
             return;
@@ -30,6 +35,10 @@ impl World {
             Happening::Ask(order) => self.ask(&order),
             Happening::AskAll(light) => self.ask_all(light),
             Happening::CancelLast(slot) => self.cancel_last(slot),
+            Happening::ClearWish(slot) => self.tell_device(slot, Event::WishCleared),
+            Happening::Initialise(slot, force) => {
+                self.tell_device(slot, Event::InitialisationRequested { force });
+            }
             Happening::ForeignItem(slot, light) => self.enqueue_foreign(slot, light),
             Happening::Links(links) => self.network.set_links(links),
             Happening::Webhooks(webhooks) => self.network.set_webhooks(webhooks),
@@ -81,6 +90,8 @@ impl World {
                 transient: false,
                 attempts_max: None,
                 ttl: None,
+                until_deadline: false,
+                is_wish: false,
             });
         }
     }
