@@ -42,8 +42,10 @@ pub(super) enum DeviceChangeWanted {
 /// What became of one change of a batch.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// It is done, or refused: the device as it is now, or as it was when it is deleted.
-    Done(Result<Device, WriteDeviceError>),
+    /// It is done: the device as it is now, or as it was when it is deleted.
+    Done(Box<Device>),
+    /// It is not.
+    Refused(WriteDeviceError),
     /// It goes in a transaction of its own: another change of the batch is about the same device.
     Apart,
 }
@@ -157,7 +159,7 @@ impl<'a> Plan<'a> {
         known: &mut Known,
         is_alone: bool,
     ) -> Result<Touched, Outcome> {
-        let refused = |error| Err(Outcome::Done(Err(error)));
+        let refused = |error| Err(Outcome::Refused(error));
         match &write.what {
             DeviceChangeWanted::Create(new) => {
                 let Some(room) = known.tenants.get_mut(&new.tenant_id) else {
@@ -216,7 +218,7 @@ impl<'a> Plan<'a> {
         self.inserts.retain(|index, (new, _)| {
             let is_there = ids.contains(&new.id);
             if !is_there && let Some(outcome) = outcomes.get_mut(*index) {
-                *outcome = Some(Outcome::Done(Err(WriteDeviceError::DevEuiTaken)));
+                *outcome = Some(Outcome::Refused(WriteDeviceError::DevEuiTaken));
             }
             is_there
         });
@@ -318,13 +320,13 @@ impl<'a> Plan<'a> {
     /// What became of each change, in their order.
     pub(super) fn finish(mut self) -> Vec<Outcome> {
         for (index, (_, device)) in self.inserts {
-            self.outcomes[index] = Some(Outcome::Done(Ok(device)));
+            self.outcomes[index] = Some(Outcome::Done(Box::new(device)));
         }
         for (index, update) in self.updates {
-            self.outcomes[index] = Some(Outcome::Done(Ok(update.after)));
+            self.outcomes[index] = Some(Outcome::Done(Box::new(update.after)));
         }
         for (index, device) in self.deletes {
-            self.outcomes[index] = Some(Outcome::Done(Ok(device)));
+            self.outcomes[index] = Some(Outcome::Done(Box::new(device)));
         }
         // Each has an outcome or is in one of the three.
         let outcomes = self.outcomes.into_iter();
@@ -364,7 +366,7 @@ impl Touched {
 
 /// The device as it is, if the caller may write it and knows its version.
 fn to_write(known: &Known, id: DeviceId, version: Option<u32>) -> Result<Device, Outcome> {
-    let refused = |error| Outcome::Done(Err(error));
+    let refused = Outcome::Refused;
     let device = known.devices.get(&id);
     let device = device.ok_or_else(|| refused(WriteDeviceError::UnknownDevice))?;
     if version.is_some_and(|version| version != device.version) {

@@ -107,7 +107,8 @@ impl Database {
         };
         for ((one, outcome), reply) in writes.into_iter().zip(together).zip(replies) {
             let result = match outcome {
-                Outcome::Done(result) => result,
+                Outcome::Done(device) => Ok(*device),
+                Outcome::Refused(error) => Err(error),
                 Outcome::Apart => self.alone(scope, one).await,
             };
             // The caller may have gone away.
@@ -136,7 +137,8 @@ impl Database {
 
     async fn alone(&self, scope: Scope, one: DeviceWrite) -> Result<Device, WriteDeviceError> {
         match self.write(scope, vec![one]).await?.pop() {
-            Some(Outcome::Done(result)) => result,
+            Some(Outcome::Done(device)) => Ok(*device),
+            Some(Outcome::Refused(error)) => Err(error),
             Some(Outcome::Apart) | None => Err(StoreError::Rejected(Box::new(NotAlone)).into()),
         }
     }

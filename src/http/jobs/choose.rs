@@ -126,7 +126,7 @@ async fn filtered(
         for it in state.store().heard(tenant_id, found.items).await? {
             chosen.add(judge, &it);
         }
-        if chosen.choices.len() > DEVICES_MAX {
+        if chosen.all.len() > DEVICES_MAX {
             let message =
                 format!("chooses more than {DEVICES_MAX} devices: make several jobs of it");
             return Err(ApiError::field("filter", message));
@@ -178,19 +178,19 @@ impl Judge {
         }
         let hearing = it.hearing.as_ref();
         let receptions = hearing.map_or(&[][..], |hearing| hearing.receptions());
-        let modulation = hearing.and_then(|hearing| hearing.modulation());
+        let modulation = hearing.and_then(downbeat_core::device::Hearing::modulation);
         let uplink = modulation.unwrap_or(Modulation::lora_125(9));
         Ok(Candidate {
             hearing: Hearing::of(receptions, uplink),
             uplink,
-            class: hearing.map_or(DeviceClass::C, |hearing| hearing.class()),
+            class: hearing.map_or(DeviceClass::C, downbeat_core::device::Hearing::class),
         })
     }
 }
 
 #[derive(Default)]
 struct Choices {
-    choices: Vec<Choice>,
+    all: Vec<Choice>,
     left_out: BTreeMap<LeftOut, u64>,
     examples: BTreeMap<LeftOut, Vec<String>>,
 }
@@ -205,7 +205,7 @@ impl Choices {
             let name = || device.fields.name.clone();
             self.note(*reason, dev_eui.map_or_else(name, |eui| eui.to_string()));
         }
-        self.choices.push(Choice {
+        self.all.push(Choice {
             device_id: Some(device.id),
             key: dev_eui.map(|dev_eui| DeviceKey { server, dev_eui }),
             dev_eui,
@@ -219,7 +219,7 @@ impl Choices {
             Named::Id(id) => (None, Some(id), id.to_string()),
         };
         self.note(LeftOut::UnknownDevice, words);
-        self.choices.push(Choice {
+        self.all.push(Choice {
             device_id,
             key: None,
             dev_eui,
@@ -238,7 +238,7 @@ impl Choices {
     /// Gives each its place: gateways take turns.
     fn settle(self, telling: &Telling, air: &AirtimeOverview) -> Chosen {
         let (told, left_out): (Vec<Choice>, Vec<Choice>) = self
-            .choices
+            .all
             .into_iter()
             .partition(|choice| choice.verdict.is_ok());
         let candidates: Vec<Candidate> = told

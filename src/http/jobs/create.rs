@@ -40,7 +40,7 @@ pub(in crate::http) struct CreateJob {
     /// For people; made from the rest if absent.
     #[schema(max_length = 100)]
     name: Option<String>,
-    /// DevEUIs or ids, 100,000 at the most. One that is named twice is told once.
+    /// `DevEUI`s or ids, 100,000 at the most. One that is named twice is told once.
     devices: Option<Vec<String>>,
     filter: Option<JobFilterBody>,
     red: Option<Level>,
@@ -355,13 +355,11 @@ fn checked(
             ordered(kind, &command, force, now, caller, &mut fields)?
         }
     };
-    let (kind, selection, order) = match (kind, selection, order) {
-        (Some(kind), Some(selection), Some(order)) => fields.done((kind, selection, order))?,
-        _ => {
-            fields.done(())?;
-            return Err(ApiError::field("kind", "is missing"));
-        }
+    let (Some(kind), Some(selection), Some(order)) = (kind, selection, order) else {
+        fields.done(())?;
+        return Err(ApiError::field("kind", "is missing"));
     };
+    let (kind, selection, order) = fields.done((kind, selection, order))?;
     let name = name.unwrap_or_else(|| words(&order));
     let new = NewJob {
         kind,

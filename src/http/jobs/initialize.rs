@@ -14,7 +14,6 @@ use crate::http::extract::{Fields, QueryFields};
 use crate::http::idempotency::Making;
 use crate::http::problem::{ApiError, Problem};
 use crate::http::{AppState, tenants};
-use crate::store::DeviceFilter;
 
 use super::choose::{Selection, choose};
 use super::create::{NewJob, initialization, make, words};
@@ -83,7 +82,7 @@ pub(in crate::http) async fn initialize(
             stagger: Duration::ZERO,
             retry_of: None,
         };
-        let selection = Selection::Filter(Box::new(DeviceFilter::default()));
+        let selection = Selection::Filter(Box::default());
         let chosen = choose(&state, tenant.id, selection, &new.order, new.stagger).await?;
         let made = StatusCode::ACCEPTED;
         make(

@@ -203,7 +203,7 @@ fn update_devices<'q>(rows: &[DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
     .bind(column(rows, |row| row.change.presence.name()))
     .bind(column(rows, |row| of_count(row.change.uplinks_heard)))
     .bind(column(rows, |row| of_count(row.change.uplinks_missed)))
-    .bind(column(rows, |row| row.initialisation()))
+    .bind(column(rows, DeviceRow::initialisation))
 }
 
 /// Only of devices that are still registered so: the state of a deleted one would come back with the next of its

@@ -1,6 +1,6 @@
 //! Commands to many devices.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use downbeat_actors::port::{
     AuditEntry, JobChange, JobProgress, LateProof, LoadedJob, StoreError, StoredJob,
@@ -334,9 +334,8 @@ impl Postgres {
         &self,
         proofs: &[LateProof],
     ) -> Result<(), StoreError> {
-        let tenants: BTreeMap<TenantId, ()> =
-            proofs.iter().map(|proof| (proof.tenant_id, ())).collect();
-        let tenants: Vec<TenantId> = tenants.into_keys().collect();
+        let tenants: BTreeSet<TenantId> = proofs.iter().map(|proof| proof.tenant_id).collect();
+        let tenants: Vec<TenantId> = tenants.into_iter().collect();
         let mut transaction = self.sessions.begin(Access::Tenants(&tenants)).await?;
         prove(&mut transaction, proofs).await?;
         transaction.commit().await.map_err(store_error)

@@ -247,7 +247,7 @@ proptest! {
             pacer.end(at(second * 1_000), *device);
             if left.values().all(|left| *left > 0) {
                 let (least, most) = (served.values().min().unwrap(), served.values().max().unwrap());
-                prop_assert!(*most - *least <= longest, "{served:?}");
+                prop_assert!(*most <= *least + longest, "{served:?}");
             } else {
                 break;
             }
@@ -362,7 +362,7 @@ fn a_turn_that_is_never_given_back_is_taken_back() {
 #[test]
 fn what_was_sent_before_a_restart_counts() {
     let frame = SF12.time_on_air(16, Direction::Down);
-    let frames = Duration::from_secs(360).as_micros() / frame.as_micros();
+    let frames = Duration::from_mins(6).as_micros() / frame.as_micros();
     let sent = SentBefore {
         at: at(0),
         gateway_id: gateway(0),

@@ -71,7 +71,7 @@ impl Shell {
             planned: 0,
             random: Random::from_seed(seed),
         };
-        shell.live_until(START + Duration::from_secs(60));
+        shell.live_until(START + Duration::from_mins(1));
         shell
     }
 

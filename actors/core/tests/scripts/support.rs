@@ -382,7 +382,6 @@ fn name_of(record: &Record) -> char {
         Origin::Api | Origin::Job(_) => {}
         Origin::Reconcile => return 'R',
         Origin::Initialisation => return 'I',
-        Origin::Job(_) => return 'J',
     }
     let number = record.downlink.id.as_uuid().as_u128();
     u32::try_from(number)
