@@ -11,8 +11,9 @@ use downbeat_core::circuit::{Admission, Circuit, CircuitConfig, Outcome, Transit
 use downbeat_core::codec::Frame;
 use downbeat_core::gateway::ListedGateway;
 use downbeat_core::id::{DevEui, NetworkServerId};
-use downbeat_core::network::{EnqueueFailure, NetworkEvent, Transmitted};
+use downbeat_core::network::{EnqueueFailure, NetworkEvent, Reception, Transmitted};
 use downbeat_core::pacer::{Ask, Pacer, PacerConfig, SentBefore};
+use downbeat_core::radio::Modulation;
 use downbeat_core::random::Random;
 use downbeat_core::region::DUTY_CYCLE_WINDOW;
 use downbeat_core::time::Timestamp;
@@ -77,6 +78,8 @@ pub(crate) enum PoolMessage {
     /// A device spoke.
     Heard {
         dev_eui: DevEui,
+        receptions: Vec<Reception>,
+        modulation: Option<Modulation>,
     },
     /// An item certainly did not get into the queue.
     NotEnqueued {
@@ -116,7 +119,11 @@ impl PoolMessage {
     /// What a device's event tells of the air.
     pub(crate) fn of_event(dev_eui: DevEui, event: &NetworkEvent) -> Option<Self> {
         match event {
-            NetworkEvent::Heard(_) => Some(Self::Heard { dev_eui }),
+            NetworkEvent::Heard(uplink) => Some(Self::Heard {
+                dev_eui,
+                receptions: uplink.receptions.clone(),
+                modulation: uplink.modulation,
+            }),
             NetworkEvent::Transmitted(event) => Some(Self::Transmitted {
                 dev_eui,
                 event: *event,
@@ -267,7 +274,11 @@ impl PoolState {
                 self.pacer.transmitted(now, dev_eui, &event);
             }
             PoolMessage::Refused { dev_eui, status } => self.pacer.refused(now, dev_eui, &status),
-            PoolMessage::Heard { dev_eui } => self.pacer.heard(now, dev_eui),
+            PoolMessage::Heard {
+                dev_eui,
+                receptions,
+                modulation,
+            } => self.pacer.heard(now, dev_eui, &receptions, modulation),
             PoolMessage::NotEnqueued { dev_eui } => self.pacer.not_enqueued(dev_eui),
             PoolMessage::Recalled(sent) => {
                 self.pacer.recall(now, sent);

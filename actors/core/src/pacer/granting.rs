@@ -444,6 +444,36 @@ impl Pacer {
 
     /// Notes a turn, and reserves its airtime with every gateway that may send it.
     fn place(&mut self, now: Timestamp, ask: Ask) {
+        let (reserved, unplaced) = self.reservations(&ask);
+        let (run, _) = self.next_run(now);
+        let company_max = self.company_max(&ask, run);
+        let mut company = 1;
+        for grant in self.grants.values_mut() {
+            let is_fresh = !grant.is_taken && now.since(grant.at) < FRESH;
+            if is_fresh && grant.ask.hearing.may_send_by(&ask.hearing.ears) {
+                company += 1;
+            }
+            if is_fresh && ask.hearing.may_send_by(&grant.ask.hearing.ears) {
+                grant.company += 1;
+            }
+        }
+        self.reserve(ask.whose(), &reserved, unplaced);
+        let grant = Grant {
+            at: now,
+            is_enqueued: false,
+            is_refused: false,
+            is_taken: false,
+            reserved,
+            unplaced,
+            company,
+            company_max,
+            ask,
+        };
+        self.grants.insert(grant.ask.device, grant);
+    }
+
+    /// What an ask takes of whose airtime, and what of nobody knows whose.
+    fn reservations(&self, ask: &Ask) -> (Vec<Reservation>, Duration) {
         let reserved: Vec<Reservation> = ask
             .hearing
             .candidates
@@ -462,36 +492,38 @@ impl Pacer {
         } else {
             Duration::ZERO
         };
-        let (run, _) = self.next_run(now);
-        let company_max = self.company_max(&ask, run);
-        let mut company = 1;
-        for grant in self.grants.values_mut() {
-            let is_fresh = !grant.is_taken && now.since(grant.at) < FRESH;
-            if is_fresh && grant.ask.hearing.may_send_by(&ask.hearing.ears) {
-                company += 1;
-            }
-            if is_fresh && ask.hearing.may_send_by(&grant.ask.hearing.ears) {
-                grant.company += 1;
-            }
-        }
-        for reservation in &reserved {
+        (reserved, unplaced)
+    }
+
+    fn reserve(&mut self, whose: Whose, reserved: &[Reservation], unplaced: Duration) {
+        for reservation in reserved {
             if let Some(ledger) = self.ledger(reservation.gateway_id, reservation.band) {
-                ledger.reserve(ask.whose(), reservation.airtime);
+                ledger.reserve(whose, reservation.airtime);
             }
         }
         self.unplaced += unplaced;
-        let grant = Grant {
-            at: now,
-            is_enqueued: false,
-            is_refused: false,
-            is_taken: false,
-            reserved,
-            unplaced,
-            company,
-            company_max,
-            ask,
+    }
+
+    /// A turn's frame will be sent by others than was thought.
+    pub(super) fn rereserve(&mut self, device: DevEui, ask: Ask) {
+        let Some(mut grant) = self.grants.remove(&device) else {
+            return;
         };
-        self.grants.insert(grant.ask.device, grant);
+        self.give_back(&grant);
+        (grant.reserved, grant.unplaced) = self.reservations(&ask);
+        self.reserve(ask.whose(), &grant.reserved, grant.unplaced);
+        grant.ask = ask;
+        self.grants.insert(device, grant);
+    }
+
+    fn give_back(&mut self, grant: &Grant) {
+        self.unplaced = self.unplaced.saturating_sub(grant.unplaced);
+        let whose = grant.ask.whose();
+        for reservation in &grant.reserved {
+            if let Some(ledger) = self.ledger(reservation.gateway_id, reservation.band) {
+                ledger.give_back(whose, reservation.airtime);
+            }
+        }
     }
 
     /// A frame is on its way: those that are still to be handed over have one less with them.
@@ -529,14 +561,11 @@ impl Pacer {
 
     /// Ends a grant's reservations; what was reserved is given back, or was used.
     pub(super) fn settle(&mut self, now: Timestamp, grant: &Grant, was_used: bool) {
-        self.unplaced = self.unplaced.saturating_sub(grant.unplaced);
+        self.give_back(grant);
         let whose = grant.ask.whose();
-        for reservation in &grant.reserved {
+        for reservation in grant.reserved.iter().filter(|_| was_used) {
             if let Some(ledger) = self.ledger(reservation.gateway_id, reservation.band) {
-                ledger.give_back(whose, reservation.airtime);
-                if was_used {
-                    ledger.spend(now, Some(whose), reservation.airtime);
-                }
+                ledger.spend(now, Some(whose), reservation.airtime);
             }
         }
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::air::{Window, is_hurried};
 use super::ledger::{CLASSES, Ledger};
 use super::snapshot::{AirtimeOverview, AirtimeSnapshot, BandAir, GatewayAir, budget};
-use super::{Answer, BLOCKED, Gateway, PAUSED, Pacer, SentBefore, UNKNOWN_LEN};
+use super::{Answer, Ask, BLOCKED, Gateway, Hearing, PAUSED, Pacer, SentBefore, UNKNOWN_LEN};
 use crate::gateway::GATEWAYS_MAX;
 use crate::id::{DevEui, GatewayId};
-use crate::network::Transmitted;
+use crate::network::{Reception, Transmitted};
 use crate::radio::Modulation;
 use crate::region::{DUTY_CYCLE_WINDOW, Region};
 use crate::time::Timestamp;
@@ -47,7 +47,7 @@ impl Pacer {
         let len = ask.as_ref().map_or(UNKNOWN_LEN, |ask| ask.payload_len);
         let airtime = modulation.time_on_air(len, crate::radio::Direction::Down);
         let band = self.region_of(gateway_id).sub_band(frequency_hz).name;
-        let whose = ask.as_ref().map(super::Ask::whose);
+        let whose = ask.as_ref().map(Ask::whose);
         if let Some(ledger) = self.ledger(gateway_id, band) {
             ledger.spend(now, whose, airtime);
         }
@@ -75,10 +75,38 @@ impl Pacer {
         }
     }
 
-    /// A device spoke: its answer is not outstanding any more.
-    pub fn heard(&mut self, now: Timestamp, device: DevEui) {
+    /// A device spoke: its answer is not outstanding any more, and ChirpStack sends by the gateways that heard it now,
+    /// whichever they were when it asked for its turn.
+    pub fn heard(
+        &mut self,
+        now: Timestamp,
+        device: DevEui,
+        receptions: &[Reception],
+        uplink: Option<Modulation>,
+    ) {
         self.answers
             .retain(|answer| answer.device != device || now < answer.window.from);
+        let rerouted = |ask: &Ask| {
+            let uplink = uplink.unwrap_or(ask.uplink);
+            let hearing = Hearing::of(receptions, uplink);
+            let is_other =
+                !hearing.ears.is_empty() && (&hearing, uplink) != (&ask.hearing, ask.uplink);
+            is_other.then(|| Ask {
+                hearing,
+                uplink,
+                ..ask.clone()
+            })
+        };
+        if let Some(ask) = self.waiting.ask_of(device).and_then(rerouted) {
+            self.waiting.insert(now, ask);
+        }
+        let granted = self.grants.get(&device);
+        if let Some(ask) = granted
+            .filter(|grant| !grant.is_taken)
+            .and_then(|grant| rerouted(&grant.ask))
+        {
+            self.rereserve(device, ask);
+        }
     }
 
     /// A gateway refused a frame of a device, for the reason that ChirpStack names. Which gateway is not said: it is

@@ -80,6 +80,14 @@ impl Waiting {
         line.insert(ticket, Waiter { ask, since });
     }
 
+    /// What somebody who waits asks for.
+    pub(super) fn ask_of(&self, device: DevEui) -> Option<&Ask> {
+        let place = self.places.get(&device)?;
+        let tenant = self.classes.get(&place.class)?.tenants.get(&place.tenant)?;
+        let waiter = tenant.lines.get(&place.line)?.get(&place.ticket)?;
+        Some(&waiter.ask)
+    }
+
     /// Takes one out; tells its place and since when it had waited.
     pub(super) fn remove(&mut self, device: DevEui) -> Option<(u64, Timestamp)> {
         let place = self.places.remove(&device)?;

@@ -9,8 +9,9 @@ use downbeat_core::circuit::{
 };
 use downbeat_core::device::{Enqueue, Event};
 use downbeat_core::gateway::ListedGateway;
-use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem, Transmitted};
+use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem, Reception, Transmitted};
 use downbeat_core::pacer::{Ask, Pacer, PacerConfig, SentBefore};
+use downbeat_core::radio::Modulation;
 use downbeat_core::region::DUTY_CYCLE_WINDOW;
 use downbeat_core::sync::{SyncCall, SyncEvent, SyncFailure};
 use downbeat_core::time::Timestamp;
@@ -41,14 +42,16 @@ pub(crate) enum ToPool {
     ReadQueue,
     Transmitted(Box<Transmitted>),
     Refused(String),
-    Heard,
+    Heard(Vec<Reception>, Option<Modulation>),
 }
 
 impl ToPool {
     /// What a device's event tells of the air.
     pub(crate) fn of_event(event: &NetworkEvent) -> Option<Self> {
         match event {
-            NetworkEvent::Heard(_) => Some(Self::Heard),
+            NetworkEvent::Heard(uplink) => {
+                Some(Self::Heard(uplink.receptions.clone(), uplink.modulation))
+            }
             NetworkEvent::Transmitted(event) => Some(Self::Transmitted(Box::new(*event))),
             NetworkEvent::Refused(event) => Some(Self::Refused(event.status.clone())),
             NetworkEvent::Joined(_)
@@ -168,7 +171,7 @@ impl World {
             ToPool::EndTurn => self.pool.pacer.end(clock, dev_eui),
             ToPool::Transmitted(event) => self.pool.pacer.transmitted(clock, dev_eui, &event),
             ToPool::Refused(status) => self.pool.pacer.refused(clock, dev_eui, &status),
-            ToPool::Heard => self.pool.pacer.heard(clock, dev_eui),
+            ToPool::Heard(by, how) => self.pool.pacer.heard(clock, dev_eui, &by, how),
             ToPool::Enqueue(enqueue) => {
                 if self.is_admitted() {
                     let checked = self.slots[slot].promises.check_attempt(self.now, &enqueue);

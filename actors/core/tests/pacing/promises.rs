@@ -196,7 +196,7 @@ proptest! {
                     pacer.refused(at(now), device, status);
                     pacer.end(at(now), device);
                 }
-                Happening::Heard(who) => pacer.heard(at(now), self::device(who)),
+                Happening::Heard(who) => pacer.heard(at(now), self::device(who), &[], None),
                 Happening::Passes(ms) => now += ms,
                 Happening::Sent { .. } | Happening::Dropped(_) | Happening::Refused(..) => {}
             }

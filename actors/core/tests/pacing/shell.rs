@@ -128,7 +128,8 @@ impl Shell {
             let lamp = usize::try_from(webhook.dev_eui.as_u64() - FIRST_DEV_EUI).unwrap();
             match &webhook.event {
                 NetworkEvent::Heard(uplink) => {
-                    self.pacer.heard(self.now, webhook.dev_eui);
+                    let (heard_by, how) = (&uplink.receptions, uplink.modulation);
+                    self.pacer.heard(self.now, webhook.dev_eui, heard_by, how);
                     for reception in &uplink.receptions {
                         let _ = self.gateways.heard(self.now, webhook.dev_eui, reception);
                     }

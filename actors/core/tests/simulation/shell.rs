@@ -296,7 +296,8 @@ impl Shell {
         let mut changes = Vec::new();
         match &webhook.event {
             NetworkEvent::Heard(uplink) => {
-                self.pacer.heard(self.now, webhook.dev_eui);
+                let (heard_by, how) = (&uplink.receptions, uplink.modulation);
+                self.pacer.heard(self.now, webhook.dev_eui, heard_by, how);
                 for reception in &uplink.receptions {
                     changes.extend(self.gateways.heard(self.now, webhook.dev_eui, reception));
                 }
