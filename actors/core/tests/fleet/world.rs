@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) server_hangs: bool,
     /// Milliseconds that the process's clock is ahead.
     clock_ahead: i64,
+    /// When it was last set forward: what is not an hour old yet may be forgotten from then on.
+    pub(crate) clock_set_forward_at: Option<Timestamp>,
     /// Actions until the process dies.
     crash_in: Option<u64>,
     is_faulty: bool,
@@ -144,6 +146,7 @@ impl World {
             database_up: true,
             server_hangs: false,
             clock_ahead: 0,
+            clock_set_forward_at: None,
             crash_in: None,
             is_faulty: true,
             calls: scenario.calls,

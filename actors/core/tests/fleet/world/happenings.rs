@@ -73,6 +73,9 @@ impl World {
             Happening::ClockIsSet(step) => {
                 self.tally.count(Count::ClockSteps);
                 self.clock_ahead += step;
+                if step > 0 {
+                    self.clock_set_forward_at = Some(self.now);
+                }
             }
             Happening::Registry(slot, change, decide) => self.change_registry(slot, change, decide),
             Happening::Others(slot, decide) => self.meddle(slot, decide),
