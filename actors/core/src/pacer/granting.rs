@@ -488,7 +488,7 @@ impl Pacer {
             })
             .collect();
         let unplaced = if reserved.is_empty() {
-            self.airtime(&ask)
+            self.airtime(ask)
         } else {
             Duration::ZERO
         };
