@@ -45,6 +45,10 @@ const CALLS_MAX: usize = 8;
 /// A call that decides from what was just read is not begun later than this after it was asked for.
 const STALE_AFTER: Duration = Duration::from_secs(5);
 
+/// The store is not asked again before this has passed for each wish that it just told: where thousands wait for
+/// `ChirpStack`, reading them all at every change of the registry would be most of the work, and hurry nothing.
+const PAUSE_BY_WISH: Duration = Duration::from_micros(200);
+
 /// A store that failed is asked again after this.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -94,7 +98,7 @@ pub(crate) struct SynchronizerState {
     read_again: bool,
     /// When to ask the store without a hint.
     read_at: Timestamp,
-    /// A store that just failed is left alone until then.
+    /// A store that just failed, or just told much, is left alone until then.
     rests_until: Timestamp,
     /// Devices whose changes are being stored.
     storing: Vec<DevEui>,
@@ -238,6 +242,8 @@ impl SynchronizerState {
     fn on_read(&mut self, shared: &Shared, now: Timestamp, wishes: Vec<StoredSync>) {
         self.reading = false;
         self.read_at = now + PERIOD;
+        let told = u32::try_from(wishes.len()).unwrap_or(u32::MAX);
+        self.rests_until = now + PAUSE_BY_WISH.saturating_mul(told);
         if wishes.len() >= self.read_limit() {
             // There may be more.
             self.read_again = true;
