@@ -18,7 +18,7 @@ on_both_stores! {
 
 async fn a_colour_is_verified_and_the_light_really_shows_it(database: Database) {
     let world = World::new(database, 1, 1, |_| {}).await;
-    world.until_heard().await;
+    world.until_initialised().await;
     let light = world.lights[0];
     // Green and blue differ: their order on the wire is not the one people write.
     let body = json!({"red": 255, "green": 165, "blue": 7, "wait_for_verification": true});
@@ -42,8 +42,6 @@ async fn a_colour_is_verified_and_the_light_really_shows_it(database: Database) 
         .unwrap()
         .iter()
         .filter_map(|entry| entry["step"].as_str())
-        // A light that was just heard for the first time may be told its settings: a colour waits until that is through.
-        .filter(|step| *step != "waiting")
         .collect();
     assert_eq!(steps, ["accepted", "enqueued", "transmitted", "verified"]);
     let shown = world

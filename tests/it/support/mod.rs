@@ -128,6 +128,17 @@ impl World {
         .await;
     }
 
+    /// Waits until every light has its settings: nothing of ours is in its queue that a command would have to wait for.
+    pub(crate) async fn until_initialised(&self) {
+        let patience = Duration::from_mins(1);
+        until("every light has its settings", patience, async || {
+            let devices = self.devices().await;
+            let is_done = |device: &Value| device["initialisation"]["state"] == "done";
+            devices.iter().all(is_done).then_some(())
+        })
+        .await;
+    }
+
     /// All devices as the API shows them.
     pub(crate) async fn devices(&self) -> Vec<Value> {
         let path = "/api/v1/tenants/default/devices?limit=1000";
