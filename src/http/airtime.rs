@@ -204,19 +204,23 @@ impl GatewayAirBody {
 
 impl SubBandBody {
     fn new(band: &BandAir) -> Self {
+        // So that the figures add up: what is taken is rounded up, and what is left is the rest.
+        let (budget_ms, used_ms) = (band.budget.map(ms), whole_ms(band.used));
+        let reserved_ms = whole_ms(band.reserved);
+        let free = |budget_ms: u64| budget_ms.saturating_sub(used_ms.saturating_add(reserved_ms));
         Self {
             name: band.sub_band.name,
             from_hz: band.sub_band.from_hz,
             to_hz: band.sub_band.to_hz,
-            budget_ms: band.budget.map(ms),
-            used_ms: ms(band.used),
+            budget_ms,
+            used_ms,
             used_by_class_ms: band
                 .used_by
                 .iter()
                 .map(|(class, used)| (word(*class), ms(*used)))
                 .collect(),
-            reserved_ms: ms(band.reserved),
-            free_ms: band.free().map(ms),
+            reserved_ms,
+            free_ms: budget_ms.map(free),
             blocked_until: band.blocked_until.map(|until| until.to_string()),
         }
     }
@@ -269,6 +273,10 @@ const fn word(class: Priority) -> &'static str {
         Priority::Bulk => "bulk",
         Priority::Reconcile => "reconcile",
     }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 fn ms(duration: Duration) -> u64 {

@@ -160,14 +160,6 @@ pub struct BandAir {
     pub releases: Vec<(Timestamp, Duration)>,
 }
 
-impl BandAir {
-    /// What is left of the budget; `None`: any.
-    pub fn free(&self) -> Option<Duration> {
-        let budget = self.budget?;
-        Some(budget.saturating_sub(self.used + self.reserved))
-    }
-}
-
 /// What one sender may send in a sub-band in an hour; `None`: any.
 pub(super) fn budget(sub_band: SubBand, duty_cycle: Option<f64>) -> Option<Duration> {
     let share = duty_cycle.or(sub_band.duty_cycle)?;
