@@ -1,40 +1,42 @@
 //! Keeps a network server's devices in step with the registry: drives one machine a device that is not.
 //!
-//! The registry writes its wish, and a hint comes here; the store is then asked what is to be done, so a hint too few or
-//! too many changes nothing. Machines of devices that are in step are not in memory. What a machine notes is stored
-//! before its calls are made, many machines' notes in one transaction. Calls go out at a bounded rate, those first that
-//! decide from what was just read. If the store fails, everything here is forgotten and read anew, as after a crash.
+//! The registry writes its wish, and a hint comes here; the store is then asked what is wanted of that device, so a hint
+//! too many changes nothing, and one too few is made up for by reading all from time to time. Of thousands of wishes only
+//! as many are begun with as can be called for soon: the others wait, at no cost to anybody. Machines of devices that are
+//! in step are not in memory. What a machine notes is stored before its calls are made, many machines' notes in one
+//! transaction. Calls go out at a bounded rate, those first that decide from what was just read. If the store fails,
+//! everything here is forgotten and read anew, as after a crash.
 
+mod calls;
+mod machines;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use downbeat_core::circuit::Outcome;
-use downbeat_core::id::{DevEui, DeviceKey, TenantId};
+use downbeat_core::id::DevEui;
 use downbeat_core::pace::Pace;
-use downbeat_core::sync::{Sync, SyncCall, SyncEffect, SyncEvent, SyncFailure};
+use downbeat_core::sync::{Sync, SyncEffect, SyncEvent, SyncFailure};
 use downbeat_core::time::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinHandle;
 
-use crate::chirpstack_pool::{Job, PoolMessage, outcome_of};
+use self::calls::{Call, Calls, carry_out};
+use self::machines::Machines;
+use self::wishes::{Reading, Wishes};
+use crate::chirpstack_pool::{Job, PoolMessage};
 use crate::device::DeviceMessage;
 use crate::link::Link;
 use crate::mailbox::{Post as _, taken};
-use crate::observe::{FeedBody, FeedEvent, SyncView};
-use crate::port::{
-    DeviceStore, NetworkServer, NetworkServerError, StoreError, StoredSync, SyncChange,
-};
+use crate::port::{StoreError, StoredSync};
 use crate::system::Shared;
 
-/// Machines in memory at the most; further wishes stay in the store until there is room.
-const MACHINES_MAX: usize = 5_000;
-
-/// Wishes that are read at once beyond those that are in memory.
-const READ_MAX: usize = 500;
+/// Machines that are being stored or whose calls wait, at the most, before further wishes are begun with: what can be
+/// called for within seconds.
+const READY_MAX: usize = 64;
 
 /// Changes in one transaction at the most.
 const BATCH_MAX: usize = 500;
@@ -42,24 +44,14 @@ const BATCH_MAX: usize = 500;
 /// Calls under way at once at the most: commands have the greater part of the pool.
 const CALLS_MAX: usize = 8;
 
-/// A call that decides from what was just read is not begun later than this after it was asked for.
-const STALE_AFTER: Duration = Duration::from_secs(5);
-
-/// The store is not asked again before this has passed for each wish that it just told: where thousands wait for
-/// `ChirpStack`, reading them all at every change of the registry would be most of the work, and hurry nothing.
-const PAUSE_BY_WISH: Duration = Duration::from_micros(200);
-
 /// A store that failed is asked again after this.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
-/// The store is asked so often without any hint.
-const PERIOD: Duration = Duration::from_secs(30);
-
 pub(crate) enum SyncMessage {
-    /// The registry may want something new.
-    Wanted,
-    /// What the store holds that is not fulfilled.
-    Read(Result<Vec<StoredSync>, StoreError>),
+    /// The registry may want something new of a device; of any, if none is named.
+    Wanted(Option<DevEui>),
+    /// What the store holds of that which was asked for and is not fulfilled.
+    Read(Reading, Result<Vec<StoredSync>, StoreError>),
     /// The changes under way are stored, or are not.
     Stored(Result<(), StoreError>),
     Answered {
@@ -87,53 +79,29 @@ pub(crate) struct SynchronizerState {
     shared: Weak<Shared>,
     link: Arc<Link>,
     pace: Pace,
-    devices: BTreeMap<DevEui, Entry>,
-    /// Asked for and not begun. Those that go stale come first.
-    urgent: VecDeque<Call>,
-    patient: VecDeque<Call>,
-    calls: usize,
+    wishes: Wishes,
+    machines: Machines,
+    /// Asked for and not begun.
+    calls: Calls,
+    /// Calls under way.
+    under_way: usize,
     is_away: bool,
-    /// The store is being asked, and is to be asked again.
-    reading: bool,
-    read_again: bool,
-    /// When to ask the store without a hint.
-    read_at: Timestamp,
-    /// A store that just failed, or just told much, is left alone until then.
-    rests_until: Timestamp,
     /// Devices whose changes are being stored.
     storing: Vec<DevEui>,
     /// No call is begun before the pace allows it.
     paced_until: Option<Timestamp>,
-    alarm: Option<JoinHandle<()>>,
+    alarm: Option<Alarm>,
     generation: u64,
 }
 
-struct Entry {
-    tenant_id: TenantId,
-    machine: Sync,
-    /// The machine as it is stored.
-    stored: Option<String>,
-    /// The machine as it is to be stored, or is being stored.
-    unstored: Option<String>,
-    /// To be done when it is stored.
-    effects: Vec<SyncEffect>,
-    /// To be done when what is being stored now is.
-    storing: Vec<SyncEffect>,
-    told: Option<SyncView>,
+struct Alarm {
+    at: Timestamp,
+    task: JoinHandle<()>,
 }
 
-struct Call {
-    dev_eui: DevEui,
-    number: u32,
-    what: SyncCall,
-    asked_at: Timestamp,
-}
-
-impl Drop for SynchronizerState {
+impl Drop for Alarm {
     fn drop(&mut self) {
-        if let Some(alarm) = self.alarm.take() {
-            alarm.abort();
-        }
+        self.task.abort();
     }
 }
 
@@ -148,20 +116,16 @@ impl Actor for Synchronizer {
         arguments: SyncArguments,
     ) -> Result<SynchronizerState, ActorProcessingErr> {
         // What was not fulfilled when the service ended.
-        let _ = myself.post(SyncMessage::Wanted);
+        let _ = myself.post(SyncMessage::Wanted(None));
         Ok(SynchronizerState {
             shared: arguments.shared,
             link: arguments.link,
             pace: Pace::per_second(arguments.calls_per_second),
-            devices: BTreeMap::new(),
-            urgent: VecDeque::new(),
-            patient: VecDeque::new(),
-            calls: 0,
+            wishes: Wishes::new(),
+            machines: Machines::default(),
+            calls: Calls::default(),
+            under_way: 0,
             is_away: !arguments.is_configured,
-            reading: false,
-            read_again: false,
-            read_at: Timestamp::from_millis(0),
-            rests_until: Timestamp::from_millis(0),
             storing: Vec::new(),
             paced_until: None,
             alarm: None,
@@ -184,11 +148,12 @@ impl Actor for Synchronizer {
         state.on_message(&shared, now, message);
         state.wake_due(&shared, now);
         state.read_if_due(&myself, &shared, now);
+        state.take_up_next(&shared, now);
         state.store(&myself, &shared, now);
         state.begin_calls(&myself, &shared, now);
         state.set_alarm(&myself, &shared, now);
-        metrics::gauge!("downbeat_sync_devices")
-            .set(u32::try_from(state.devices.len()).unwrap_or(u32::MAX));
+        let known = state.wishes.len() + state.machines.len();
+        metrics::gauge!("downbeat_sync_devices").set(u32::try_from(known).unwrap_or(u32::MAX));
         Ok(())
     }
 }
@@ -196,13 +161,13 @@ impl Actor for Synchronizer {
 impl SynchronizerState {
     fn on_message(&mut self, shared: &Shared, now: Timestamp, message: SyncMessage) {
         match message {
-            SyncMessage::Wanted => self.read_again = true,
-            SyncMessage::Read(Ok(wishes)) => self.on_read(shared, now, wishes),
-            SyncMessage::Read(Err(error)) => {
+            SyncMessage::Wanted(dev_eui) => self.wishes.hint(dev_eui),
+            SyncMessage::Read(reading, Ok(wishes)) => {
+                self.on_read(shared, now, &reading, wishes);
+            }
+            SyncMessage::Read(_, Err(error)) => {
                 tracing::warn!(%error, "what is to be synchronised could not be read; the store is asked again");
-                self.reading = false;
-                self.read_again = true;
-                self.rests_until = now + STORE_PAUSE;
+                self.wishes.was_not_read(now + STORE_PAUSE);
             }
             SyncMessage::Stored(Ok(())) => self.on_stored(shared, now),
             SyncMessage::Stored(Err(error)) => {
@@ -210,14 +175,13 @@ impl SynchronizerState {
                 self.forget_all(now);
             }
             SyncMessage::Answered { dev_eui, event } => {
-                self.calls = self.calls.saturating_sub(1);
+                self.under_way = self.under_way.saturating_sub(1);
                 self.step(shared, now, dev_eui, event);
             }
             SyncMessage::ServerAway => self.is_away = true,
             SyncMessage::ServerReturned => {
                 self.is_away = false;
-                let devices: Vec<DevEui> = self.devices.keys().copied().collect();
-                for dev_eui in devices {
+                for dev_eui in self.machines.dev_euis() {
                     self.step(shared, now, dev_eui, SyncEvent::ServerReturned);
                 }
             }
@@ -231,33 +195,46 @@ impl SynchronizerState {
 
     /// The store is ahead of what is here, or behind: take up what is stored. Answers that still come find nobody.
     fn forget_all(&mut self, now: Timestamp) {
-        self.devices.clear();
-        self.urgent.clear();
-        self.patient.clear();
+        self.machines = Machines::default();
+        self.calls = Calls::default();
         self.storing.clear();
-        self.read_again = true;
-        self.rests_until = now + STORE_PAUSE;
+        self.wishes.forget(now + STORE_PAUSE);
     }
 
-    fn on_read(&mut self, shared: &Shared, now: Timestamp, wishes: Vec<StoredSync>) {
-        self.reading = false;
-        self.read_at = now + PERIOD;
-        let told = u32::try_from(wishes.len()).unwrap_or(u32::MAX);
-        self.rests_until = now + PAUSE_BY_WISH.saturating_mul(told);
-        if wishes.len() >= self.read_limit() {
-            // There may be more.
-            self.read_again = true;
-        }
+    fn on_read(
+        &mut self,
+        shared: &Shared,
+        now: Timestamp,
+        reading: &Reading,
+        wishes: Vec<StoredSync>,
+    ) {
+        self.wishes.was_read(now, reading, wishes.len());
         for stored in wishes {
             let dev_eui = stored.key.dev_eui;
-            if let Some(entry) = self.devices.get(&dev_eui) {
-                if entry.machine.generation() < stored.wish.generation {
+            if let Some(generation) = self.machines.generation(dev_eui) {
+                if generation < stored.wish.generation {
                     self.call_back(shared, now, dev_eui);
                 }
                 self.step(shared, now, dev_eui, SyncEvent::Wanted(stored.wish));
-            } else if self.devices.len() < MACHINES_MAX {
-                self.take_up(shared, now, stored);
+                continue;
             }
+            let machine = stored.machine.as_deref();
+            let machine = machine.and_then(|machine| serde_json::from_str::<Sync>(machine).ok());
+            let is_awaited = stored.wish.device.is_some()
+                && machine.is_none_or(|machine| !machine.is_known_present());
+            if self.wishes.wait(stored, self.machines.len()) {
+                self.set_awaited(shared, dev_eui, is_awaited);
+            }
+        }
+    }
+
+    /// Begins with wishes that wait, as many as can be called for soon.
+    fn take_up_next(&mut self, shared: &Shared, now: Timestamp) {
+        while !self.is_away
+            && self.machines.unstored() + self.storing.len() + self.calls.len() < READY_MAX
+            && let Some(stored) = self.wishes.next()
+        {
+            self.take_up(shared, now, stored);
         }
     }
 
@@ -273,116 +250,61 @@ impl SynchronizerState {
             None => Sync::new(dev_eui, shared.seed(stored.key)),
         };
         let effects = machine.restore(now);
-        self.devices.insert(
-            dev_eui,
-            Entry {
-                tenant_id: stored.tenant_id,
-                machine,
-                stored: stored.machine,
-                unstored: None,
-                effects,
-                storing: Vec::new(),
-                told: None,
-            },
-        );
-        self.step(shared, now, dev_eui, SyncEvent::Wanted(stored.wish));
+        let (tenant_id, wish) = (stored.tenant_id, stored.wish);
+        self.machines
+            .insert(dev_eui, tenant_id, machine, stored.machine, effects);
+        self.step(shared, now, dev_eui, SyncEvent::Wanted(wish));
     }
 
     fn step(&mut self, shared: &Shared, now: Timestamp, dev_eui: DevEui, event: SyncEvent) {
-        let Some(entry) = self.devices.get_mut(&dev_eui) else {
+        let Some(stepped) = self.machines.step(now, dev_eui, event) else {
             return;
         };
-        let effects = entry.machine.step(now, event);
-        entry.effects.extend(effects);
-        let state = serde_json::to_string(&entry.machine)
-            .expect("the machine's maps have text keys and it holds no floats");
-        entry.unstored = (entry.stored.as_ref() != Some(&state)).then_some(state);
-        let is_awaited = entry.machine.is_wanted()
-            && !entry.machine.is_known_present()
-            && !entry.machine.is_settled();
+        self.set_awaited(shared, dev_eui, stepped.is_awaited);
+        self.ask(now, dev_eui, stepped.effects);
+    }
+
+    fn set_awaited(&self, shared: &Shared, dev_eui: DevEui, is_awaited: bool) {
         if self.link.set_awaited(dev_eui, is_awaited) {
             let key = self.link.key(dev_eui);
             shared.deliver(key, DeviceMessage::Awaited(is_awaited));
         }
-        self.release(now, dev_eui);
     }
 
-    /// What needs no storing is done at once.
-    fn release(&mut self, now: Timestamp, dev_eui: DevEui) {
-        let Some(entry) = self.devices.get_mut(&dev_eui) else {
-            return;
-        };
-        if entry.unstored.is_none() && !self.storing.contains(&dev_eui) {
-            for effect in std::mem::take(&mut entry.effects) {
-                self.ask(now, dev_eui, effect);
-            }
-        }
-    }
-
-    fn ask(&mut self, now: Timestamp, dev_eui: DevEui, effect: SyncEffect) {
-        let SyncEffect::Call { call, what } = effect;
-        let goes_stale = what.goes_stale();
-        let call = Call {
-            dev_eui,
-            number: call,
-            what,
-            asked_at: now,
-        };
-        if goes_stale {
-            self.urgent.push_back(call);
-        } else {
-            self.patient.push_back(call);
+    fn ask(&mut self, now: Timestamp, dev_eui: DevEui, effects: Vec<SyncEffect>) {
+        for effect in effects {
+            self.calls.ask(now, dev_eui, effect);
         }
     }
 
     /// A newer wish has come: a call for the older one that was not begun is not made.
     fn call_back(&mut self, shared: &Shared, now: Timestamp, dev_eui: DevEui) {
-        let take = |queue: &mut VecDeque<Call>| {
-            let at = queue.iter().position(|call| call.dev_eui == dev_eui)?;
-            queue.remove(at)
-        };
-        let held = take(&mut self.urgent).or_else(|| take(&mut self.patient));
-        if let Some(call) = held {
-            let event = call.what.failed(call.number, SyncFailure::Unavailable);
-            self.step(shared, now, dev_eui, event);
+        if let Some(call) = self.calls.call_back(dev_eui) {
+            self.step(shared, now, dev_eui, call.not_made());
         }
     }
 
     fn wake_due(&mut self, shared: &Shared, now: Timestamp) {
-        let due: Vec<DevEui> = self
-            .devices
-            .iter()
-            .filter(|(_, entry)| entry.machine.next_wake().is_some_and(|wake| wake <= now))
-            .map(|(dev_eui, _)| *dev_eui)
-            .collect();
-        for dev_eui in due {
+        // A machine that wants to be woken at once, again, is: but not before everybody else had their turn.
+        for _ in 0..self.machines.len() {
+            let Some(dev_eui) = self.machines.due(now) else {
+                return;
+            };
             self.step(shared, now, dev_eui, SyncEvent::Elapsed);
         }
     }
 
-    fn read_limit(&self) -> usize {
-        (self.devices.len() + READ_MAX).min(MACHINES_MAX + READ_MAX)
-    }
-
-    /// When the store is to be asked next; `None` while it is being asked, or there is no room.
-    fn read_due_at(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.reading || self.devices.len() >= MACHINES_MAX {
-            return None;
-        }
-        let wanted_at = if self.read_again { now } else { self.read_at };
-        Some(wanted_at.max(self.rests_until))
-    }
-
     fn read_if_due(&mut self, myself: &ActorRef<SyncMessage>, shared: &Shared, now: Timestamp) {
-        if self.read_due_at(now).is_none_or(|at| now < at) {
+        let Some(reading) = self.wishes.read(now, self.machines.len()) else {
             return;
-        }
-        (self.reading, self.read_again) = (true, false);
+        };
         let (store, server, myself) = (Arc::clone(&shared.store), self.link.id, myself.clone());
-        let limit = u32::try_from(self.read_limit()).unwrap_or(u32::MAX);
         tokio::spawn(async move {
-            let wishes = store.unfinished_syncs(server, limit).await;
-            let _ = myself.post(SyncMessage::Read(wishes));
+            let wishes = match &reading {
+                Reading::Named(devices) => store.unfinished_syncs_of(server, devices).await,
+                Reading::All(limit) => store.unfinished_syncs(server, *limit).await,
+            };
+            let _ = myself.post(SyncMessage::Read(reading, wishes));
         });
     }
 
@@ -391,21 +313,12 @@ impl SynchronizerState {
         if !self.storing.is_empty() {
             return;
         }
-        let mut changes = Vec::new();
-        let unstored = self.devices.iter_mut();
-        let unstored = unstored.filter(|(_, entry)| entry.unstored.is_some());
-        for (dev_eui, entry) in unstored.take(BATCH_MAX) {
-            let Some(machine) = entry.unstored.take() else {
-                continue;
-            };
-            entry.storing.append(&mut entry.effects);
-            entry.stored = Some(machine.clone());
-            self.storing.push(*dev_eui);
-            changes.push(entry.change(self.link.key(*dev_eui), machine, now));
-        }
+        let key = |dev_eui| self.link.key(dev_eui);
+        let (devices, changes) = self.machines.take_unstored(now, BATCH_MAX, key);
         if changes.is_empty() {
             return;
         }
+        self.storing = devices;
         let (store, myself) = (Arc::clone(&shared.store), myself.clone());
         tokio::spawn(async move {
             let stored = store.commit_syncs(&changes).await;
@@ -415,21 +328,13 @@ impl SynchronizerState {
 
     fn on_stored(&mut self, shared: &Shared, now: Timestamp) {
         for dev_eui in std::mem::take(&mut self.storing) {
-            let Some(entry) = self.devices.get_mut(&dev_eui) else {
+            let Some(stored) = self.machines.stored(shared, now, dev_eui) else {
                 continue;
             };
-            entry.tell(shared, dev_eui, now);
-            let effects = std::mem::take(&mut entry.storing);
-            let is_over =
-                entry.machine.is_settled() && entry.unstored.is_none() && effects.is_empty();
-            for effect in effects {
-                self.ask(now, dev_eui, effect);
+            if let Some(generation) = stored.over {
+                self.wishes.is_over(dev_eui, generation);
             }
-            if is_over {
-                self.devices.remove(&dev_eui);
-            } else {
-                self.release(now, dev_eui);
-            }
+            self.ask(now, dev_eui, stored.effects);
         }
     }
 
@@ -441,27 +346,19 @@ impl SynchronizerState {
         now: Timestamp,
     ) {
         self.paced_until = None;
-        while self.calls < CALLS_MAX && !self.is_away {
-            if self.urgent.is_empty() && self.patient.is_empty() {
-                return;
-            }
-            if let Some(call) = self.urgent.front()
-                && now.since(call.asked_at) > STALE_AFTER
-            {
-                if let Some(call) = self.urgent.pop_front() {
-                    let event = call.what.failed(call.number, SyncFailure::Unavailable);
-                    self.step(shared, now, call.dev_eui, event);
-                }
+        while self.under_way < CALLS_MAX && !self.is_away && self.calls.len() > 0 {
+            if let Some(call) = self.calls.stale(now) {
+                self.step(shared, now, call.dev_eui, call.not_made());
                 continue;
             }
             if let Err(at) = self.pace.take(now) {
                 self.paced_until = Some(at);
                 return;
             }
-            let Some(call) = self.urgent.pop_front().or_else(|| self.patient.pop_front()) else {
+            let Some(call) = self.calls.next() else {
                 return;
             };
-            self.calls += 1;
+            self.under_way += 1;
             self.begin(myself, shared, call);
         }
     }
@@ -494,103 +391,21 @@ impl SynchronizerState {
     }
 
     fn set_alarm(&mut self, myself: &ActorRef<SyncMessage>, shared: &Shared, now: Timestamp) {
-        if let Some(alarm) = self.alarm.take() {
-            alarm.abort();
-        }
-        let wakes = self
-            .devices
-            .values()
-            .filter_map(|entry| entry.machine.next_wake());
-        let at = wakes
-            .chain(self.paced_until)
-            .chain(self.read_due_at(now))
-            .min();
-        let Some(at) = at else { return };
-        self.generation += 1;
-        let (generation, instant, myself) =
-            (self.generation, shared.clock.instant(at), myself.clone());
-        self.alarm = Some(tokio::spawn(async move {
-            tokio::time::sleep_until(instant).await;
-            let _ = myself.post(SyncMessage::Wake { generation });
-        }));
-    }
-}
-
-impl Entry {
-    fn change(&self, key: DeviceKey, machine: String, at: Timestamp) -> SyncChange {
-        SyncChange {
-            key,
-            machine,
-            generation: self.machine.generation(),
-            synced_generation: self.machine.synced_generation(),
-            status: self.machine.status(),
-            unfinished: !self.machine.is_settled(),
-            gone: self.machine.is_finished_tombstone(),
-            at,
-        }
-    }
-
-    /// Tells all who watch, if there is news.
-    fn tell(&mut self, shared: &Shared, dev_eui: DevEui, at: Timestamp) {
-        let Some(device_id) = self.machine.wanted_device_id() else {
+        let read_at = self.wishes.read_due_at(now, self.machines.len());
+        let wakes = [self.machines.next_wake(), self.paced_until, read_at];
+        let at = wakes.into_iter().flatten().min();
+        if self.alarm.as_ref().map(|alarm| alarm.at) == at {
             return;
-        };
-        let view = SyncView {
-            device_id,
-            dev_eui,
-            is_synced: self.machine.synced_generation() == self.machine.generation(),
-            status: self.machine.status(),
-        };
-        if self.told.as_ref() != Some(&view) {
-            self.told = Some(view.clone());
-            shared.feed.publish(FeedEvent {
-                at,
-                tenant_id: Some(self.tenant_id),
-                body: FeedBody::Sync(view),
+        }
+        self.generation += 1;
+        let (generation, myself) = (self.generation, myself.clone());
+        self.alarm = at.map(|at| {
+            let instant = shared.clock.instant(at);
+            let task = tokio::spawn(async move {
+                tokio::time::sleep_until(instant).await;
+                let _ = myself.post(SyncMessage::Wake { generation });
             });
-        }
-    }
-}
-
-/// Makes one call and puts its answer into words for the machine.
-async fn carry_out(
-    server: &dyn NetworkServer,
-    store: &dyn DeviceStore,
-    key: DeviceKey,
-    call: u32,
-    what: SyncCall,
-) -> (SyncEvent, Outcome) {
-    let dev_eui = key.dev_eui;
-    let changed = match &what {
-        SyncCall::Look => {
-            let result = server.device(dev_eui).await;
-            let outcome = outcome_of(&result);
-            let result = result.map_err(failure);
-            return (SyncEvent::Looked { call, result }, outcome);
-        }
-        SyncCall::Create(device) => server.create_device(device).await,
-        SyncCall::Update(device) => server.update_device(device).await,
-        SyncCall::Delete => server.delete_device(dev_eui).await,
-        SyncCall::SetKey { revision } => {
-            let Ok(Some(app_key)) = store.app_key(key, *revision).await else {
-                // Another revision is there, so a newer wish is on its way; or the store is away for a moment.
-                let event = what.failed(call, SyncFailure::Unavailable);
-                return (event, Outcome::Answered);
-            };
-            server.set_app_key(dev_eui, &app_key).await
-        }
-    };
-    let outcome = outcome_of(&changed);
-    (what.answered(call, changed.map_err(failure)), outcome)
-}
-
-fn failure(error: NetworkServerError) -> SyncFailure {
-    match error {
-        NetworkServerError::Unavailable(_) => SyncFailure::Unavailable,
-        NetworkServerError::AnswerLost(_) => SyncFailure::AnswerLost,
-        NetworkServerError::Refused(text) => SyncFailure::Refused(text),
-        NetworkServerError::UnknownDevice(_) => SyncFailure::UnknownDevice,
-        NetworkServerError::Unauthenticated => SyncFailure::Unauthenticated,
-        NetworkServerError::Invalid(text) => SyncFailure::Invalid(text),
+            Alarm { at, task }
+        });
     }
 }

@@ -338,9 +338,17 @@ impl System {
         }
     }
 
-    /// The registry wants something of a network server that it did not want before: it is looked up and carried out.
-    pub fn sync_wanted(&self, server: NetworkServerId) {
-        self.shared.link(server).synchronizer(SyncMessage::Wanted);
+    /// The registry wants something of a network server for this device that it did not want before: it is looked up and
+    /// carried out.
+    pub fn sync_wanted(&self, key: DeviceKey) {
+        let link = self.shared.link(key.server);
+        link.synchronizer(SyncMessage::Wanted(Some(key.dev_eui)));
+    }
+
+    /// The registry wants something of many devices of a network server that it did not want before.
+    pub fn syncs_wanted(&self, server: NetworkServerId) {
+        let link = self.shared.link(server);
+        link.synchronizer(SyncMessage::Wanted(None));
     }
 
     /// Calls a network server for an edge: within the bounds of all calls, and not while it does not answer.

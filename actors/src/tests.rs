@@ -164,6 +164,14 @@ impl DeviceStore for Kept {
         Ok(Vec::new())
     }
 
+    async fn unfinished_syncs_of(
+        &self,
+        _server: NetworkServerId,
+        _devices: &[DevEui],
+    ) -> Result<Vec<StoredSync>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn load_sync(&self, _key: DeviceKey) -> Result<Option<StoredSync>, StoreError> {
         Ok(None)
     }

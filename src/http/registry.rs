@@ -147,7 +147,10 @@ pub(super) async fn request_sync(
     let requested = state.store().request_sync(scope, id, force, now, &by);
     let requested = requested.await?.is_some();
     if requested && let Some(device) = state.store().device(scope, id).await? {
-        state.system().sync_wanted(device.server);
+        match key_of(&device) {
+            Some(key) => state.system().sync_wanted(key),
+            None => state.system().syncs_wanted(device.server),
+        }
     }
     Ok(requested)
 }
@@ -158,7 +161,7 @@ pub(super) fn changed(state: &AppState, before: Option<&Device>, after: Option<&
     let (before, after) = (before.and_then(key_of), after.and_then(key_of));
     for key in before.into_iter().chain(after.filter(|_| after != before)) {
         state.system().registry_changed(key);
-        state.system().sync_wanted(key.server);
+        state.system().sync_wanted(key);
     }
 }
 

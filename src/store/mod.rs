@@ -34,6 +34,7 @@ mod tenant;
 mod unclaimed;
 mod wish;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -274,6 +275,14 @@ impl DeviceStore for Store {
         on_backend!(self.unfinished_syncs(server, limit))
     }
 
+    async fn unfinished_syncs_of(
+        &self,
+        server: NetworkServerId,
+        devices: &[DevEui],
+    ) -> Result<Vec<StoredSync>, StoreError> {
+        on_backend!(self.unfinished_syncs_of(server, devices))
+    }
+
     async fn load_sync(&self, key: DeviceKey) -> Result<Option<StoredSync>, StoreError> {
         on_backend!(self.load_sync(key))
     }
@@ -310,4 +319,19 @@ impl DeviceStore for Store {
     ) -> Result<(), StoreError> {
         on_backend!(self.keep_gateways(server, at, changes))
     }
+}
+
+/// Parts what comes in order so that no part holds a key twice: a statement changes each row once.
+fn rounds<T, K: Ord>(items: &[T], key: impl Fn(&T) -> K) -> Vec<Vec<&T>> {
+    let mut seen: BTreeMap<K, usize> = BTreeMap::new();
+    let mut rounds: Vec<Vec<&T>> = Vec::new();
+    for item in items {
+        let round = seen.entry(key(item)).or_default();
+        match rounds.get_mut(*round) {
+            Some(items) => items.push(item),
+            None => rounds.push(vec![item]),
+        }
+        *round += 1;
+    }
+    rounds
 }

@@ -160,6 +160,13 @@ pub trait DeviceStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<StoredSync>, StoreError>;
 
+    /// Those of them that are about these devices.
+    async fn unfinished_syncs_of(
+        &self,
+        server: NetworkServerId,
+        devices: &[DevEui],
+    ) -> Result<Vec<StoredSync>, StoreError>;
+
     /// The newest wish for a device, and how far it is. `None`: nothing was ever wanted, or its absence is confirmed.
     async fn load_sync(&self, key: DeviceKey) -> Result<Option<StoredSync>, StoreError>;
 

@@ -172,6 +172,16 @@ impl DeviceStore for Registry {
         Ok(wishes.take(limit as usize).collect())
     }
 
+    async fn unfinished_syncs_of(
+        &self,
+        server: NetworkServerId,
+        devices: &[DevEui],
+    ) -> Result<Vec<StoredSync>, StoreError> {
+        let mut wishes = self.unfinished_syncs(server, u32::MAX).await?;
+        wishes.retain(|wish| devices.contains(&wish.key.dev_eui));
+        Ok(wishes)
+    }
+
     async fn load_sync(&self, _key: DeviceKey) -> Result<Option<StoredSync>, StoreError> {
         Ok(None)
     }
@@ -370,7 +380,7 @@ impl World {
 
     fn want(&self, number: u64, name: Option<&str>) {
         self.registry.want(number, name);
-        self.system.sync_wanted(NetworkServerId::Default);
+        self.system.sync_wanted(key(number));
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
@@ -445,7 +455,7 @@ async fn calls_keep_to_the_pace() {
     for number in 0..200 {
         world.registry.want(number, Some("Desk"));
     }
-    world.system.sync_wanted(NetworkServerId::Default);
+    world.system.syncs_wanted(NetworkServerId::Default);
     world
         .until("in step", |world| world.registry.all_synced())
         .await;

@@ -71,11 +71,11 @@ async fn register(
     if target.may_exist
         && let Some(earlier) = state.store().device(scope, id).await?
     {
-        return Made::new(StatusCode::CREATED, &DeviceBody::new(&earlier));
+        return Made::new(StatusCode::CREATED, &DeviceBody::new(earlier));
     }
     let device = new_device(id, tenant_id, wanted, state);
     let device = registry::create(state, scope, device, caller.by()).await?;
-    Made::new(StatusCode::CREATED, &DeviceBody::new(&device))
+    Made::new(StatusCode::CREATED, &DeviceBody::new(device))
 }
 
 /// A device to be registered now.

@@ -32,5 +32,5 @@ pub(in crate::http) async fn get(
     Path((tenant, id)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, ApiError> {
     let device = device_of_path(&state, &caller, &tenant, &id).await?;
-    Ok((etag(device.version), Json(DeviceBody::new(&device))))
+    Ok((etag(device.version), Json(DeviceBody::new(device))))
 }

@@ -88,7 +88,7 @@ pub(in crate::http) async fn list(
     let scope = Scope::Tenant(tenant.id);
     let page = state.store().list_devices(scope, &filter, page).await?;
     Ok(Json(DevicePage {
-        devices: page.items.iter().map(DeviceBody::new).collect(),
+        devices: page.items.into_iter().map(DeviceBody::new).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),
     }))
 }

@@ -173,13 +173,13 @@ pub(super) struct SyncBody {
 }
 
 impl SyncBody {
-    fn new(sync: &DeviceSync) -> Self {
+    fn new(sync: DeviceSync) -> Self {
         let SyncStatus {
             state,
             error,
             attempts,
             next_attempt_at,
-        } = sync.status.clone();
+        } = sync.status;
         Self {
             state: state.name(),
             error,
@@ -278,8 +278,9 @@ pub(super) struct DeviceBody {
 }
 
 impl DeviceBody {
-    pub(super) fn new(device: &Device) -> Self {
-        let fields = device.fields.clone();
+    pub(super) fn new(device: Device) -> Self {
+        let converged = device.is_converged();
+        let fields = device.fields;
         Self {
             id: device.id.to_string(),
             tenant_id: device.tenant_id.to_string(),
@@ -297,7 +298,7 @@ impl DeviceBody {
             uplink_interval_s: fields.uplink_interval.map(|it| it.as_secs()),
             policy: PolicyBody::of(&fields.policy),
             chirpstack_synced: device.sync.as_ref().is_some_and(DeviceSync::is_synced),
-            sync: device.sync.as_ref().map(SyncBody::new),
+            sync: device.sync.map(SyncBody::new),
             status: DeviceStatus::new(device.presence),
             last_seen: device.last_seen.map(|at| at.to_string()),
             signal_strength: device.rssi_dbm,
@@ -307,7 +308,7 @@ impl DeviceBody {
             uplinks_missed: device.uplinks_missed,
             desired: device.desired.map(LightBody::new),
             reported: device.reported.map(ReportedBody::new),
-            converged: device.is_converged(),
+            converged,
             initialised_at: device
                 .initialisation
                 .and_then(|it| it.initialised_at)

@@ -54,5 +54,5 @@ pub(in crate::http) async fn patch(
         change.clone().over(device)?.checked()
     });
     let device = written.await?.device;
-    Ok((etag(device.version), Json(DeviceBody::new(&device))))
+    Ok((etag(device.version), Json(DeviceBody::new(device))))
 }

@@ -51,5 +51,5 @@ pub(in crate::http) async fn replace(
     let by = caller.by();
     let written = registry::update(&state, scope, id, &if_match, &by, |_| Ok(wanted.clone()));
     let device = written.await?.device;
-    Ok((etag(device.version), Json(DeviceBody::new(&device))))
+    Ok((etag(device.version), Json(DeviceBody::new(device))))
 }

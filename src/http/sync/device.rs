@@ -67,6 +67,6 @@ pub(in crate::http) async fn sync(
     if !requested {
         return Err(ApiError::Conflict(Conflict::NotSynchronized));
     }
-    let body = Json(DeviceBody::new(&device));
-    Ok((StatusCode::ACCEPTED, etag(device.version), body))
+    let etag = etag(device.version);
+    Ok((StatusCode::ACCEPTED, etag, Json(DeviceBody::new(device))))
 }

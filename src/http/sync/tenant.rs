@@ -41,6 +41,6 @@ pub(in crate::http) async fn sync(
     let (scope, now, by) = (Scope::Tenant(tenant.id), state.clock().now(), caller.by());
     let requested = state.store().request_sync_all(scope, now, &by).await?;
     let server = state.store().network_server_of(tenant.id).await?;
-    state.system().sync_wanted(server);
+    state.system().syncs_wanted(server);
     Ok((StatusCode::ACCEPTED, Json(SyncRequested { requested })))
 }

@@ -144,13 +144,13 @@ pub(in crate::http) async fn claim(
         if target.may_exist
             && let Some(earlier) = state.store().device(scope, id).await?
         {
-            return Made::new(StatusCode::CREATED, &DeviceBody::new(&earlier));
+            return Made::new(StatusCode::CREATED, &DeviceBody::new(earlier));
         }
         let seen = super::find(state, &caller, tenant.id, dev_eui).await?;
         let wanted = claim.over(&seen).checked()?;
         let device = new_device(id, tenant.id, wanted, state);
         let device = registry::create(state, scope, device, caller.by()).await?;
-        Made::new(StatusCode::CREATED, &DeviceBody::new(&device))
+        Made::new(StatusCode::CREATED, &DeviceBody::new(device))
     };
     making.once(state, make).await
 }

@@ -108,6 +108,7 @@ macro_rules! conformance {
             wishes::a_device_taken_out_of_its_application_is_unwanted,
             wishes::what_is_known_is_stored_and_newer_wishes_stand,
             wishes::those_due_first_come_first,
+            wishes::wishes_are_read_by_name,
             wishes::an_operator_wishes_anew_and_with_force,
             wishes::all_that_are_not_in_step_are_wished_anew,
             presence::who_is_overdue_for_longest_comes_first,

@@ -382,6 +382,29 @@ pub(in crate::store) async fn those_due_first_come_first(store: &Store) {
     assert_eq!(keys, [on_default(2), on_default(4), on_default(3)]);
 }
 
+pub(in crate::store) async fn wishes_are_read_by_name(store: &Store) {
+    let tenant = default_tenant(store).await;
+    for number in 1..=3 {
+        let lamp = synced_lamp(tenant, number);
+        let created = store.create_device(Scope::Platform, &lamp, &by()).await;
+        created.unwrap();
+    }
+    fulfil(store, on_default(3)).await;
+    let named = async |numbers: &[u64]| {
+        let devices: Vec<_> = numbers.iter().map(|n| on_default(*n).dev_eui).collect();
+        let server = NetworkServerId::Default;
+        let wishes = store.unfinished_syncs_of(server, &devices).await.unwrap();
+        wishes.into_iter().map(|wish| wish.key).collect::<Vec<_>>()
+    };
+    // One that is fulfilled is none, nor is one that nobody made.
+    assert_eq!(named(&[2, 3, 4]).await, [on_default(2)]);
+    assert_eq!(named(&[]).await, []);
+    let elsewhere = NetworkServerId::from_uuid(uuid::Uuid::from_u128(9));
+    let device = on_default(2).dev_eui;
+    let there = store.unfinished_syncs_of(elsewhere, &[device]).await;
+    assert_eq!(there.unwrap(), []);
+}
+
 pub(in crate::store) async fn an_operator_wishes_anew_and_with_force(store: &Store) {
     let tenant = default_tenant(store).await;
     let scope = Scope::Tenant(tenant);

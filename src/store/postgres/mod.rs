@@ -29,7 +29,6 @@ pub(crate) mod tests;
 mod text;
 mod unclaimed;
 
-use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
 use downbeat_actors::port::StoreError;
@@ -98,19 +97,4 @@ fn push_scope(query: &mut QueryBuilder<Db>, scope: Scope) {
     if let Some(tenant) = tenant_of(scope) {
         query.push(" AND tenant_id = ").push_bind(tenant);
     }
-}
-
-/// Parts what comes in order so that no part holds a key twice: a statement changes each row once.
-fn rounds<T, K: Ord>(items: &[T], key: impl Fn(&T) -> K) -> Vec<Vec<&T>> {
-    let mut seen: BTreeMap<K, usize> = BTreeMap::new();
-    let mut rounds: Vec<Vec<&T>> = Vec::new();
-    for item in items {
-        let round = seen.entry(key(item)).or_default();
-        match rounds.get_mut(*round) {
-            Some(items) => items.push(item),
-            None => rounds.push(vec![item]),
-        }
-        *round += 1;
-    }
-    rounds
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use downbeat_actors::port::{StoreError, StoredSync, SyncChange};
 use downbeat_core::app_key::AppKey;
-use downbeat_core::id::{DeviceId, DeviceKey, NetworkServerId};
+use downbeat_core::id::{DevEui, DeviceId, DeviceKey, NetworkServerId};
 use downbeat_core::time::Timestamp;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -14,14 +14,14 @@ use super::commit::TRIES_MAX;
 use super::error::{is_collision, store_error};
 use super::session::Access;
 use super::text::text;
-use super::{Postgres, audit, rounds};
+use super::{Postgres, audit};
 use crate::store::audit::Change;
 use crate::store::device_write::WishRow;
 use crate::store::row::{
     StoredSyncRow, device_key, millis, new_sync, of_generation, open_app_key, tenant_of,
     to_generation,
 };
-use crate::store::{By, DeviceSync, Scope};
+use crate::store::{By, DeviceSync, Scope, rounds};
 
 /// A wish with the device that is wanted there, if one is.
 macro_rules! select_sync {
@@ -61,6 +61,24 @@ impl Postgres {
         ))
         .bind(server.as_uuid())
         .bind(i64::from(limit))
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        rows.into_iter().map(StoredSync::try_from).collect()
+    }
+
+    pub(in crate::store) async fn unfinished_syncs_of(
+        &self,
+        server: NetworkServerId,
+        devices: &[DevEui],
+    ) -> Result<Vec<StoredSync>, StoreError> {
+        let devices: Vec<String> = devices.iter().map(DevEui::to_string).collect();
+        let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
+        let rows: Vec<StoredSyncRow> = sqlx::query_as(select_sync!(
+            "WHERE s.network_server_id = $1 AND s.unfinished AND s.dev_eui = ANY($2)"
+        ))
+        .bind(server.as_uuid())
+        .bind(devices)
         .fetch_all(&mut *transaction)
         .await
         .map_err(store_error)?;

@@ -11,10 +11,10 @@ use super::audit::column;
 use super::error::store_error;
 use super::session::Access;
 use super::text::text;
-use super::{Postgres, push_scope, rounds};
+use super::{Postgres, push_scope};
 use crate::store::row::{UnclaimedRow, instant, millis};
 use crate::store::{
-    Cursor, Page, PageRequest, Scope, UNCLAIMED_MAX, UnclaimedDevice, UnclaimedSighting,
+    Cursor, Page, PageRequest, Scope, UNCLAIMED_MAX, UnclaimedDevice, UnclaimedSighting, rounds,
 };
 
 impl Postgres {

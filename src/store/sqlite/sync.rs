@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use downbeat_actors::port::{StoreError, StoredSync, SyncChange};
 use downbeat_core::app_key::AppKey;
-use downbeat_core::id::{DeviceId, DeviceKey, NetworkServerId};
+use downbeat_core::id::{DevEui, DeviceId, DeviceKey, NetworkServerId};
 use downbeat_core::time::Timestamp;
 use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection};
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use crate::store::row::{
     StoredSyncRow, device_key, millis, new_sync, of_generation, open_app_key, tenant_of,
     to_generation,
 };
-use crate::store::{By, DeviceSync, Scope};
+use crate::store::{By, DeviceSync, Scope, rounds};
 
 /// A wish with the device that is wanted there, if one is.
 macro_rules! select_sync {
@@ -57,6 +57,23 @@ impl Sqlite {
         rows.into_iter().map(StoredSync::try_from).collect()
     }
 
+    pub(in crate::store) async fn unfinished_syncs_of(
+        &self,
+        server: NetworkServerId,
+        devices: &[DevEui],
+    ) -> Result<Vec<StoredSync>, StoreError> {
+        let devices: Vec<String> = devices.iter().map(DevEui::to_string).collect();
+        let rows: Vec<StoredSyncRow> = sqlx::query_as(select_sync!(
+            "WHERE s.network_server_id = ?1 AND s.unfinished = 1 AND s.dev_eui IN (SELECT value FROM json_each(?2))"
+        ))
+        .bind(server.as_uuid())
+        .bind(serde_json::json!(devices))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(store_error)?;
+        rows.into_iter().map(StoredSync::try_from).collect()
+    }
+
     pub(in crate::store) async fn load_sync(
         &self,
         key: DeviceKey,
@@ -82,8 +99,8 @@ impl Sqlite {
         let changes = changes.to_vec();
         self.write(move |connection| {
             Box::pin(async move {
-                for change in &changes {
-                    let done = store(connection, change).await;
+                for round in rounds(&changes, |change| change.key) {
+                    let done = store(connection, &round).await;
                     done.map_err(store_error)?;
                 }
                 Ok(())
@@ -287,52 +304,63 @@ pub(super) async fn wish_server_anew(
     Ok(())
 }
 
-/// What is known of `ChirpStack` is kept whatever has been wished since; how far the wish is, only of the newest one.
-async fn store(connection: &mut SqliteConnection, change: &SyncChange) -> Result<(), sqlx::Error> {
-    let (server, dev_eui) = (change.key.server.as_uuid(), change.key.dev_eui.to_string());
-    let generation = of_generation(change.generation);
-    if change.gone {
-        let deleted = sqlx::query(
-            "DELETE FROM device_sync WHERE network_server_id = ?1 AND dev_eui = ?2 AND generation = ?3
-             AND NOT EXISTS (
-                SELECT 1 FROM device WHERE network_server_id = ?1 AND dev_eui = ?2
-                AND chirpstack_app_id IS NOT NULL AND device_profile_id IS NOT NULL
-             )",
-        )
-        .bind(server)
-        .bind(&dev_eui)
-        .bind(generation)
-        .execute(&mut *connection)
-        .await?;
-        if deleted.rows_affected() > 0 {
-            return Ok(());
-        }
+/// Stores how far wishes are, none about the same place as another.
+async fn store(
+    connection: &mut SqliteConnection,
+    changes: &[&SyncChange],
+) -> Result<(), sqlx::Error> {
+    for change in changes.iter().filter(|change| change.gone) {
+        delete(&mut *connection, change).await?;
     }
-    let status = &change.status;
+    update(connection, changes).await
+}
+
+/// Takes away what is gone, if nothing else is wanted since.
+async fn delete(connection: &mut SqliteConnection, change: &SyncChange) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE device_sync SET machine = ?3, synced_generation = max(synced_generation, min(?4, generation))
-         WHERE network_server_id = ?1 AND dev_eui = ?2",
+        "DELETE FROM device_sync WHERE network_server_id = ?1 AND dev_eui = ?2 AND generation = ?3
+         AND NOT EXISTS (
+            SELECT 1 FROM device WHERE network_server_id = ?1 AND dev_eui = ?2
+            AND chirpstack_app_id IS NOT NULL AND device_profile_id IS NOT NULL
+         )",
     )
-    .bind(server)
-    .bind(&dev_eui)
-    .bind(&change.machine)
-    .bind(of_generation(change.synced_generation))
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "UPDATE device_sync SET
-            sync_state = ?4, sync_error = ?5, sync_attempts = ?6, next_attempt_at = ?7, unfinished = ?8
-         WHERE network_server_id = ?1 AND dev_eui = ?2 AND generation = ?3",
-    )
-    .bind(server)
-    .bind(&dev_eui)
-    .bind(generation)
-    .bind(status.state.name())
-    .bind(&status.error)
-    .bind(status.attempts)
-    .bind(status.next_attempt_at.map(millis))
-    .bind(change.unfinished)
+    .bind(change.key.server.as_uuid())
+    .bind(change.key.dev_eui.to_string())
+    .bind(of_generation(change.generation))
     .execute(connection)
-    .await?;
-    Ok(())
+    .await
+    .map(drop)
+}
+
+/// What is known of `ChirpStack` is kept whatever has been wished since; how far the wish is, only of the newest one.
+async fn update(
+    connection: &mut SqliteConnection,
+    changes: &[&SyncChange],
+) -> Result<(), sqlx::Error> {
+    let mut query = QueryBuilder::new(
+        "UPDATE device_sync SET
+            machine = v.column3, synced_generation = max(synced_generation, min(v.column4, generation)),
+            sync_state = iif(generation = v.column5, v.column6, sync_state),
+            sync_error = iif(generation = v.column5, v.column7, sync_error),
+            sync_attempts = iif(generation = v.column5, v.column8, sync_attempts),
+            next_attempt_at = iif(generation = v.column5, v.column9, next_attempt_at),
+            unfinished = iif(generation = v.column5, v.column10, unfinished)
+         FROM (",
+    );
+    query.push_values(changes, |mut row, change| {
+        let status = &change.status;
+        row.push_bind(change.key.server.as_uuid())
+            .push_bind(change.key.dev_eui.to_string())
+            .push_bind(&change.machine)
+            .push_bind(of_generation(change.synced_generation))
+            .push_bind(of_generation(change.generation))
+            .push_bind(status.state.name())
+            .push_bind(&status.error)
+            .push_bind(status.attempts)
+            .push_bind(status.next_attempt_at.map(millis))
+            .push_bind(change.unfinished);
+    });
+    query.push(") AS v WHERE network_server_id = v.column1 AND dev_eui = v.column2");
+    let query = query.build().persistent(false);
+    query.execute(connection).await.map(drop)
 }
