@@ -652,6 +652,11 @@ impl DeviceState {
         }
         if let Life::Running(running) = &mut self.life {
             running.retired = true;
+            if running.machine.is_blank() && running.pending.is_empty() {
+                // There is nothing to end, and nothing to store.
+                let _ = reply.send(Ok(()));
+                return;
+            }
         }
         let asked = Some(Asked::Done(reply));
         self.step(myself, Event::Retired, Kept::default(), asked);
@@ -812,8 +817,11 @@ impl DeviceState {
             }
             Ok(_) => {
                 running.leaving = true;
+                let is_blank = running.machine.is_blank();
                 self.parked.clear();
-                self.step(myself, Event::Retired, Kept::default(), None);
+                if !is_blank {
+                    self.step(myself, Event::Retired, Kept::default(), None);
+                }
                 self.leave_if_done(myself);
             }
             Err(error) => {

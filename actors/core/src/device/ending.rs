@@ -96,6 +96,17 @@ impl Device {
         self.initialisation = super::initialisation::Initialisation::default();
     }
 
+    /// Whether nothing is under way, wished for or remembered of commands: [`Event::Retired`](super::Event::Retired) would
+    /// change nothing.
+    pub fn is_blank(&self) -> bool {
+        self.is_idle()
+            && self.unproven.is_none()
+            && self.desired.is_none()
+            && self.transient_light.is_none()
+            && self.reconcile == super::state::Reconcile::default()
+            && self.initialisation == super::initialisation::Initialisation::default()
+    }
+
     /// Ends what has outlived its time. What is in the queue or on the air is waited for: it cannot be called back,
     /// and its item expires no later than the downlink.
     pub(super) fn expire(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
