@@ -1,5 +1,6 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import type { Plugin } from 'vite';
+import { loadEnv } from 'vite';
 import { defineConfig } from 'vitest/config';
 
 /**
@@ -22,6 +23,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },
-  server: { proxy: { '/api': 'http://127.0.0.1:5174' } },
+  // `DOWNBEAT_URL=http://127.0.0.1:8000 npm run dev` shows a running service; without it, `npm run mock`.
+  server: { proxy: { '/api': loadEnv('', '.', 'DOWNBEAT_')['DOWNBEAT_URL'] ?? 'http://127.0.0.1:5174' } },
   test: { include: ['src/**/*.test.ts'], environment: 'node' },
 });

@@ -11,10 +11,13 @@ const DEVICE_PAGES_MAX = 10;
 export class ApiError extends Error {
   /** The HTTP status; 0 if there was no answer. */
   readonly status: number;
+  /** The problem's stable `type`, such as `urn:downbeat:problem:not-found`; empty if there was none. */
+  readonly type: string;
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, type = '') {
     super(message);
     this.status = status;
+    this.type = type;
   }
 }
 
@@ -105,20 +108,37 @@ export function errorWords(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-async function request<T>(method: string, path: string, body?: unknown): Promise<T> {
-  const headers: Record<string, string> = { accept: 'application/json' };
+/** What a request has besides its method, path and body. */
+export interface RequestOptions {
+  /** For example `if-match`. */
+  headers?: Record<string, string>;
+  /** Ends the request when its answer is no longer wanted. */
+  signal?: AbortSignal;
+}
+
+/** Asks the API; `path` is what follows `/api/v1`. Throws an `ApiError` in words to show. */
+export async function request<T>(method: string, path: string, body?: unknown, options: RequestOptions = {}): Promise<T> {
+  const headers: Record<string, string> = { accept: 'application/json', ...options.headers };
   // A page of another site can neither set this header nor be allowed to: the server asks for it on every change.
   if (method !== 'GET') headers['x-downbeat-request'] = 'page';
-  if (body !== undefined) headers['content-type'] = 'application/json';
+  // Text goes as it is, such as a CSV file, whose type the caller names.
+  const text = typeof body === 'string';
+  if (body !== undefined && !text) headers['content-type'] = 'application/json';
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const response = await send(path, {
     method,
     headers,
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    signal: AbortSignal.timeout(TIMEOUT_MS),
+    ...(body === undefined ? {} : { body: text ? body : JSON.stringify(body) }),
+    signal: options.signal ? AbortSignal.any([options.signal, timeout]) : timeout,
   });
   const answer: unknown = await response.json().catch(() => undefined);
-  if (!response.ok) throw new ApiError(response.status, problemWords(response, answer));
+  if (!response.ok) throw new ApiError(response.status, problemWords(response, answer), problemType(answer));
   return answer as T;
+}
+
+/** Reads from the API. */
+export function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return request('GET', path, undefined, signal ? { signal } : {});
 }
 
 async function send(path: string, init: RequestInit): Promise<Response> {
@@ -128,6 +148,11 @@ async function send(path: string, init: RequestInit): Promise<Response> {
     const timedOut = cause instanceof DOMException && cause.name === 'TimeoutError';
     throw new ApiError(0, timedOut ? 'Downbeat did not answer in time.' : 'Downbeat cannot be reached.');
   }
+}
+
+function problemType(answer: unknown): string {
+  const { type } = (answer ?? {}) as { type?: unknown };
+  return typeof type === 'string' ? type : '';
 }
 
 /** The server's own words (RFC 9457), else the status. */

@@ -5,13 +5,16 @@
  * error (a restart behind a proxy, an ended session). Then this tries again, with a growing pause.
  * Events are handed on in batches, at most one a frame: a fleet that answers all at once must not stall the page.
  */
-import type { DevicePatch, DownlinkEvent, Gateway } from './types';
+import type { DevicePatch, DownlinkEvent, Gateway, JobEvent, QueueEvent, SyncEvent } from './types';
 
 /** One event of the stream. */
 export type LiveEvent =
   | { type: 'device'; data: DevicePatch }
   | { type: 'downlink'; data: DownlinkEvent }
   | { type: 'gateway'; data: Gateway }
+  | { type: 'sync'; data: SyncEvent }
+  | { type: 'job'; data: JobEvent }
+  | { type: 'queue'; data: QueueEvent }
   | { type: 'reset' };
 
 /** What happens on the stream. */
@@ -24,6 +27,9 @@ export interface LiveHandlers {
   refused(): void;
   events(batch: LiveEvent[]): void;
 }
+
+/** Events that carry data. */
+const TYPES = ['device', 'downlink', 'gateway', 'sync', 'job', 'queue'] as const;
 
 const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 15_000;
@@ -52,9 +58,7 @@ export function listen(tenant: string, handlers: LiveHandlers): () => void {
       retry = setTimeout(open, pause);
       pause = Math.min(pause * 2, RETRY_MAX_MS);
     };
-    source.addEventListener('device', (event) => batch.add(parse('device', event)));
-    source.addEventListener('downlink', (event) => batch.add(parse('downlink', event)));
-    source.addEventListener('gateway', (event) => batch.add(parse('gateway', event)));
+    for (const type of TYPES) source.addEventListener(type, (event) => batch.add(parse(type, event)));
     source.addEventListener('reset', () => batch.add({ type: 'reset' }));
   };
 
@@ -66,7 +70,7 @@ export function listen(tenant: string, handlers: LiveHandlers): () => void {
   };
 }
 
-function parse(type: 'device' | 'downlink' | 'gateway', event: MessageEvent<string>): LiveEvent | null {
+function parse(type: (typeof TYPES)[number], event: MessageEvent<string>): LiveEvent | null {
   try {
     return { type, data: JSON.parse(event.data) } as LiveEvent;
   } catch {

@@ -10,7 +10,7 @@ import { sameLight } from './colour-names';
 import { listen, type LiveEvent } from './live';
 import { activeByDevice, fromEvent, mergeDevice, mergeDownlink, mergeGateway, verifiedShare } from './merge';
 import { notices } from './notices.svelte';
-import type { ColourCommand, Device, Downlink, Gateway, Session } from './types';
+import type { ColourCommand, Device, Downlink, Gateway, Session, SyncEvent } from './types';
 
 /** Commands kept in the page; older ones are in the API. */
 const DOWNLINKS_MAX = 200;
@@ -58,6 +58,7 @@ class Fleet {
   readonly mayCommand = $derived(this.session?.role === 'admin' || this.session?.role === 'operator');
   readonly maySimulate = $derived(this.mayCommand && this.session?.simulator === true);
 
+  #listeners = new Set<(event: LiveEvent) => void>();
   #stopListening: (() => void) | null = null;
   #loading = false;
   #loadAgain = false;
@@ -151,6 +152,17 @@ class Fleet {
     if (!done) return;
     const what = devEuis.length === 1 ? this.deviceName(devEuis[0] ?? '') : `${devEuis.length} lights`;
     notices.info(`${what} lost power for a moment. Watch the colour come back by itself.`);
+  }
+
+  /** Tells of every live event after the store has taken it in; the returned function ends that. */
+  listen(listener: (event: LiveEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** The tenant as paths of the API name it. */
+  get tenant(): string {
+    return this.session ? encodeURIComponent(tenantPath(this.session)) : '';
   }
 
   /** A light's name by its DevEUI. */
@@ -273,12 +285,22 @@ class Fleet {
       if (event.type === 'reset') void this.load();
       else if (event.type === 'device') this.#putDevice(event.data);
       else if (event.type === 'downlink') this.#putDownlink(fromEvent(event.data));
-      else this.#putGateway(event.data);
+      else if (event.type === 'gateway') this.#putGateway(event.data);
+      else if (event.type === 'sync') this.#putSync(event.data);
+      for (const listener of this.#listeners) listener(event);
     }
   }
 
   #putDevice(patch: Parameters<typeof mergeDevice>[1]): void {
     this.deviceByEui.set(patch.lorawan_dev_eui, mergeDevice(this.deviceByEui.get(patch.lorawan_dev_eui), patch));
+  }
+
+  #putSync(event: SyncEvent): void {
+    const known = this.deviceByEui.get(event.lorawan_dev_eui);
+    if (!known) return;
+    const { chirpstack_synced, state, error, attempts, next_attempt_at } = event;
+    const sync = { state, error, attempts, next_attempt_at };
+    this.deviceByEui.set(event.lorawan_dev_eui, { ...known, chirpstack_synced, sync });
   }
 
   #putGateway(gateway: Gateway): void {

@@ -14,6 +14,21 @@ export function ago(at: string, now: number): string {
   return `${Math.floor(seconds / 86_400)} days ago`;
 }
 
+/** How far away a time is on either side of now: "4 s ago", "in 3 min". */
+export function relative(at: string, now: number): string {
+  const ahead = Date.parse(at) - now;
+  return Number.isNaN(ahead) || ahead < 1000 ? ago(at, now) : `in ${brief(ahead / 1000)}`;
+}
+
+/** A span in one unit: "4 s", "12 min", "3 h", "2 days". */
+export function brief(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.round(whole / 60)} min`;
+  if (whole < 48 * 3600) return `${Math.round(whole / 3600)} h`;
+  return `${Math.round(whole / 86_400)} days`;
+}
+
 /** "+0.42 s", "+12.3 s", "+4 min 5 s" after the start. */
 export function after(start: string, at: string): string {
   return `+${duration(Date.parse(at) - Date.parse(start))}`;
