@@ -15,6 +15,9 @@ const paintAfterTheme: Plugin = {
   },
 };
 
+/** `DOWNBEAT_URL=http://127.0.0.1:8000 npm run dev` shows a running service; without it, `npm run mock`. */
+const service = loadEnv('', '.', 'DOWNBEAT_')['DOWNBEAT_URL'] ?? 'http://127.0.0.1:5174';
+
 export default defineConfig({
   plugins: [svelte(), paintAfterTheme],
   build: {
@@ -23,7 +26,6 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },
-  // `DOWNBEAT_URL=http://127.0.0.1:8000 npm run dev` shows a running service; without it, `npm run mock`.
-  server: { proxy: { '/api': loadEnv('', '.', 'DOWNBEAT_')['DOWNBEAT_URL'] ?? 'http://127.0.0.1:5174' } },
+  server: { proxy: { '/api': service, '/readyz': service } },
   test: { include: ['src/**/*.test.ts'], environment: 'node' },
 });

@@ -4,8 +4,8 @@ import type { ColourCommand, Device, Downlink, Gateway, Session, Simulator } fro
 /** Commands and lists end by themselves after this long, so that a dead connection shows as an error. */
 const TIMEOUT_MS = 20_000;
 
-/** Pages of lights fetched at most: a screen of more is no longer one to look at. */
-const DEVICE_PAGES_MAX = 10;
+/** Pages of lights fetched at most, so that an answer that never ends does not fill the memory. */
+const DEVICE_PAGES_MAX = 100;
 
 /** Why a request had no success, in words to show. */
 export class ApiError extends Error {
@@ -41,9 +41,8 @@ export function signOut(): Promise<void> {
   return request('DELETE', '/session');
 }
 
-/** All lights of the tenant. */
-export async function devices(tenant: string): Promise<Device[]> {
-  const all: Device[] = [];
+/** All lights of the tenant, page by page. */
+export async function* devicePages(tenant: string): AsyncGenerator<Device[]> {
   let cursor: string | null = null;
   for (let page = 0; page < DEVICE_PAGES_MAX; page += 1) {
     const query: string = cursor ? `&cursor=${encodeURIComponent(cursor)}` : '';
@@ -51,11 +50,10 @@ export async function devices(tenant: string): Promise<Device[]> {
       'GET',
       `/tenants/${encodeURIComponent(tenant)}/devices?limit=500${query}`,
     );
-    all.push(...answer.devices);
+    yield answer.devices;
     cursor = answer.next_cursor ?? null;
-    if (!cursor) break;
+    if (!cursor) return;
   }
-  return all;
 }
 
 /** The newest commands. */
@@ -76,6 +74,12 @@ export async function gateways(): Promise<Gateway[]> {
 /** Sends a colour to a light; answers at once with the accepted command. */
 export function sendColour(devEui: string, command: ColourCommand): Promise<Downlink> {
   return request('POST', `/downlink/${encodeURIComponent(devEui)}?wait=0`, command);
+}
+
+/** Whether the service can do its work; `network_server` is `ok`, `unavailable`, `key_refused` or `not_configured`. */
+export async function ready(): Promise<{ network_server: string }> {
+  const response = await fetch('/readyz', { cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
+  return (await response.json()) as { network_server: string };
 }
 
 /** Cancels a command that has not ended. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { stacked } from './chart';
+import { isolated, rest, stacked } from './chart';
 
 describe('stacked', () => {
   it('puts bars upon each other and leaves lines alone', () => {
@@ -13,5 +13,24 @@ describe('stacked', () => {
       [9, 9, 9],
       [3, 3, 4],
     ]);
+  });
+});
+
+describe('isolated', () => {
+  it('is what has no neighbour', () => {
+    expect(isolated([1, null, 2, 3, null, 4, null])).toEqual([0, 5]);
+    expect(isolated([null, null])).toEqual([]);
+  });
+});
+
+describe('rest', () => {
+  const times = [10, 20, 30, 40];
+  it('is the sum of bars', () => {
+    expect(rest({ kind: 'bar', values: [1, 2, null, 4] }, times, null)).toBe(7);
+    expect(rest({ kind: 'bar', values: [1, 2, null, 4] }, times, { from: 15, to: 35 })).toBe(2);
+  });
+  it('is the newest value of a line', () => {
+    expect(rest({ values: [1, 2, null, null] }, times, null)).toBe(2);
+    expect(rest({ values: [1, null, null, null] }, times, { from: 15, to: 35 })).toBeNull();
   });
 });

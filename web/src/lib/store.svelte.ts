@@ -10,6 +10,7 @@ import { sameLight } from './colour-names';
 import { listen, type LiveEvent } from './live';
 import { activeByDevice, fromEvent, mergeDevice, mergeDownlink, mergeGateway, verifiedShare } from './merge';
 import { notices } from './notices.svelte';
+import { Registry } from './registry.svelte';
 import type { ColourCommand, Device, Downlink, Gateway, Session, SyncEvent } from './types';
 
 /** Commands kept in the page; older ones are in the API. */
@@ -31,9 +32,10 @@ class Fleet {
   /** Milliseconds since the epoch: when the stream broke. */
   lostAt = $state<number | null>(null);
 
-  readonly deviceByEui = new SvelteMap<string, Device>();
+  /** By DevEUI. */
+  readonly deviceByEui = new Registry<Device>();
   readonly downlinkById = new SvelteMap<string, Downlink>();
-  readonly gatewayById = new SvelteMap<string, Gateway>();
+  readonly gatewayById = new Registry<Gateway>();
   /** Simulated gateways as they were switched, which the network notices only later. */
   readonly gatewaySwitch = new SvelteMap<string, boolean>();
   /** Share of frames lost in the simulation, 0 to 1. */
@@ -46,8 +48,9 @@ class Fleet {
   /** Grows each time somebody asks for a story, also for the one already shown. */
   storiesAsked = $state(0);
 
-  readonly devices = $derived([...this.deviceByEui.values()].sort(byName));
-  readonly gateways = $derived([...this.gatewayById.values()].sort(byName));
+  /** By name. */
+  readonly devices = $derived(this.deviceByEui.sorted());
+  readonly gateways = $derived(this.gatewayById.sorted());
   /** Newest first. */
   readonly downlinks = $derived([...this.downlinkById.values()].sort(newestFirst));
   readonly active = $derived(activeByDevice(this.downlinkById.values()));
@@ -227,9 +230,8 @@ class Fleet {
     this.lostAt = null;
     this.chosenId = null;
     this.loss = null;
-    for (const map of [this.deviceByEui, this.downlinkById, this.gatewayById, this.gatewaySwitch, this.selection]) {
-      map.clear();
-    }
+    const kept = [this.deviceByEui, this.downlinkById, this.gatewayById, this.gatewaySwitch, this.selection];
+    for (const things of kept) things.clear();
   }
 
   async #checkSession(): Promise<void> {
@@ -241,14 +243,20 @@ class Fleet {
     const { session } = this;
     if (!session) return;
     try {
-      const [devices, downlinks, gateways] = await Promise.all([
-        api.devices(tenantPath(session)),
-        api.downlinks(),
-        api.gateways(),
-      ]);
+      const [downlinks, gateways] = await Promise.all([api.downlinks(), api.gateways()]);
       if (this.session !== session) return;
-      replace(this.deviceByEui, devices.filter(hasDevEui), (device) => device.lorawan_dev_eui ?? '');
       replace(this.gatewayById, gateways, (gateway) => gateway.gateway_id);
+      // The first lights are shown while the last of many are still on their way.
+      const known = new Set<string>();
+      for await (const page of api.devicePages(tenantPath(session))) {
+        if (this.session !== session) return;
+        for (const device of page) {
+          if (device.lorawan_dev_eui === null) continue;
+          known.add(device.lorawan_dev_eui);
+          this.deviceByEui.set(device.lorawan_dev_eui, device);
+        }
+      }
+      this.deviceByEui.retain(known);
       for (const downlink of downlinks) this.#putDownlink(downlink);
       for (const devEui of this.selection) if (!this.deviceByEui.has(devEui)) this.selection.delete(devEui);
       this.chosenId ??= this.downlinks[0]?.id ?? null;
@@ -345,20 +353,9 @@ async function attempt<T>(failure: string, action: () => Promise<T>): Promise<{ 
   }
 }
 
-function replace<T>(map: SvelteMap<string, T>, values: T[], key: (value: T) => string): void {
-  const keep = new Set(values.map(key));
-  for (const known of map.keys()) if (!keep.has(known)) map.delete(known);
-  for (const value of values) map.set(key(value), value);
-}
-
-function hasDevEui(device: Device): boolean {
-  return device.lorawan_dev_eui !== null;
-}
-
-const NAMES = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' });
-
-function byName(a: { name: string }, b: { name: string }): number {
-  return NAMES.compare(a.name, b.name);
+function replace<T extends { name: string }>(registry: Registry<T>, values: T[], key: (value: T) => string): void {
+  registry.retain(new Set(values.map(key)));
+  for (const value of values) registry.set(key(value), value);
 }
 
 function newestFirst(a: Downlink, b: Downlink): number {

@@ -1,6 +1,9 @@
 /** Times in words: how long ago, and how long after the start. */
 
 const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
+const MOMENT = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
+const HOUR = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+const DAY = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' });
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 
 /** "4 s ago", "12 min ago", "3 h ago", "2 days ago"; a time ahead of this clock is "now". */
@@ -53,4 +56,16 @@ export function exact(at: string): string {
 /** The local time of day. */
 export function clock(at: string | number): string {
   return CLOCK.format(typeof at === 'number' ? at : Date.parse(at));
+}
+
+/** "Nov 23, 14:05": a moment of a chart, seconds since the epoch. */
+export function moment(seconds: number): string {
+  return MOMENT.format(seconds * 1000);
+}
+
+/** "14:05", or the day at midnight: a mark on a chart's axis, seconds since the epoch. */
+export function axisTime(seconds: number): string {
+  const date = new Date(seconds * 1000);
+  const midnight = date.getHours() === 0 && date.getMinutes() === 0;
+  return midnight ? DAY.format(date) : HOUR.format(date);
 }
