@@ -7,17 +7,31 @@ const TIMEOUT_MS = 20_000;
 /** Pages of lights fetched at most, so that an answer that never ends does not fill the memory. */
 const DEVICE_PAGES_MAX = 100;
 
+/** What is wrong with a field. */
+export interface FieldError {
+  field: string;
+  message: string;
+}
+
 /** Why a request had no success, in words to show. */
 export class ApiError extends Error {
   /** The HTTP status; 0 if there was no answer. */
   readonly status: number;
   /** The problem's stable `type`, such as `urn:downbeat:problem:not-found`; empty if there was none. */
   readonly type: string;
+  /** What is wrong with which field of what was sent. */
+  readonly fields: readonly FieldError[];
 
-  constructor(status: number, message: string, type = '') {
+  constructor(status: number, message: string, type = '', fields: readonly FieldError[] = []) {
     super(message);
     this.status = status;
     this.type = type;
+    this.fields = fields;
+  }
+
+  /** What is wrong with one field. */
+  of(field: string): string | undefined {
+    return this.fields.find((error) => error.field === field)?.message;
   }
 }
 
@@ -122,6 +136,16 @@ export interface RequestOptions {
 
 /** Asks the API; `path` is what follows `/api/v1`. Throws an `ApiError` in words to show. */
 export async function request<T>(method: string, path: string, body?: unknown, options: RequestOptions = {}): Promise<T> {
+  return (await exchange<T>(method, path, body, options)).value;
+}
+
+/** As `request`, with the answer's `ETag`: to be sent as `if-match` with a change of what was answered. */
+export async function exchange<T>(
+  method: string,
+  path: string,
+  body?: unknown,
+  options: RequestOptions = {},
+): Promise<{ value: T; etag: string | null }> {
   const headers: Record<string, string> = { accept: 'application/json', ...options.headers };
   // A page of another site can neither set this header nor be allowed to: the server asks for it on every change.
   if (method !== 'GET') headers['x-downbeat-request'] = 'page';
@@ -136,8 +160,8 @@ export async function request<T>(method: string, path: string, body?: unknown, o
     signal: options.signal ? AbortSignal.any([options.signal, timeout]) : timeout,
   });
   const answer: unknown = await response.json().catch(() => undefined);
-  if (!response.ok) throw new ApiError(response.status, problemWords(response, answer), problemType(answer));
-  return answer as T;
+  if (!response.ok) throw new ApiError(response.status, problemWords(response, answer), ...problemParts(answer));
+  return { value: answer as T, etag: response.headers.get('etag') };
 }
 
 /** Reads from the API. */
@@ -154,9 +178,9 @@ async function send(path: string, init: RequestInit): Promise<Response> {
   }
 }
 
-function problemType(answer: unknown): string {
-  const { type } = (answer ?? {}) as { type?: unknown };
-  return typeof type === 'string' ? type : '';
+function problemParts(answer: unknown): [type: string, fields: FieldError[]] {
+  const { type, errors } = (answer ?? {}) as { type?: unknown; errors?: FieldError[] };
+  return [typeof type === 'string' ? type : '', errors ?? []];
 }
 
 /** The server's own words (RFC 9457), else the status. */

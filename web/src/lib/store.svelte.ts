@@ -6,7 +6,7 @@
  */
 import { SvelteMap, SvelteSet } from 'svelte/reactivity';
 import * as api from './api';
-import { sameLight } from './colour-names';
+import { isConverged } from './device-filter';
 import { listen, type LiveEvent } from './live';
 import { activeByDevice, fromEvent, mergeDevice, mergeDownlink, mergeGateway, verifiedShare } from './merge';
 import { notices } from './notices.svelte';
@@ -168,6 +168,12 @@ class Fleet {
     return this.session ? encodeURIComponent(tenantPath(this.session)) : '';
   }
 
+  /** Takes a device that was deleted off the page. */
+  forgetDevice(devEui: string): void {
+    this.deviceByEui.delete(devEui);
+    this.selection.delete(devEui);
+  }
+
   /** A light's name by its DevEUI. */
   deviceName(devEui: string): string {
     return this.deviceByEui.get(devEui)?.name || devEui;
@@ -321,12 +327,6 @@ class Fleet {
     const oldest = this.downlinks.findLast(({ id }) => id !== this.chosenId);
     if (oldest) this.downlinkById.delete(oldest.id);
   }
-}
-
-/** Whether the light is known to show what is wanted of it; one of which nothing is wanted is where it should be. */
-export function isConverged(device: Device): boolean {
-  if (!device.desired) return true;
-  return device.reported !== null && sameLight(device.desired, device.reported);
 }
 
 /** The page's one store. */

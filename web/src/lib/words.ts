@@ -103,6 +103,20 @@ export function stateWords(state: string): { label: string; tone: Tone } {
   return { label, tone };
 }
 
+/** The label and tone of a device's or gateway's `status`. */
+export function deviceWords(status: string): { label: string; tone: Tone } {
+  switch (status) {
+    case 'online':
+      return { label: 'Online', tone: 'good' };
+    case 'offline':
+      return { label: 'Offline', tone: 'bad' };
+    case 'never_seen':
+      return { label: 'Never seen', tone: 'quiet' };
+    default:
+      return { label: capital(plain(status)), tone: 'quiet' };
+  }
+}
+
 /** A reason in words; `{"gateway_refused": "TOO_LATE"}` carries what the word leaves out. */
 export function reasonWords(reason: Reason): string {
   if (typeof reason === 'string') return REASONS[reason] ?? plain(reason);
@@ -114,6 +128,7 @@ export function reasonWords(reason: Reason): string {
 function originWords(origin: string): string {
   if (origin === 'api') return 'an application or operator';
   if (origin === 'initialisation') return 'Downbeat itself, to set the light up';
+  if (origin === 'job') return 'a job for many lights';
   return origin === 'reconcile' ? 'Downbeat itself, because the light showed something else' : plain(origin);
 }
 
