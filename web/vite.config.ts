@@ -26,6 +26,6 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },
-  server: { proxy: { '/api': service, '/readyz': service } },
+  server: { proxy: { '/api': service } },
   test: { include: ['src/**/*.test.ts'], environment: 'node' },
 });

@@ -62,7 +62,7 @@ export async function* devicePages(tenant: string): AsyncGenerator<Device[]> {
     const query: string = cursor ? `&cursor=${encodeURIComponent(cursor)}` : '';
     const answer: { devices: Device[]; next_cursor?: string | null } = await request(
       'GET',
-      `/tenants/${encodeURIComponent(tenant)}/devices?limit=500${query}`,
+      `/tenants/${encodeURIComponent(tenant)}/devices?limit=1000${query}`,
     );
     yield answer.devices;
     cursor = answer.next_cursor ?? null;
@@ -71,8 +71,9 @@ export async function* devicePages(tenant: string): AsyncGenerator<Device[]> {
 }
 
 /** The newest commands. */
-export async function downlinks(): Promise<Downlink[]> {
-  return (await request<{ downlinks: Downlink[] }>('GET', '/downlinks?limit=50')).downlinks;
+export async function downlinks(tenant: string): Promise<Downlink[]> {
+  const query = `tenant_id=${encodeURIComponent(tenant)}&limit=50`;
+  return (await request<{ downlinks: Downlink[] }>('GET', `/downlinks?${query}`)).downlinks;
 }
 
 /** One command with its timeline. */
@@ -81,19 +82,14 @@ export function downlink(id: string): Promise<Downlink> {
 }
 
 /** All gateways. */
-export async function gateways(): Promise<Gateway[]> {
-  return (await request<{ gateways: Gateway[] }>('GET', '/gateways')).gateways;
+export async function gateways(tenant: string): Promise<Gateway[]> {
+  const query = `tenant_id=${encodeURIComponent(tenant)}`;
+  return (await request<{ gateways: Gateway[] }>('GET', `/gateways?${query}`)).gateways;
 }
 
 /** Sends a colour to a light; answers at once with the accepted command. */
 export function sendColour(devEui: string, command: ColourCommand): Promise<Downlink> {
   return request('POST', `/downlink/${encodeURIComponent(devEui)}?wait=0`, command);
-}
-
-/** Whether the service can do its work; `network_server` is `ok`, `unavailable`, `key_refused` or `not_configured`. */
-export async function ready(): Promise<{ network_server: string }> {
-  const response = await fetch('/readyz', { cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
-  return (await response.json()) as { network_server: string };
 }
 
 /** Cancels a command that has not ended. */

@@ -1,5 +1,6 @@
 /** One colour to many devices: what it would cost, and how far it is. */
 import { request } from './api';
+import { lightWords } from './colour-names';
 import { brief } from './time';
 import type { JobEvent, LightState } from './types';
 
@@ -33,7 +34,8 @@ export function estimate(tenant: string, devEuis: readonly string[], light: Ligh
 
 /** Shows a light on devices, as a job. */
 export function begin(tenant: string, devEuis: readonly string[], light: LightState): Promise<JobEvent> {
-  return request('POST', `/tenants/${tenant}/jobs`, order(devEuis, light));
+  const name = `${lightWords(light)} to ${devEuis.length.toLocaleString()} lights`;
+  return request('POST', `/tenants/${tenant}/jobs`, { ...order(devEuis, light), name: name.charAt(0).toUpperCase() + name.slice(1) });
 }
 
 /** "62 s on air · done in about 2 min · 3 left out: never heard, …". */

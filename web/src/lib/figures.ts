@@ -11,8 +11,6 @@ export interface Figures {
   avg_attempts: number | null;
   time_to_verify_p50_s: number | null;
   time_to_verify_p95_s: number | null;
-  /** How many took so many attempts, by the number of attempts. */
-  by_attempts?: Record<string, number>;
 }
 
 /** Commands that ended in one span. */
@@ -29,6 +27,9 @@ export interface DownlinkMetrics extends Figures {
   by_reason: Record<string, number>;
   by_gateway: (Figures & { gateway_id: string | null })[];
   over_time?: Span[];
+  by_attempts?: (Figures & { attempts: number })[];
+  /** How many were proven within so many seconds; null: later than all the others. */
+  time_to_verify: { up_to_s: number | null; commands: number }[];
 }
 
 /** A part of time, seconds since the epoch. */
@@ -88,4 +89,28 @@ export function secondsWords(seconds: number | null): string {
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 120) return `${Math.round(seconds)} s`;
   return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
+/** How many commands took one, two, three and more attempts. */
+export function attemptShares(byAttempts: readonly { attempts: number; total: number }[]): { label: string; count: number }[] {
+  const count = (from: number, to: number) =>
+    byAttempts.reduce((sum, { attempts, total }) => sum + (attempts >= from && attempts <= to ? total : 0), 0);
+  return [
+    { label: '1 attempt', count: count(1, 1) },
+    { label: '2 attempts', count: count(2, 2) },
+    { label: '3 attempts', count: count(3, 3) },
+    { label: 'more', count: count(4, Infinity) },
+  ];
+}
+
+/** How many commands were proven how soon, in as many steps as a glance takes. */
+export function timeShares(times: DownlinkMetrics['time_to_verify']): { label: string; count: number }[] {
+  const steps = [5, 10, 30, 120];
+  const count = (above: number, upTo: number) =>
+    times.reduce((sum, { up_to_s, commands }) => {
+      const end = up_to_s ?? Infinity;
+      return sum + (end > above && end <= upTo ? commands : 0);
+    }, 0);
+  const shares = steps.map((step, index) => ({ label: `up to ${secondsWords(step).replace('.0', '')}`, count: count(steps[index - 1] ?? 0, step) }));
+  return [...shares, { label: 'longer', count: count(steps.at(-1) ?? 0, Infinity) }];
 }

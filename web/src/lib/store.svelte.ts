@@ -205,14 +205,14 @@ class Fleet {
     this.phase = 'ready';
     const impatient = setTimeout(() => void this.load(), STREAM_PATIENCE_MS);
     const stop = listen(tenantPath(session), {
-      opened: () => {
+      opened: (resumed) => {
         clearTimeout(impatient);
         this.stream = 'live';
         this.lostAt = null;
-        void this.load();
+        if (!resumed || !this.loaded || this.loadError !== null) void this.load();
       },
       lost: () => {
-        if (this.stream === 'live') this.lostAt = Date.now();
+        if (this.stream === 'live') this.lostAt ??= Date.now();
         this.stream = this.loaded ? 'lost' : 'connecting';
       },
       refused: () => void this.#checkSession(),
@@ -249,7 +249,8 @@ class Fleet {
     const { session } = this;
     if (!session) return;
     try {
-      const [downlinks, gateways] = await Promise.all([api.downlinks(), api.gateways()]);
+      const tenant = session.tenant.id;
+      const [downlinks, gateways] = await Promise.all([api.downlinks(tenant), api.gateways(tenant)]);
       if (this.session !== session) return;
       replace(this.gatewayById, gateways, (gateway) => gateway.gateway_id);
       // The first lights are shown while the last of many are still on their way.
