@@ -304,6 +304,7 @@ class Fleet {
       else if (event.type === 'sync') this.#putSync(event.data);
       for (const listener of this.#listeners) listener(event);
     }
+    this.#prune();
   }
 
   #putDevice(patch: Parameters<typeof mergeDevice>[1]): void {
@@ -324,9 +325,14 @@ class Fleet {
 
   #putDownlink(downlink: Downlink): void {
     this.downlinkById.set(downlink.id, mergeDownlink(this.downlinkById.get(downlink.id), downlink));
-    if (this.downlinkById.size <= DOWNLINKS_MAX) return;
-    const oldest = this.downlinks.findLast(({ id }) => id !== this.chosenId);
-    if (oldest) this.downlinkById.delete(oldest.id);
+  }
+
+  /** Forgets the oldest commands when there are too many; once for many events. */
+  #prune(): void {
+    const excess = this.downlinkById.size - DOWNLINKS_MAX;
+    if (excess <= 0) return;
+    const oldest = this.downlinks.filter(({ id }) => id !== this.chosenId).slice(-excess);
+    for (const { id } of oldest) this.downlinkById.delete(id);
   }
 }
 
@@ -359,6 +365,8 @@ function replace<T extends { name: string }>(registry: Registry<T>, values: T[],
   for (const value of values) registry.set(key(value), value);
 }
 
+/** Times of one zone and form sort as text. */
 function newestFirst(a: Downlink, b: Downlink): number {
-  return Date.parse(b.created_at) - Date.parse(a.created_at) || (a.id < b.id ? 1 : -1);
+  if (a.created_at === b.created_at) return a.id < b.id ? 1 : -1;
+  return a.created_at < b.created_at ? 1 : -1;
 }
