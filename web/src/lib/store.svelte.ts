@@ -45,9 +45,6 @@ class Fleet {
   readonly selection = new SvelteSet<string>();
   /** Id of the command whose story is shown. */
   chosenId = $state<string | null>(null);
-  /** Grows each time somebody asks for a story, also for the one already shown. */
-  storiesAsked = $state(0);
-
   /** By name. */
   readonly devices = $derived(this.deviceByEui.sorted());
   readonly gateways = $derived(this.gatewayById.sorted());
@@ -99,22 +96,21 @@ class Fleet {
   /** Shows a command's story. */
   async choose(id: string): Promise<void> {
     this.chosenId = id;
-    this.storiesAsked += 1;
     await this.#loadChosen();
   }
 
-  /** Sends a colour to lights, and shows the story of the first. */
-  async send(devEuis: string[], command: ColourCommand): Promise<void> {
+  /** Sends a colour to lights, and shows the story of the first; answers its id if one was accepted. */
+  async send(devEuis: string[], command: ColourCommand): Promise<string | null> {
     const refused: string[] = [];
-    let shown = false;
+    let shown: string | null = null;
     const waiting = [...devEuis];
     const worker = async () => {
       for (let devEui = waiting.shift(); devEui !== undefined; devEui = waiting.shift()) {
         try {
           const downlink = await api.sendColour(devEui, command);
           this.#putDownlink(downlink);
-          if (!shown) {
-            shown = true;
+          if (shown === null) {
+            shown = downlink.id;
             void this.choose(downlink.id);
           }
         } catch (error) {
@@ -124,6 +120,7 @@ class Fleet {
     };
     await Promise.all(Array.from({ length: SENDS_AT_ONCE }, worker));
     if (refused.length) notices.problem(`Not accepted (${refused.length} of ${devEuis.length}). ${refused[0]}`);
+    return shown;
   }
 
   /** Cancels the command whose story is shown. */
