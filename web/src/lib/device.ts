@@ -138,8 +138,9 @@ const KINDS: Readonly<Record<string, string>> = {
   status: 'Status',
   location: 'Location',
   integration: 'Integration',
-  came_online: 'Came online',
-  went_offline: 'Went offline',
+  online: 'Came online',
+  offline: 'Went offline',
+  error: 'Error',
 };
 
 /** An event in words: what it is, and what is worth knowing of it. */

@@ -4,6 +4,7 @@
  * Steps, reasons and kinds of evidence that are not known here are shown as they came, with the underscores taken out:
  * a newer server must never leave this page silent.
  */
+import { lightWords } from './colour-names';
 import { after, clock, duration } from './time';
 import type { Downlink, Evidence, Reason, TimelineEntry } from './types';
 
@@ -101,6 +102,12 @@ const TOLD = new Set([
 export function stateWords(state: string): { label: string; tone: Tone } {
   const [label, tone] = STATES[state] ?? [capital(plain(state)), 'going' as const];
   return { label, tone };
+}
+
+/** What a command is to do: "red", "blue, blinks 0.5/0.5 s", "a setting". */
+export function wantedWords(downlink: Pick<Downlink, 'color' | 'on_time' | 'off_time' | 'origin'>): string {
+  if (!downlink.color) return downlink.origin === 'initialisation' ? 'a setting' : 'raw payload';
+  return lightWords({ ...downlink.color, on_time: downlink.on_time ?? 255, off_time: downlink.off_time ?? 0 });
 }
 
 /** The label and tone of a device's or gateway's `status`. */
