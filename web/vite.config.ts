@@ -15,8 +15,8 @@ const paintAfterTheme: Plugin = {
   },
 };
 
-/** `DOWNBEAT_URL=http://127.0.0.1:8000 npm run dev` shows a running service; without it, `npm run mock`. */
-const service = loadEnv('', '.', 'DOWNBEAT_')['DOWNBEAT_URL'] ?? 'http://127.0.0.1:5174';
+/** The service that the page is worked on with; `downbeat demo` listens here. */
+const service = loadEnv('', '.', 'DOWNBEAT_')['DOWNBEAT_URL'] ?? 'http://127.0.0.1:8000';
 
 export default defineConfig({
   plugins: [svelte(), paintAfterTheme],
