@@ -1,6 +1,8 @@
 /** The API, as far as this page uses it. Signed in by an HttpOnly cookie, which no script can read. */
 import type { ColourCommand, Device, Downlink, Gateway, Session, Simulator } from './types';
 
+const SESSION = '/session';
+
 /** Commands and lists end by themselves after this long, so that a dead connection shows as an error. */
 const TIMEOUT_MS = 20_000;
 
@@ -38,7 +40,7 @@ export class ApiError extends Error {
 /** Who is signed in; null if nobody is. */
 export async function session(): Promise<Session | null> {
   try {
-    return await request<Session>('GET', '/session');
+    return await request<Session>('GET', SESSION);
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) return null;
     throw error;
@@ -47,12 +49,12 @@ export async function session(): Promise<Session | null> {
 
 /** Signs in by an API key, or by the one-time ticket in the address that `downbeat demo` opens. */
 export function signIn(proof: { key: string } | { ticket: string }): Promise<void> {
-  return request('POST', '/session', proof);
+  return request('POST', SESSION, proof);
 }
 
 /** Ends the session. */
 export function signOut(): Promise<void> {
-  return request('DELETE', '/session');
+  return request('DELETE', SESSION);
 }
 
 /** All lights of the tenant, page by page. */
@@ -122,6 +124,13 @@ export function errorWords(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+let signedOut: (() => void) | null = null;
+
+/** Has a function called when the API knows the session no more: it ended, or its key was revoked. */
+export function whenSignedOut(call: () => void): void {
+  signedOut = call;
+}
+
 /** What a request has besides its method, path and body. */
 export interface RequestOptions {
   /** For example `if-match`. */
@@ -156,6 +165,7 @@ export async function exchange<T>(
     signal: options.signal ? AbortSignal.any([options.signal, timeout]) : timeout,
   });
   const answer: unknown = await response.json().catch(() => undefined);
+  if (response.status === 401 && path !== SESSION) signedOut?.();
   if (!response.ok) throw new ApiError(response.status, problemWords(response, answer), ...problemParts(answer));
   return { value: answer as T, etag: response.headers.get('etag') };
 }

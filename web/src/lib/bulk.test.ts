@@ -29,7 +29,7 @@ const NONE: JobCounts = {
 
 describe('estimateWords', () => {
   it('tells airtime and time', () => {
-    expect(estimateWords(ESTIMATE)).toBe('79 s on air · done in about 50 s');
+    expect(estimateWords(ESTIMATE)).toBe('79 s of airtime · done in about 50 s');
   });
 
   it('tells who is left out and who hears it late', () => {

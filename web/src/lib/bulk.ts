@@ -38,11 +38,11 @@ export function begin(tenant: string, devEuis: readonly string[], light: LightSt
   return request('POST', `/tenants/${tenant}/jobs`, { ...order(devEuis, light), name: name.charAt(0).toUpperCase() + name.slice(1) });
 }
 
-/** "62 s on air · done in about 2 min · 3 left out: never heard, …". */
+/** "62 s of airtime · done in about 2 min · 3 left out: never heard, …". */
 export function estimateWords(estimate: JobEstimate): string {
   const left = estimate.left_out.map(({ reason, devices }) => `${devices} ${LEFT_OUT[reason] ?? reason.replaceAll('_', ' ')}`);
   return [
-    `${estimate.airtime_s < 10 ? estimate.airtime_s.toFixed(1) : Math.round(estimate.airtime_s)} s on air`,
+    `${estimate.airtime_s < 10 ? estimate.airtime_s.toFixed(1) : Math.round(estimate.airtime_s)} s of airtime`,
     `done in about ${brief(Math.max(1, estimate.duration_s))}`,
     estimate.without_gateway > 0 ? `${estimate.without_gateway} out of reach at the moment` : '',
     estimate.class_a > 0 ? `${estimate.class_a} hear it only when they speak themselves (class A)` : '',

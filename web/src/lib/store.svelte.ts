@@ -64,6 +64,12 @@ class Fleet {
   #loadAgain = false;
   #held: LiveEvent[] = [];
 
+  constructor() {
+    api.whenSignedOut(() => {
+      if (this.session) void this.#checkSession();
+    });
+  }
+
   /** Signs in by the address's ticket if there is one, else by the session that may exist. */
   async start(): Promise<void> {
     this.phase = 'starting';
