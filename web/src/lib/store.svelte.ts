@@ -4,13 +4,14 @@
  * One load when the stream opens (and after each break of it), then events only. Events that come while a load is under
  * way are applied after it, so an answer that was already on its way never overwrites newer news.
  */
-import { SvelteMap, SvelteSet } from 'svelte/reactivity';
+import { SvelteMap } from 'svelte/reactivity';
 import * as api from './api';
 import { isConverged } from './device-filter';
 import { listen, type LiveEvent } from './live';
 import { activeByDevice, fromEvent, mergeDevice, mergeDownlink, mergeGateway, verifiedShare } from './merge';
 import { notices } from './notices.svelte';
 import { Registry } from './registry.svelte';
+import { Selected } from './selected.svelte';
 import type { ColourCommand, Device, Downlink, Gateway, Session, SyncEvent } from './types';
 
 /** Commands kept in the page; older ones are in the API. */
@@ -25,6 +26,8 @@ const STREAM_PATIENCE_MS = 1_500;
 class Fleet {
   phase = $state<'starting' | 'signed-out' | 'ready' | 'unreachable'>('starting');
   session = $state.raw<Session | null>(null);
+  /** Whether the session ended without anybody having signed out. */
+  ended = $state(false);
   /** Whether the lists were loaded once. */
   loaded = $state(false);
   loadError = $state<string | null>(null);
@@ -42,7 +45,7 @@ class Fleet {
   loss = $state<number | null>(null);
 
   /** DevEUIs of the selected lights. */
-  readonly selection = new SvelteSet<string>();
+  readonly selection = new Selected();
   /** Id of the command whose story is shown. */
   chosenId = $state<string | null>(null);
   /** By name. */
@@ -205,6 +208,7 @@ class Fleet {
 
   #enter(session: Session): void {
     this.session = session;
+    this.ended = false;
     this.phase = 'ready';
     const impatient = setTimeout(() => void this.load(), STREAM_PATIENCE_MS);
     const stop = listen(tenantPath(session), {
@@ -245,7 +249,9 @@ class Fleet {
 
   async #checkSession(): Promise<void> {
     const session = await api.session().catch(() => undefined);
-    if (session === null) this.#leave();
+    if (session !== null) return;
+    this.#leave();
+    this.ended = true;
   }
 
   async #loadOnce(): Promise<void> {
@@ -268,14 +274,13 @@ class Fleet {
       }
       this.deviceByEui.retain(known);
       for (const downlink of downlinks) this.#putDownlink(downlink);
-      for (const devEui of this.selection) if (!this.deviceByEui.has(devEui)) this.selection.delete(devEui);
+      this.selection.replace([...this.selection.keys].filter((devEui) => this.deviceByEui.has(devEui)));
       this.chosenId ??= this.downlinks[0]?.id ?? null;
       this.loaded = true;
       this.loadError = null;
       await this.#loadChosen();
     } catch (error) {
-      if (error instanceof api.ApiError && error.status === 401) this.#leave();
-      else this.loadError = api.errorWords(error);
+      if (!(error instanceof api.ApiError && error.status === 401)) this.loadError = api.errorWords(error);
     }
   }
 
