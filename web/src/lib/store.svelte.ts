@@ -7,11 +7,11 @@
 import { SvelteMap } from 'svelte/reactivity';
 import * as api from './api';
 import { isConverged } from './device-filter';
+import { DeviceSelection } from './device-selection.svelte';
 import { listen, type LiveEvent } from './live';
 import { activeByDevice, fromEvent, mergeDevice, mergeDownlink, mergeGateway, verifiedShare } from './merge';
 import { notices } from './notices.svelte';
 import { Registry } from './registry.svelte';
-import { Selected } from './selected.svelte';
 import type { ColourCommand, Device, Downlink, Gateway, Session, SyncEvent } from './types';
 
 /** Commands kept in the page; older ones are in the API. */
@@ -45,7 +45,7 @@ class Fleet {
   loss = $state<number | null>(null);
 
   /** DevEUIs of the selected lights. */
-  readonly selection = new Selected();
+  readonly selection = new DeviceSelection();
   /** Id of the command whose story is shown. */
   chosenId = $state<string | null>(null);
   /** By name. */

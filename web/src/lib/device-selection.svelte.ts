@@ -1,5 +1,5 @@
 /** The keys of the lights that are selected: one signal for all, as ten thousand may be selected at once. */
-export class Selected {
+export class DeviceSelection {
   #keys = $state.raw<ReadonlySet<string>>(new Set());
 
   get size(): number {
