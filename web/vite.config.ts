@@ -1,5 +1,6 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import type { Plugin } from 'vite';
+import { loadEnv } from 'vite';
 import { defineConfig } from 'vitest/config';
 
 /**
@@ -14,6 +15,9 @@ const paintAfterTheme: Plugin = {
   },
 };
 
+/** The service that the page is worked on with; `downbeat demo` listens here. */
+const service = loadEnv('', '.', 'DOWNBEAT_')['DOWNBEAT_URL'] ?? 'http://127.0.0.1:8000';
+
 export default defineConfig({
   plugins: [svelte(), paintAfterTheme],
   build: {
@@ -22,6 +26,6 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },
-  server: { proxy: { '/api': 'http://127.0.0.1:5174' } },
+  server: { proxy: { '/api': service } },
   test: { include: ['src/**/*.test.ts'], environment: 'node' },
 });

@@ -1,23 +1,28 @@
 /**
  * The stream of live events.
  *
- * A browser reconnects an event stream by itself after a broken connection, but gives up when the server answers with an
- * error (a restart behind a proxy, an ended session). Then this tries again, with a growing pause.
- * Events are handed on in batches, at most one a frame: a fleet that answers all at once must not stall the page.
+ * It is kept open, with a growing pause between attempts, and resumes where it broke: the server keeps the latest events,
+ * and says `reset` when those that were missed are not among them any more. A stream that is silent for too long is dead
+ * and opened anew. Events are handed on in batches, at most one a frame: a fleet that answers all at once must not stall
+ * the page.
  */
-import type { DevicePatch, DownlinkEvent, Gateway } from './types';
+import { StreamParser, type StreamEvent } from './sse';
+import type { DevicePatch, DownlinkEvent, Gateway, JobEvent, QueueEvent, SyncEvent } from './types';
 
 /** One event of the stream. */
 export type LiveEvent =
   | { type: 'device'; data: DevicePatch }
   | { type: 'downlink'; data: DownlinkEvent }
   | { type: 'gateway'; data: Gateway }
+  | { type: 'sync'; data: SyncEvent }
+  | { type: 'job'; data: JobEvent }
+  | { type: 'queue'; data: QueueEvent }
   | { type: 'reset' };
 
 /** What happens on the stream. */
 export interface LiveHandlers {
-  /** The stream is open; what was missed before has to be loaded. */
-  opened(): void;
+  /** The stream is open. If it did not resume where it broke, what was missed before has to be loaded. */
+  opened(resumed: boolean): void;
   /** The stream broke; it is being reopened. */
   lost(): void;
   /** The server refused the stream: the session may have ended. */
@@ -25,8 +30,14 @@ export interface LiveHandlers {
   events(batch: LiveEvent[]): void;
 }
 
-const RETRY_MIN_MS = 1_000;
-const RETRY_MAX_MS = 15_000;
+/** Events that carry data. */
+const TYPES = ['device', 'downlink', 'gateway', 'sync', 'job', 'queue'] as const;
+
+const RETRY_MIN_MS = 500;
+const RETRY_MAX_MS = 10_000;
+
+/** The server says something at least every 15 s; a stream that is silent for longer is dead. */
+const SILENCE_MAX_MS = 40_000;
 
 /** A hidden page gets no frames: its events are handed on this often. */
 const HIDDEN_BATCH_MS = 1_000;
@@ -35,40 +46,80 @@ const HIDDEN_BATCH_MS = 1_000;
 export function listen(tenant: string, handlers: LiveHandlers): () => void {
   const url = `/api/v1/tenants/${encodeURIComponent(tenant)}/events`;
   const batch = batched(handlers.events);
-  let source: EventSource | null = null;
-  let retry: ReturnType<typeof setTimeout> | undefined;
+  const stopped = new AbortController();
+  let lastId = '';
   let pause = RETRY_MIN_MS;
+  let wake: (() => void) | null = null;
 
-  const open = () => {
-    source = new EventSource(url);
-    source.onopen = () => {
-      pause = RETRY_MIN_MS;
-      handlers.opened();
-    };
-    source.onerror = () => {
+  // When the network is back there is nothing to wait for.
+  const hurry = () => wake?.();
+  addEventListener('online', hurry);
+  void keepOpen();
+
+  async function keepOpen(): Promise<void> {
+    while (!stopped.signal.aborted) {
+      await once().catch(() => undefined);
+      if (stopped.signal.aborted) return;
       handlers.lost();
-      if (source?.readyState !== EventSource.CLOSED) return;
-      handlers.refused();
-      retry = setTimeout(open, pause);
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        setTimeout(resolve, pause * (0.75 + Math.random() / 2));
+      });
       pause = Math.min(pause * 2, RETRY_MAX_MS);
-    };
-    source.addEventListener('device', (event) => batch.add(parse('device', event)));
-    source.addEventListener('downlink', (event) => batch.add(parse('downlink', event)));
-    source.addEventListener('gateway', (event) => batch.add(parse('gateway', event)));
-    source.addEventListener('reset', () => batch.add({ type: 'reset' }));
-  };
+    }
+  }
 
-  open();
+  async function once(): Promise<void> {
+    const dead = new AbortController();
+    let watchdog = setTimeout(() => dead.abort(), SILENCE_MAX_MS);
+    const alive = () => {
+      clearTimeout(watchdog);
+      watchdog = setTimeout(() => dead.abort(), SILENCE_MAX_MS);
+    };
+    const offline = () => dead.abort();
+    addEventListener('offline', offline);
+    try {
+      const response = await fetch(url, {
+        headers: { accept: 'text/event-stream', ...(lastId === '' ? {} : { 'last-event-id': lastId }) },
+        credentials: 'same-origin',
+        cache: 'no-store',
+        signal: AbortSignal.any([stopped.signal, dead.signal]),
+      });
+      if (!response.ok || !response.body) {
+        handlers.refused();
+        return;
+      }
+      pause = RETRY_MIN_MS;
+      handlers.opened(lastId !== '');
+      const parser = new StreamParser(lastId);
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+        alive();
+        for (const event of parser.take(piece.value)) {
+          lastId = event.id;
+          batch.add(read(event));
+        }
+      }
+    } finally {
+      clearTimeout(watchdog);
+      removeEventListener('offline', offline);
+    }
+  }
+
   return () => {
-    clearTimeout(retry);
+    stopped.abort();
+    wake?.();
+    removeEventListener('online', hurry);
     batch.stop();
-    source?.close();
   };
 }
 
-function parse(type: 'device' | 'downlink' | 'gateway', event: MessageEvent<string>): LiveEvent | null {
+function read({ type, data }: StreamEvent): LiveEvent | null {
+  if (type === 'reset') return { type };
+  const known = TYPES.find((one) => one === type);
+  if (!known) return null;
   try {
-    return { type, data: JSON.parse(event.data) } as LiveEvent;
+    return { type: known, data: JSON.parse(data) } as LiveEvent;
   } catch {
     // One unreadable event is no reason to stop showing the others.
     return null;

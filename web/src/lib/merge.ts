@@ -16,6 +16,7 @@ const BLANK_DEVICE: Omit<Device, 'lorawan_dev_eui'> = {
   battery_level: null,
   desired: null,
   reported: null,
+  chirpstack_synced: false,
 };
 
 const TERMINAL = new Set(['verified', 'sent', 'unverified', 'failed', 'superseded', 'cancelled', 'expired']);

@@ -4,13 +4,15 @@
  * One load when the stream opens (and after each break of it), then events only. Events that come while a load is under
  * way are applied after it, so an answer that was already on its way never overwrites newer news.
  */
-import { SvelteMap, SvelteSet } from 'svelte/reactivity';
+import { SvelteMap } from 'svelte/reactivity';
 import * as api from './api';
-import { sameLight } from './colour-names';
+import { isConverged } from './device-filter';
+import { DeviceSelection } from './device-selection.svelte';
 import { listen, type LiveEvent } from './live';
 import { activeByDevice, fromEvent, mergeDevice, mergeDownlink, mergeGateway, verifiedShare } from './merge';
 import { notices } from './notices.svelte';
-import type { ColourCommand, Device, Downlink, Gateway, Session } from './types';
+import { Registry } from './registry.svelte';
+import type { ColourCommand, Device, Downlink, Gateway, Session, SyncEvent } from './types';
 
 /** Commands kept in the page; older ones are in the API. */
 const DOWNLINKS_MAX = 200;
@@ -24,6 +26,8 @@ const STREAM_PATIENCE_MS = 1_500;
 class Fleet {
   phase = $state<'starting' | 'signed-out' | 'ready' | 'unreachable'>('starting');
   session = $state.raw<Session | null>(null);
+  /** Whether the session ended without anybody having signed out. */
+  ended = $state(false);
   /** Whether the lists were loaded once. */
   loaded = $state(false);
   loadError = $state<string | null>(null);
@@ -31,23 +35,22 @@ class Fleet {
   /** Milliseconds since the epoch: when the stream broke. */
   lostAt = $state<number | null>(null);
 
-  readonly deviceByEui = new SvelteMap<string, Device>();
+  /** By DevEUI. */
+  readonly deviceByEui = new Registry<Device>();
   readonly downlinkById = new SvelteMap<string, Downlink>();
-  readonly gatewayById = new SvelteMap<string, Gateway>();
+  readonly gatewayById = new Registry<Gateway>();
   /** Simulated gateways as they were switched, which the network notices only later. */
   readonly gatewaySwitch = new SvelteMap<string, boolean>();
   /** Share of frames lost in the simulation, 0 to 1. */
   loss = $state<number | null>(null);
 
   /** DevEUIs of the selected lights. */
-  readonly selection = new SvelteSet<string>();
+  readonly selection = new DeviceSelection();
   /** Id of the command whose story is shown. */
   chosenId = $state<string | null>(null);
-  /** Grows each time somebody asks for a story, also for the one already shown. */
-  storiesAsked = $state(0);
-
-  readonly devices = $derived([...this.deviceByEui.values()].sort(byName));
-  readonly gateways = $derived([...this.gatewayById.values()].sort(byName));
+  /** By name. */
+  readonly devices = $derived(this.deviceByEui.sorted());
+  readonly gateways = $derived(this.gatewayById.sorted());
   /** Newest first. */
   readonly downlinks = $derived([...this.downlinkById.values()].sort(newestFirst));
   readonly active = $derived(activeByDevice(this.downlinkById.values()));
@@ -58,10 +61,17 @@ class Fleet {
   readonly mayCommand = $derived(this.session?.role === 'admin' || this.session?.role === 'operator');
   readonly maySimulate = $derived(this.mayCommand && this.session?.simulator === true);
 
+  #listeners = new Set<(event: LiveEvent) => void>();
   #stopListening: (() => void) | null = null;
   #loading = false;
   #loadAgain = false;
   #held: LiveEvent[] = [];
+
+  constructor() {
+    api.whenSignedOut(() => {
+      if (this.session) void this.#checkSession();
+    });
+  }
 
   /** Signs in by the address's ticket if there is one, else by the session that may exist. */
   async start(): Promise<void> {
@@ -95,22 +105,21 @@ class Fleet {
   /** Shows a command's story. */
   async choose(id: string): Promise<void> {
     this.chosenId = id;
-    this.storiesAsked += 1;
     await this.#loadChosen();
   }
 
-  /** Sends a colour to lights, and shows the story of the first. */
-  async send(devEuis: string[], command: ColourCommand): Promise<void> {
+  /** Sends a colour to lights, and shows the story of the first; answers its id if one was accepted. */
+  async send(devEuis: string[], command: ColourCommand): Promise<string | null> {
     const refused: string[] = [];
-    let shown = false;
+    let shown: string | null = null;
     const waiting = [...devEuis];
     const worker = async () => {
       for (let devEui = waiting.shift(); devEui !== undefined; devEui = waiting.shift()) {
         try {
           const downlink = await api.sendColour(devEui, command);
           this.#putDownlink(downlink);
-          if (!shown) {
-            shown = true;
+          if (shown === null) {
+            shown = downlink.id;
             void this.choose(downlink.id);
           }
         } catch (error) {
@@ -120,6 +129,7 @@ class Fleet {
     };
     await Promise.all(Array.from({ length: SENDS_AT_ONCE }, worker));
     if (refused.length) notices.problem(`Not accepted (${refused.length} of ${devEuis.length}). ${refused[0]}`);
+    return shown;
   }
 
   /** Cancels the command whose story is shown. */
@@ -153,6 +163,23 @@ class Fleet {
     notices.info(`${what} lost power for a moment. Watch the colour come back by itself.`);
   }
 
+  /** Tells of every live event after the store has taken it in; the returned function ends that. */
+  listen(listener: (event: LiveEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** The tenant as paths of the API name it. */
+  get tenant(): string {
+    return this.session ? encodeURIComponent(tenantPath(this.session)) : '';
+  }
+
+  /** Takes a device that was deleted off the page. */
+  forgetDevice(devEui: string): void {
+    this.deviceByEui.delete(devEui);
+    this.selection.delete(devEui);
+  }
+
   /** A light's name by its DevEUI. */
   deviceName(devEui: string): string {
     return this.deviceByEui.get(devEui)?.name || devEui;
@@ -181,17 +208,18 @@ class Fleet {
 
   #enter(session: Session): void {
     this.session = session;
+    this.ended = false;
     this.phase = 'ready';
     const impatient = setTimeout(() => void this.load(), STREAM_PATIENCE_MS);
     const stop = listen(tenantPath(session), {
-      opened: () => {
+      opened: (resumed) => {
         clearTimeout(impatient);
         this.stream = 'live';
         this.lostAt = null;
-        void this.load();
+        if (!resumed || !this.loaded || this.loadError !== null) void this.load();
       },
       lost: () => {
-        if (this.stream === 'live') this.lostAt = Date.now();
+        if (this.stream === 'live') this.lostAt ??= Date.now();
         this.stream = this.loaded ? 'lost' : 'connecting';
       },
       refused: () => void this.#checkSession(),
@@ -215,37 +243,44 @@ class Fleet {
     this.lostAt = null;
     this.chosenId = null;
     this.loss = null;
-    for (const map of [this.deviceByEui, this.downlinkById, this.gatewayById, this.gatewaySwitch, this.selection]) {
-      map.clear();
-    }
+    const kept = [this.deviceByEui, this.downlinkById, this.gatewayById, this.gatewaySwitch, this.selection];
+    for (const things of kept) things.clear();
   }
 
   async #checkSession(): Promise<void> {
     const session = await api.session().catch(() => undefined);
-    if (session === null) this.#leave();
+    if (session !== null) return;
+    this.#leave();
+    this.ended = true;
   }
 
   async #loadOnce(): Promise<void> {
     const { session } = this;
     if (!session) return;
     try {
-      const [devices, downlinks, gateways] = await Promise.all([
-        api.devices(tenantPath(session)),
-        api.downlinks(),
-        api.gateways(),
-      ]);
+      const tenant = session.tenant.id;
+      const [downlinks, gateways] = await Promise.all([api.downlinks(tenant), api.gateways(tenant)]);
       if (this.session !== session) return;
-      replace(this.deviceByEui, devices.filter(hasDevEui), (device) => device.lorawan_dev_eui ?? '');
       replace(this.gatewayById, gateways, (gateway) => gateway.gateway_id);
+      // The first lights are shown while the last of many are still on their way.
+      const known = new Set<string>();
+      for await (const page of api.devicePages(tenantPath(session))) {
+        if (this.session !== session) return;
+        for (const device of page) {
+          if (device.lorawan_dev_eui === null) continue;
+          known.add(device.lorawan_dev_eui);
+          this.deviceByEui.set(device.lorawan_dev_eui, device);
+        }
+      }
+      this.deviceByEui.retain(known);
       for (const downlink of downlinks) this.#putDownlink(downlink);
-      for (const devEui of this.selection) if (!this.deviceByEui.has(devEui)) this.selection.delete(devEui);
+      this.selection.replace([...this.selection.keys].filter((devEui) => this.deviceByEui.has(devEui)));
       this.chosenId ??= this.downlinks[0]?.id ?? null;
       this.loaded = true;
       this.loadError = null;
       await this.#loadChosen();
     } catch (error) {
-      if (error instanceof api.ApiError && error.status === 401) this.#leave();
-      else this.loadError = api.errorWords(error);
+      if (!(error instanceof api.ApiError && error.status === 401)) this.loadError = api.errorWords(error);
     }
   }
 
@@ -273,12 +308,23 @@ class Fleet {
       if (event.type === 'reset') void this.load();
       else if (event.type === 'device') this.#putDevice(event.data);
       else if (event.type === 'downlink') this.#putDownlink(fromEvent(event.data));
-      else this.#putGateway(event.data);
+      else if (event.type === 'gateway') this.#putGateway(event.data);
+      else if (event.type === 'sync') this.#putSync(event.data);
+      for (const listener of this.#listeners) listener(event);
     }
+    this.#prune();
   }
 
   #putDevice(patch: Parameters<typeof mergeDevice>[1]): void {
     this.deviceByEui.set(patch.lorawan_dev_eui, mergeDevice(this.deviceByEui.get(patch.lorawan_dev_eui), patch));
+  }
+
+  #putSync(event: SyncEvent): void {
+    const known = this.deviceByEui.get(event.lorawan_dev_eui);
+    if (!known) return;
+    const { chirpstack_synced, state, error, attempts, next_attempt_at } = event;
+    const sync = { state, error, attempts, next_attempt_at };
+    this.deviceByEui.set(event.lorawan_dev_eui, { ...known, chirpstack_synced, sync });
   }
 
   #putGateway(gateway: Gateway): void {
@@ -287,16 +333,15 @@ class Fleet {
 
   #putDownlink(downlink: Downlink): void {
     this.downlinkById.set(downlink.id, mergeDownlink(this.downlinkById.get(downlink.id), downlink));
-    if (this.downlinkById.size <= DOWNLINKS_MAX) return;
-    const oldest = this.downlinks.findLast(({ id }) => id !== this.chosenId);
-    if (oldest) this.downlinkById.delete(oldest.id);
   }
-}
 
-/** Whether the light is known to show what is wanted of it; one of which nothing is wanted is where it should be. */
-export function isConverged(device: Device): boolean {
-  if (!device.desired) return true;
-  return device.reported !== null && sameLight(device.desired, device.reported);
+  /** Forgets the oldest commands when there are too many; once for many events. */
+  #prune(): void {
+    const excess = this.downlinkById.size - DOWNLINKS_MAX;
+    if (excess <= 0) return;
+    const oldest = this.downlinks.filter(({ id }) => id !== this.chosenId).slice(-excess);
+    for (const { id } of oldest) this.downlinkById.delete(id);
+  }
 }
 
 /** The page's one store. */
@@ -323,22 +368,13 @@ async function attempt<T>(failure: string, action: () => Promise<T>): Promise<{ 
   }
 }
 
-function replace<T>(map: SvelteMap<string, T>, values: T[], key: (value: T) => string): void {
-  const keep = new Set(values.map(key));
-  for (const known of map.keys()) if (!keep.has(known)) map.delete(known);
-  for (const value of values) map.set(key(value), value);
+function replace<T extends { name: string }>(registry: Registry<T>, values: T[], key: (value: T) => string): void {
+  registry.retain(new Set(values.map(key)));
+  for (const value of values) registry.set(key(value), value);
 }
 
-function hasDevEui(device: Device): boolean {
-  return device.lorawan_dev_eui !== null;
-}
-
-const NAMES = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' });
-
-function byName(a: { name: string }, b: { name: string }): number {
-  return NAMES.compare(a.name, b.name);
-}
-
+/** Times of one zone and form sort as text. */
 function newestFirst(a: Downlink, b: Downlink): number {
-  return Date.parse(b.created_at) - Date.parse(a.created_at) || (a.id < b.id ? 1 : -1);
+  if (a.created_at === b.created_at) return a.id < b.id ? 1 : -1;
+  return a.created_at < b.created_at ? 1 : -1;
 }

@@ -40,6 +40,73 @@ export interface Device {
   battery_level: number | null;
   desired: LightState | null;
   reported: ReportedState | null;
+  /** Whether ChirpStack holds it as the registry says; false for one that is not kept in step. */
+  chirpstack_synced: boolean;
+  /** Null for a device that is not kept in step with ChirpStack. */
+  sync?: SyncState | null;
+  /** Labels; events may leave them out. */
+  tags?: Record<string, string>;
+}
+
+/** How far ChirpStack is in step with a device. */
+export interface SyncState {
+  /** `pending`, `synced`, `failing`, `conflict` or `rejected`. */
+  state: string;
+  error: string | null;
+  attempts: number;
+  next_attempt_at: string | null;
+}
+
+/** A live `sync` event. */
+export interface SyncEvent extends SyncState {
+  /** The device's id. */
+  id: string;
+  lorawan_dev_eui: string;
+  chirpstack_synced: boolean;
+}
+
+/** How many of a job's devices are where. */
+export interface JobCounts {
+  total: number;
+  waiting: number;
+  /** Of the waiting ones: those that no gateway reaches at the moment. */
+  out_of_reach: number;
+  under_way: number;
+  verified: number;
+  sent: number;
+  unverified: number;
+  failed: number;
+  superseded: number;
+  cancelled: number;
+  expired: number;
+  skipped: number;
+}
+
+/** A live `job` event, once a second at the most. */
+export interface JobEvent {
+  id: string;
+  /** `color`, `payload` or `initialize`. */
+  kind: string;
+  name: string;
+  /** `running`, `paused`, `cancelled` or `done`. */
+  state: string;
+  counts: JobCounts;
+  /** Percent of the devices that are told. */
+  progress: number;
+  remaining_s: number | null;
+  eta: string | null;
+  updated_at: string;
+  finished_at: string | null;
+}
+
+/** A live `queue` event: a device's queue in ChirpStack does not move, or was flushed. */
+export interface QueueEvent {
+  /** `stuck` or `flushed`. */
+  state: string;
+  /** The device's id. */
+  id: string;
+  lorawan_dev_eui: string;
+  items: number;
 }
 
 /** A live `device` event: the address, and whatever changed. */
@@ -113,6 +180,8 @@ export interface Session {
   /** `admin`, `operator` or `viewer`. */
   role: string;
   tenant: { id: string; name: string };
+  /** Whether the key is the platform's, and sees all tenants. */
+  platform?: boolean;
   /** Whether the lights and gateways are simulated, and can be switched and restarted from here. */
   simulator: boolean;
 }

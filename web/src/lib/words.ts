@@ -4,6 +4,7 @@
  * Steps, reasons and kinds of evidence that are not known here are shown as they came, with the underscores taken out:
  * a newer server must never leave this page silent.
  */
+import { lightWords } from './colour-names';
 import { after, clock, duration } from './time';
 import type { Downlink, Evidence, Reason, TimelineEntry } from './types';
 
@@ -103,6 +104,26 @@ export function stateWords(state: string): { label: string; tone: Tone } {
   return { label, tone };
 }
 
+/** What a command is to do: "red", "blue, blinks 0.5/0.5 s", "a setting". */
+export function wantedWords(downlink: Pick<Downlink, 'color' | 'on_time' | 'off_time' | 'origin'>): string {
+  if (!downlink.color) return downlink.origin === 'initialisation' ? 'a setting' : 'raw payload';
+  return lightWords({ ...downlink.color, on_time: downlink.on_time ?? 255, off_time: downlink.off_time ?? 0 });
+}
+
+/** The label and tone of a device's or gateway's `status`. */
+export function deviceWords(status: string): { label: string; tone: Tone } {
+  switch (status) {
+    case 'online':
+      return { label: 'Online', tone: 'good' };
+    case 'offline':
+      return { label: 'Offline', tone: 'bad' };
+    case 'never_seen':
+      return { label: 'Never seen', tone: 'quiet' };
+    default:
+      return { label: capital(plain(status)), tone: 'quiet' };
+  }
+}
+
 /** A reason in words; `{"gateway_refused": "TOO_LATE"}` carries what the word leaves out. */
 export function reasonWords(reason: Reason): string {
   if (typeof reason === 'string') return REASONS[reason] ?? plain(reason);
@@ -114,6 +135,7 @@ export function reasonWords(reason: Reason): string {
 function originWords(origin: string): string {
   if (origin === 'api') return 'an application or operator';
   if (origin === 'initialisation') return 'Downbeat itself, to set the light up';
+  if (origin === 'job') return 'a job for many lights';
   return origin === 'reconcile' ? 'Downbeat itself, because the light showed something else' : plain(origin);
 }
 
