@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { labelled, mapOf, niceStep, scaleBar } from './map';
+import { apart, labelled, mapOf, niceStep, scaleBar } from './map';
 
 const at = (latitude: number, longitude: number) => ({ latitude, longitude });
 
@@ -56,10 +56,20 @@ describe('the scale bar', () => {
 });
 
 it('steps are 1, 2 or 5 times a power of ten', () => {
-  expect([0.0034, 0.06, 0.7, 9].map((most) => Number(niceStep(most).toPrecision(3)))).toEqual([0.002, 0.05, 0.5, 5]);
+  expect([0.0034, 0.06, 0.2, 9].map((least) => Number(niceStep(least).toPrecision(3)))).toEqual([0.005, 0.1, 0.2, 10]);
 });
 
 it('names do not cover each other', () => {
   const points = [{ x: 0, y: 0 }, { x: 4, y: 2 }, { x: 0, y: 60 }];
   expect(labelled(points, [50, 50, 50], 14, 10)).toEqual([true, false, true]);
+});
+
+it('points on one spot move apart, others stay', () => {
+  const spot = { x: 100, y: 100 };
+  const moved = apart([spot, spot, spot, { x: 400, y: 100 }], 20);
+  for (const [index, a] of moved.entries()) {
+    for (const b of moved.slice(index + 1)) expect(Math.hypot(a.x - b.x, a.y - b.y)).toBeGreaterThan(19);
+  }
+  expect(moved[3]).toEqual({ x: 400, y: 100 });
+  for (const point of moved.slice(0, 3)) expect(Math.hypot(point.x - 100, point.y - 100)).toBeLessThan(40);
 });

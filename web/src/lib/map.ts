@@ -44,6 +44,10 @@ const EXTENT_MIN_M = 60;
 /** Part of the drawing that stays free around what is shown, for names and axes. */
 const MARGIN = 0.14;
 
+/** Units between two lines of the graticule at the least, so that their labels have room. */
+const MERIDIANS_APART = 90;
+const PARALLELS_APART = 60;
+
 /** A map that shows all of `positions`, of which there must be one, in `width` by `height`. */
 export function mapOf(positions: readonly Position[], width: number, height: number): MapView {
   const reference = positions[0]?.longitude ?? 0;
@@ -59,19 +63,20 @@ export function mapOf(positions: readonly Position[], width: number, height: num
   const x = (degrees: number) => width / 2 + ((degrees - longitude.middle) * squeeze * METRES_PER_DEGREE) / metresPerUnit;
   const y = (degrees: number) => height / 2 - ((degrees - latitude.middle) * METRES_PER_DEGREE) / metresPerUnit;
   const degreesPerUnit = metresPerUnit / METRES_PER_DEGREE;
-  const step = niceStep(degreesPerUnit * Math.min(width, height) * 0.3);
+  const stepAcross = niceStep((degreesPerUnit / squeeze) * MERIDIANS_APART);
+  const stepDown = niceStep(degreesPerUnit * PARALLELS_APART);
   const across = (degreesPerUnit / squeeze) * (width / 2);
   const down = degreesPerUnit * (height / 2);
   return {
     metresPerUnit,
     point: (position) => ({ x: x(unwrapped(position.longitude)), y: y(position.latitude) }),
-    meridians: multiples(longitude.middle - across, longitude.middle + across, step).map((degrees) => ({
+    meridians: multiples(longitude.middle - across, longitude.middle + across, stepAcross).map((degrees) => ({
       at: x(degrees),
-      label: degreesWords(wrapped(degrees), step, 'E', 'W'),
+      label: degreesWords(wrapped(degrees), stepAcross, 'E', 'W'),
     })),
-    parallels: multiples(latitude.middle - down, latitude.middle + down, step).map((degrees) => ({
+    parallels: multiples(latitude.middle - down, latitude.middle + down, stepDown).map((degrees) => ({
       at: y(degrees),
-      label: degreesWords(degrees, step, 'N', 'S'),
+      label: degreesWords(degrees, stepDown, 'N', 'S'),
     })),
     scale: scaleBar(metresPerUnit, width * 0.25),
   };
@@ -104,10 +109,10 @@ export function labelled(points: readonly Point[], widths: readonly number[], he
   });
 }
 
-/** 1, 2 or 5 times a power of ten, not above `most`. */
-export function niceStep(most: number): number {
-  const power = 10 ** Math.floor(Math.log10(most));
-  return [5, 2, 1].map((digit) => digit * power).find((it) => it <= most) ?? power;
+/** 1, 2 or 5 times a power of ten, not below `least`. */
+export function niceStep(least: number): number {
+  const power = 10 ** Math.floor(Math.log10(least));
+  return [1, 2, 5].map((digit) => digit * power).find((it) => it >= least) ?? 10 * power;
 }
 
 function extent(values: readonly number[]): { middle: number; size: number } {
@@ -132,3 +137,34 @@ function degreesWords(degrees: number, step: number, positive: string, negative:
   const side = Number(rounded) === 0 ? '' : ` ${degrees < 0 ? negative : positive}`;
   return `${rounded}°${side}`;
 }
+
+/** Points moved so that none is closer to another than `least`; those that are far apart stay where they are. */
+export function apart(points: readonly Point[], least: number): Point[] {
+  const moved = points.map((point) => ({ ...point }));
+  for (let round = 0; round < ROUNDS; round += 1) {
+    let settled = true;
+    for (const [index, a] of moved.entries()) {
+      for (const [other, b] of moved.entries()) {
+        if (other <= index) continue;
+        const [dx, dy] = [b.x - a.x, b.y - a.y];
+        const distance = Math.hypot(dx, dy);
+        if (distance >= least - 0.01) continue;
+        settled = false;
+        // On the very same spot any direction will do; a different one for each keeps a roof's gateways round it.
+        const angle = distance > 0.01 ? Math.atan2(dy, dx) : other * GOLDEN_ANGLE;
+        const push = (least - distance) / 2;
+        a.x -= Math.cos(angle) * push;
+        a.y -= Math.sin(angle) * push;
+        b.x += Math.cos(angle) * push;
+        b.y += Math.sin(angle) * push;
+      }
+    }
+    if (settled) break;
+  }
+  return moved;
+}
+
+/** Each round settles what the one before pushed together. */
+const ROUNDS = 40;
+
+const GOLDEN_ANGLE = Math.PI * (3 - Math.sqrt(5));

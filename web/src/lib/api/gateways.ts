@@ -161,7 +161,7 @@ export function status(tenant: string, id: string, limit: number, cursor?: strin
   return request('GET', `/gateways/${encodeURIComponent(id)}/status?${query}`);
 }
 
-/** Budgets and what is used of them. */
-export function airtime(): Promise<Airtime> {
-  return request('GET', '/airtime');
+/** Budgets of the gateways that a tenant sees, and what is used of them. */
+export function airtime(tenant: string): Promise<Airtime> {
+  return request('GET', `/airtime?tenant_id=${encodeURIComponent(tenant)}`);
 }

@@ -1,25 +1,8 @@
 /** Commands to many devices. */
 import { request } from '../api';
-import type { Rgb } from '../types';
+import type { JobEvent, Rgb } from '../types';
 
-/** How many of a job's devices are where. */
-export interface JobCounts {
-  /** All, those left out too. */
-  total: number;
-  waiting: number;
-  under_way: number;
-  /** Of those under way: no gateway hears them, or they have to speak first. */
-  out_of_reach: number;
-  verified: number;
-  sent: number;
-  unverified: number;
-  failed: number;
-  superseded: number;
-  cancelled: number;
-  expired: number;
-  /** Left out: there was no use in trying. */
-  skipped: number;
-}
+export type { JobCounts } from '../types';
 
 /** What a job costs at one attempt each; times in seconds. */
 export interface JobPlan {
@@ -42,26 +25,8 @@ export interface JobEstimate extends JobPlan {
   eta: string;
 }
 
-/** A `job` event: how far a job is. */
-export interface JobProgress {
-  id: string;
-  /** `color`, `payload` or `initialize`. */
-  kind: string;
-  name: string;
-  /** `running`, `paused`, `cancelled` or `done`. */
-  state: string;
-  counts: JobCounts;
-  /** Percent of the devices that are told. */
-  progress: number;
-  remaining_s: number | null;
-  eta: string | null;
-  updated_at: string;
-  /** null while anything of it is under way. */
-  finished_at: string | null;
-}
-
 /** One command to many devices. */
-export interface Job extends JobProgress {
+export interface Job extends JobEvent {
   tenant_id: string;
   color: Rgb | null;
   on_time: number | null;
