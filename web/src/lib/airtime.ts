@@ -11,6 +11,9 @@ export const CLASSES: readonly [name: string, label: string][] = [
   ['reconcile', 'Corrections'],
 ];
 
+/** The whole is rounded up and its parts down: less than this is of nobody. */
+const ROUNDING_MS = 10;
+
 /** A part of a budget, in ms. */
 export interface AirPart {
   name: string;
@@ -30,7 +33,7 @@ export function airParts(band: SubBand): AirPart[] {
   const ours = classes.reduce((sum, { ms }) => sum + ms, 0);
   return [
     ...classes,
-    { name: 'others', label: 'Others', ms: Math.max(0, band.used_ms - ours) },
+    { name: 'others', label: 'Others', ms: band.used_ms - ours < ROUNDING_MS ? 0 : band.used_ms - ours },
     { name: 'reserved', label: 'Granted, not sent yet', ms: band.reserved_ms },
   ].filter(({ ms }) => ms > 0);
 }

@@ -10,7 +10,7 @@ export function span(seconds: number): string {
   if (whole < 1) return 'under 1 s';
   if (whole < MINUTE) return `${whole} s`;
   if (whole < 10 * MINUTE) return two(whole, MINUTE, 'min', 1, 's');
-  if (whole < HOUR) return `${Math.round(whole / MINUTE)} min`;
+  if (whole < HOUR) return `${Math.floor(whole / MINUTE)} min`;
   if (whole < DAY) return two(whole, HOUR, 'h', MINUTE, 'min');
   const [days, unit] = whole < 2 * DAY ? [DAY, 'day'] : [DAY, 'days'];
   return two(whole, days, unit, HOUR, 'h');
@@ -18,7 +18,7 @@ export function span(seconds: number): string {
 
 /** How long ago something was, as a length: "4 min", to be put after "for". */
 export function since(at: string, now: number): string {
-  return span((now - Date.parse(at)) / 1000);
+  return span(Math.floor((now - Date.parse(at)) / 1000));
 }
 
 function two(seconds: number, big: number, bigUnit: string, small: number, smallUnit: string): string {
