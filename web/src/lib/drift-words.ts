@@ -40,12 +40,12 @@ export function waysOut(drift: Pick<Drift, 'kind' | 'ignored'>): Resolution[] {
   }
 }
 
-/** A way out as a button says it. */
-export const WAYS: Readonly<Record<Resolution, { label: string; done: string }>> = {
-  push: { label: 'Push to ChirpStack', done: 'is being brought to ChirpStack' },
-  adopt: { label: 'Adopt from ChirpStack', done: 'was taken over from ChirpStack' },
-  ignore: { label: 'Ignore', done: 'is ignored' },
-  unignore: { label: 'Look at it again', done: 'is looked at again' },
+/** A way out as a button says it, as a question's title says it, and what is said after it. */
+export const WAYS: Readonly<Record<Resolution, { label: string; title: string; done: string }>> = {
+  push: { label: 'Push', title: 'Push to ChirpStack?', done: 'is being brought to ChirpStack' },
+  adopt: { label: 'Adopt', title: 'Adopt from ChirpStack?', done: 'was taken over from ChirpStack' },
+  ignore: { label: 'Ignore', title: 'Ignore this?', done: 'is ignored' },
+  unignore: { label: 'Look at it again', title: 'Look at it again?', done: 'is looked at again' },
 };
 
 /** What a way out does, for who is about to do it to so many devices. */
