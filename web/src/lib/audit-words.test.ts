@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { actionWords, changes, objectName, objectPath, originWords } from './audit-words';
+import { actionWords, changes, objectName, objectPath, originWords, pathWords } from './audit-words';
 
 describe('what an entry changed', () => {
   it('is told field by field, without what stayed', () => {
@@ -20,6 +20,14 @@ describe('what an entry changed', () => {
     expect(changes({ list: [{ a: 1 }] }, { list: [{ a: 2 }] })).toEqual([{ field: 'list.0.a', before: '1', after: '2' }]);
   });
 
+  it('tells a colour as one', () => {
+    const order = { command: { set_light: { color: { red: 255, green: 0, blue: 0 }, on_time: 255 } } };
+    expect(changes(null, { order })).toEqual([
+      { field: 'order.command.set_light.color', before: null, after: 'red, #ff0000' },
+      { field: 'order.command.set_light.on_time', before: null, after: '255' },
+    ]);
+  });
+
   it('false and 0 are not nothing', () => {
     expect(changes({ reconcile: true, off_time: 5 }, { reconcile: false, off_time: 0 })).toHaveLength(2);
   });
@@ -38,6 +46,12 @@ it('what an entry is about has a name, and a page if there is one', () => {
   expect(objectPath('device.update', '70b3d5e75e000000')).toBeNull();
   expect(objectPath('device.delete', id)).toBeNull();
   expect(objectPath('job.pause', id)).toBe(`/jobs/${id}`);
+});
+
+it('a path reads without what only holds it', () => {
+  expect(['order.command.set_light.color', 'tags.floor', 'chirpstack_app_id', 'policy.attempts', 'order'].map(pathWords)).toEqual([
+    'Color', 'Tag floor', 'Chirpstack app id', 'Policy, attempts', 'order',
+  ]);
 });
 
 it('an origin is an address, or who else it may have been', () => {

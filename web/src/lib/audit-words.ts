@@ -1,5 +1,8 @@
 /** The audit log in words: what was done, and what is different after it. */
 
+import { colourName, toHex } from './colour-names';
+import type { Rgb } from './types';
+
 /** A field that an entry changed; text as it is shown, null where there was or is none. */
 export interface ChangedField {
   field: string;
@@ -42,8 +45,8 @@ export const KINDS: readonly [kind: string, label: string][] = [
   ['network_server', 'ChirpStack connections'],
 ];
 
-/** Fields that change with everything and tell nothing. */
-const NOISE = new Set(['version', 'updated_at']);
+/** Fields that change with everything and tell nothing, or that an entry tells anyway. */
+const NOISE = new Set(['version', 'updated_at', 'id', 'tenant_id']);
 
 /** "changed the device". */
 export function actionWords(action: string): string {
@@ -75,6 +78,17 @@ export function originWords(entry: { name: string; address: string | null }): st
   return entry.name === 'downbeat' ? 'by itself' : '';
 }
 
+/** A field's path as people read it: `order.command.set_light.on_time` is "On time". */
+export function pathWords(path: string): string {
+  if (path.startsWith('tags.')) return `Tag ${path.slice('tags.'.length)}`;
+  const words = path
+    .split('.')
+    .filter((part) => !WRAPPERS.has(part))
+    .map((part) => part.replaceAll('_', ' '))
+    .join(', ');
+  return words === '' ? path : words.charAt(0).toUpperCase() + words.slice(1);
+}
+
 /** What is different after an entry, field by field; of a new or deleted object, all that it has. */
 export function changes(before: unknown, after: unknown): ChangedField[] {
   const [old, now] = [flat(before), flat(after)];
@@ -85,17 +99,27 @@ export function changes(before: unknown, after: unknown): ChangedField[] {
     .filter((change) => change.before !== change.after);
 }
 
+/** Parts of a path that only hold others. */
+const WRAPPERS = new Set(['order', 'command', 'set_light', 'light']);
+
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+function isColour(value: object): value is Rgb {
+  const { red, green, blue } = value as Record<string, unknown>;
+  const levels = [red, green, blue].every((level) => typeof level === 'number');
+  return levels && Object.keys(value).length === 3;
+}
 
 function record(value: unknown): Record<string, unknown> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }
 
-/** Leaves by their path, `tags.floor`; null and empty objects are as good as absent. */
+/** Leaves by their path, `tags.floor`; null and empty objects are as good as absent, and a colour is one. */
 function flat(value: unknown, path = '', into = new Map<string, string>()): Map<string, string> {
   if (value === null || value === undefined) return into;
   if (typeof value !== 'object') into.set(path || 'value', String(value));
   else if (Array.isArray(value) && value.every((item) => typeof item !== 'object')) into.set(path || 'value', value.join(', '));
+  else if (isColour(value)) into.set(path || 'value', `${colourName(value)}, ${toHex(value)}`);
   else for (const [name, inner] of Object.entries(value)) flat(inner, path ? `${path}.${name}` : name, into);
   return into;
 }

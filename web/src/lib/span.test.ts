@@ -20,6 +20,7 @@ describe('a length of time', () => {
   });
 
   it('is measured up to now', () => {
-    expect(since('2026-05-01T10:00:00Z', Date.parse('2026-05-01T10:04:00Z'))).toBe('4 min');
+    const after = (seconds: number) => since('2026-05-01T10:00:00Z', Date.parse('2026-05-01T10:00:00Z') + seconds * 1000);
+    expect([-1, 59.9, 299, 7_199, 172_799, 172_800].map(after)).toEqual(['0 s', '59 s', '4 min', '1 h', '47 h', '2 days']);
   });
 });

@@ -16,9 +16,12 @@ export function span(seconds: number): string {
   return two(whole, days, unit, HOUR, 'h');
 }
 
-/** How long ago something was, as a length: "4 min", to be put after "for". */
+/** How long ago something was, as a length in one unit: "4 min", to be put after "for" or before "ago". */
 export function since(at: string, now: number): string {
-  return span(Math.floor((now - Date.parse(at)) / 1000));
+  const seconds = Math.max(0, Math.floor((now - Date.parse(at)) / 1000));
+  if (seconds < MINUTE) return `${seconds} s`;
+  if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min`;
+  return seconds < 2 * DAY ? `${Math.floor(seconds / HOUR)} h` : `${Math.floor(seconds / DAY)} days`;
 }
 
 function two(seconds: number, big: number, bigUnit: string, small: number, smallUnit: string): string {
