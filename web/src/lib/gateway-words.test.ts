@@ -23,6 +23,7 @@ const gateway = (over: Partial<GatewayInfo>): GatewayInfo => ({
   downlinks_24h: { taken: 0, proven: 0, unproven: 0, refused: 0 },
   airtime: [],
   devices_heard: 1,
+  history: [],
   ...over,
 });
 

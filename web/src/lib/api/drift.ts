@@ -27,8 +27,10 @@ export interface Drift {
 export interface DriftPage extends Page<Drift> {
   /** null if there was no comparison yet. */
   checkedAt: string | null;
-  /** Seconds between comparisons; absent on a server that does not tell. */
-  intervalS: number | null;
+  /** Whether one is under way. */
+  checking: boolean;
+  /** Seconds between comparisons. */
+  intervalS: number;
 }
 
 /** What to do: the registry takes ChirpStack's word, ChirpStack the registry's, it stays, or it is looked at again. */
@@ -62,7 +64,8 @@ export async function list(tenant: string, cursor?: string | null): Promise<Drif
   const query = new URLSearchParams({ limit: '200', ...(cursor ? { cursor } : {}) });
   const answer = await request<{
     checked_at: string | null;
-    interval_s?: number | null;
+    checking: boolean;
+    interval_s: number;
     items: Drift[];
     next_cursor: string | null;
   }>('GET', `${path(tenant)}/drift?${query}`);
@@ -70,7 +73,8 @@ export async function list(tenant: string, cursor?: string | null): Promise<Drif
     items: answer.items,
     next: answer.next_cursor,
     checkedAt: answer.checked_at,
-    intervalS: answer.interval_s ?? null,
+    checking: answer.checking,
+    intervalS: answer.interval_s,
   };
 }
 

@@ -48,6 +48,8 @@ export interface GatewayInfo {
   downlinks_24h: DownlinkCounts;
   airtime: AirtimeBand[];
   devices_heard: number;
+  /** Oldest first. */
+  history: GatewayChange[];
 }
 
 /** `came_online`, `went_offline`, `fell_mute` or `sends_again`. */
@@ -95,8 +97,6 @@ export interface HeardDevice extends LinkQuality {
 export interface GatewayStatus extends GatewayInfo {
   last_taken: string | null;
   last_heard: { at: string; rssi_dbm: number; snr_db: number } | null;
-  /** Oldest first. */
-  history: GatewayChange[];
   devices: HeardDevice[];
   next_cursor: string | null;
 }

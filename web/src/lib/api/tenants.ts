@@ -24,6 +24,8 @@ export interface Tenant {
   commands_per_minute: number | null;
   policy: Policy;
   device_count: number;
+  /** `default` or `own`; absent on an older server. */
+  network_server?: string;
   created_at: string;
   updated_at: string;
 }
@@ -39,6 +41,15 @@ export interface NetworkServer {
   key_set: boolean;
   created_at: string;
   updated_at: string;
+}
+
+/** The service's ChirpStack, which all tenants use that have none of their own. */
+export interface ServiceNetworkServer {
+  /** null: none is configured. */
+  url: string | null;
+  key_set: boolean;
+  /** `ok`, `unavailable`, `key_refused` or `not_configured`. */
+  state: string;
 }
 
 /** What came of trying a ChirpStack. */
@@ -82,12 +93,19 @@ export function update(tenant: string, patch: TenantPatch): Promise<Tenant> {
 
 /** A tenant's own ChirpStack; null where it uses the service's. */
 export async function networkServer(tenant: string): Promise<NetworkServer | null> {
+  // Asked first, because a browser writes each 404 into its console.
+  if ((await get(tenant)).network_server === 'default') return null;
   try {
     return await request<NetworkServer>('GET', `${path(tenant)}/network-server`);
   } catch (error) {
     if (error instanceof ApiError && error.status === 404) return null;
     throw error;
   }
+}
+
+/** The service's ChirpStack; for the platform's administrators. */
+export function serviceNetworkServer(): Promise<ServiceNetworkServer> {
+  return request('GET', '/network-server');
 }
 
 /** Sets a tenant's own ChirpStack; without a key the one that is set stays. */
