@@ -14,12 +14,13 @@ const job = (over: object) => ({ state: 'running', remaining_s: null, finished_a
 
 describe('how far a job is', () => {
   it.each([
-    ['12 of 40 answered for, about 4 min left', job({ remaining_s: 240, counts: counts({ total: 42, verified: 12, waiting: 20, under_way: 8, skipped: 2 }) })],
-    ['Paused: 1 of 3 answered for', job({ state: 'paused', counts: counts({ total: 3, verified: 1, waiting: 2 }) })],
+    ['12 of 40 done, about 4 min left', job({ remaining_s: 240, counts: counts({ total: 42, verified: 12, waiting: 20, under_way: 8, skipped: 2 }) })],
+    ['Paused: 1 of 3 done', job({ state: 'paused', counts: counts({ total: 3, verified: 1, waiting: 2 }) })],
     ['Stopping: 2 still under way', job({ state: 'cancelled', counts: counts({ total: 3, cancelled: 1, under_way: 2 }) })],
-    ['2 of 3 told', job({ state: 'cancelled', finished_at: 'x', counts: counts({ total: 3, cancelled: 2, waiting: 1 }) })],
+    ['0 of 3 told, 3 cancelled', job({ state: 'cancelled', finished_at: 'x', counts: counts({ total: 3, cancelled: 3 }) })],
+    ['2 of 3 told, 1 superseded', job({ state: 'done', finished_at: 'x', counts: counts({ total: 4, verified: 1, sent: 1, superseded: 1, skipped: 1 }) })],
     ['1 of 3 did not get it', job({ state: 'done', finished_at: 'x', counts: counts({ total: 3, verified: 2, expired: 1 }) })],
-    ['2 of 3 answered for; 1 out of reach, told as soon as a gateway hears them', job({ counts: counts({ total: 3, verified: 2, under_way: 1, out_of_reach: 1 }) })],
+    ['2 of 3 done; 1 out of reach, told as soon as a gateway hears them', job({ counts: counts({ total: 3, verified: 2, under_way: 1, out_of_reach: 1 }) })],
   ])('"%s"', (words, of) => {
     expect(progressWords(of)).toBe(words);
   });

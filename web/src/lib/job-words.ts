@@ -118,14 +118,24 @@ export function progressWords(job: Pick<Job, 'state' | 'remaining_s' | 'finished
   const { counts } = job;
   const told = counts.total - counts.skipped;
   const ended = told - counts.waiting - counts.under_way;
-  const far = `${ended} of ${told} answered for`;
-  if (job.finished_at) return failures(counts) ? `${failures(counts)} of ${told} did not get it` : `${ended} of ${told} told`;
+  const far = `${ended} of ${told} done`;
+  if (job.finished_at) return endWords(counts, told);
   if (job.state === 'paused') return `Paused: ${far}`;
   if (job.state === 'cancelled') return `Stopping: ${counts.under_way} still under way`;
   if (counts.out_of_reach > 0 && counts.out_of_reach === counts.under_way && counts.waiting === 0) {
     return `${far}; ${counts.out_of_reach} out of reach, told as soon as a gateway hears them`;
   }
   return job.remaining_s === null ? far : `${far}, about ${span(job.remaining_s)} left`;
+}
+
+function endWords(counts: JobCounts, told: number): string {
+  const failed = failures(counts);
+  if (failed > 0) return `${failed} of ${told} did not get it`;
+  const others = [
+    counts.superseded > 0 ? `, ${counts.superseded} superseded` : '',
+    counts.cancelled > 0 ? `, ${counts.cancelled} cancelled` : '',
+  ];
+  return `${counts.verified + counts.sent} of ${told} told${others.join('')}`;
 }
 
 /** What the plan says is the bottleneck. */
