@@ -1,5 +1,5 @@
 /** Tenants, and the ChirpStack that each uses. */
-import { ApiError, request } from '../api';
+import { request } from '../api';
 
 /** What a tenant's devices have otherwise than the configuration. */
 export interface Policy {
@@ -24,8 +24,8 @@ export interface Tenant {
   commands_per_minute: number | null;
   policy: Policy;
   device_count: number;
-  /** `default` or `own`; absent on an older server. */
-  network_server?: string;
+  /** Which ChirpStack it uses: `default`, the service's, or its `own`. */
+  network_server: string;
   created_at: string;
   updated_at: string;
 }
@@ -95,12 +95,7 @@ export function update(tenant: string, patch: TenantPatch): Promise<Tenant> {
 export async function networkServer(tenant: string): Promise<NetworkServer | null> {
   // Asked first, because a browser writes each 404 into its console.
   if ((await get(tenant)).network_server === 'default') return null;
-  try {
-    return await request<NetworkServer>('GET', `${path(tenant)}/network-server`);
-  } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return null;
-    throw error;
-  }
+  return request('GET', `${path(tenant)}/network-server`);
 }
 
 /** The service's ChirpStack; for the platform's administrators. */
