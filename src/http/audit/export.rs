@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::Scope;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::http::AppState;
@@ -147,7 +147,9 @@ pub(super) async fn all(
         (CONTENT_TYPE, media_type),
         (CONTENT_DISPOSITION, disposition),
     ];
-    Ok((headers, Body::from_stream(reader.chunks())).into_response())
+    // Compression asks once more after the end.
+    let chunks = reader.chunks().fuse();
+    Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
 struct Reader {

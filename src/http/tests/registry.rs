@@ -561,12 +561,14 @@ async fn the_whole_audit_log_is_exported(service: Service) {
         assert_eq!(changed.status, StatusCode::OK);
     }
     service.new_tenant(json!({"name": "=1+1"})).await;
-    let export = async |accept: &str| {
+    let export_as = async |accept: &str, encoding: &str| {
         let mut request = request("GET", "/api/v1/audit?action=tenant", &service.admin, None);
-        let accept = accept.parse().unwrap();
-        request.headers_mut().insert("accept", accept);
+        for (name, value) in [("accept", accept), ("accept-encoding", encoding)] {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
         service.send(request).await
     };
+    let export = async |accept: &str| export_as(accept, "identity").await;
     let lines = export("application/x-ndjson").await;
     assert_eq!(lines.header("content-type"), Some("application/x-ndjson"));
     let text = String::from_utf8(lines.body).unwrap();
@@ -596,4 +598,10 @@ async fn the_whole_audit_log_is_exported(service: Service) {
         .flatten()
         .filter(|cell| cell.starts_with(['=', '+', '@']));
     assert_eq!(formulas.count(), 0);
+    // As browsers ask for it.
+    let packed = export_as("text/csv", "gzip").await;
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    let size = &packed.body[packed.body.len() - 4..];
+    let size = u32::from_le_bytes(size.try_into().unwrap());
+    assert_eq!(usize::try_from(size).unwrap(), file.body.len());
 }

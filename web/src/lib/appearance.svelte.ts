@@ -16,9 +16,13 @@ class Appearance {
 
   /** Goes on to the next theme: as the system, light, dark. */
   nextTheme(): void {
-    this.theme = this.theme === 'system' ? 'light' : this.theme === 'light' ? 'dark' : 'system';
-    write(THEME_KEY, this.theme);
-    applyTheme(this.theme);
+    this.setTheme(this.theme === 'system' ? 'light' : this.theme === 'light' ? 'dark' : 'system');
+  }
+
+  setTheme(theme: Theme): void {
+    this.theme = theme;
+    write(THEME_KEY, theme);
+    applyTheme(theme);
   }
 
   toggleStill(): void {

@@ -12,6 +12,7 @@ import { listen, type LiveEvent } from './live';
 import { activeByDevice, fromEvent, mergeDevice, mergeDownlink, mergeGateway, verifiedShare } from './merge';
 import { notices } from './notices.svelte';
 import { Registry } from './registry.svelte';
+import { keepChoice, withChoice } from './tenant-choice';
 import type { ColourCommand, Device, Downlink, Gateway, Session, SyncEvent } from './types';
 
 /** Commands kept in the page; older ones are in the API. */
@@ -81,7 +82,7 @@ class Fleet {
       // A used or foreign ticket is no reason to stop: a session may exist all the same.
       if (ticket) await api.signIn({ ticket }).catch(() => undefined);
       const session = await api.session();
-      if (session) this.#enter(session);
+      if (session) this.#enter(await withChoice(session));
       else this.phase = 'signed-out';
     } catch {
       this.phase = 'unreachable';
@@ -93,13 +94,27 @@ class Fleet {
     await api.signIn({ key });
     const session = await api.session();
     if (!session) throw new Error('Signed in, but the browser did not keep the session. Are cookies allowed?');
-    this.#enter(session);
+    this.#enter(await withChoice(session));
   }
 
   /** Ends the session and forgets everything shown. */
   async signOut(): Promise<void> {
     await api.signOut().catch(() => undefined);
     this.#leave();
+  }
+
+  /** Looks at another tenant, as the platform's administrators may; everything shown is that tenant's from then on. */
+  lookAt({ id, name }: Session['tenant']): void {
+    const { session } = this;
+    if (!session || session.tenant.id === id) return;
+    keepChoice(id);
+    this.#forget();
+    this.#enter({ ...session, tenant: { id, name } });
+  }
+
+  /** The tenant that is looked at has another name. */
+  renamed(name: string): void {
+    if (this.session) this.session = { ...this.session, tenant: { ...this.session.tenant, name } };
   }
 
   /** Shows a command's story. */
@@ -233,10 +248,16 @@ class Fleet {
   }
 
   #leave(): void {
-    this.#stopListening?.();
-    this.#stopListening = null;
+    this.#forget();
     this.session = null;
     this.phase = 'signed-out';
+  }
+
+  /** Everything that is a tenant's. */
+  #forget(): void {
+    this.#stopListening?.();
+    this.#stopListening = null;
+    this.#held = [];
     this.loaded = false;
     this.loadError = null;
     this.stream = 'connecting';

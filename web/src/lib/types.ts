@@ -69,7 +69,7 @@ export interface SyncEvent extends SyncState {
 export interface JobCounts {
   total: number;
   waiting: number;
-  /** Of the waiting ones: those that no gateway reaches at the moment. */
+  /** Of those under way: no gateway hears them, or they have to speak first. */
   out_of_reach: number;
   under_way: number;
   verified: number;
