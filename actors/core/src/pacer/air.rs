@@ -82,10 +82,11 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn after(sent_at: Timestamp, uplink: Modulation) -> Self {
+    /// Of a frame that ends no sooner than `sent_from` and no later than `sent_to`.
+    pub(super) fn after(sent_from: Timestamp, sent_to: Timestamp, uplink: Modulation) -> Self {
         Self {
-            from: sent_at + REACTION.0,
-            to: sent_at + REACTION.1,
+            from: sent_from + REACTION.0,
+            to: sent_to + REACTION.1,
             length: answer_airtime(uplink),
         }
     }

@@ -94,6 +94,7 @@ fn sent(at: Timestamp, event: &Event) -> Option<SentBefore> {
         gateway_id: event.gateway_id?,
         modulation: event.modulation,
         frequency_hz: event.frequency_hz,
+        timing: event.timing,
     })
 }
 

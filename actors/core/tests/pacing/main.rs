@@ -8,5 +8,6 @@
 
 mod budgets;
 mod fleet;
+mod learning;
 mod promises;
 mod shell;

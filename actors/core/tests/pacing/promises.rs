@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use downbeat_core::device::Priority;
 use downbeat_core::id::{DevEui, GatewayId, TenantId};
-use downbeat_core::network::Transmitted;
+use downbeat_core::network::{Timing, Transmitted};
 use downbeat_core::pacer::{Ask, Hearing, Pacer, PacerConfig, SentBefore};
 use downbeat_core::radio::{Direction, Modulation};
 use downbeat_core::region::Region;
@@ -61,6 +61,7 @@ fn taken_by(number: u64) -> Transmitted {
         gateway_id: Some(gateway(number)),
         modulation: Some(SF12),
         frequency_hz: Some(RX2_HZ),
+        timing: Some(Timing::Immediately),
     }
 }
 
@@ -368,6 +369,7 @@ fn what_was_sent_before_a_restart_counts() {
         gateway_id: gateway(0),
         modulation: Some(SF12),
         frequency_hz: Some(RX2_HZ),
+        timing: Some(Timing::Immediately),
     };
     let mut pacer = Pacer::new(PacerConfig::default());
     let before = (0..frames).map(|_| sent).collect();
@@ -405,6 +407,7 @@ fn the_way_of_sending_and_the_region_are_learnt() {
     let rx1 = Transmitted {
         modulation: Some(Modulation::lora_125(7)),
         frequency_hz: Some(868_100_000),
+        timing: Some(Timing::AfterUplink),
         ..taken_by(0)
     };
     let rx2 = Transmitted {

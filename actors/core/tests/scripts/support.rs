@@ -241,6 +241,7 @@ pub(crate) fn txack(attempt: u32) -> Event {
         gateway_id: Some(GatewayId::from_u64(NEAR)),
         modulation: Some(Modulation::lora_125(9)),
         frequency_hz: Some(869_525_000),
+        timing: None,
     }))
 }
 
