@@ -9,7 +9,7 @@ use super::ledger::{Bounds, Ledger, Whose};
 use super::snapshot::{Downlink, budget};
 use super::{
     Ask, BEAT_MEMORY, FLOOR, FRESH, Gateway, Grant, LOOK_AGAIN, PASSED_BY, PASSES_MAX, Pacer,
-    PacerConfig, Reservation, TOO_CLOSE, UNEVEN, UNHURRIED_HELD,
+    PacerConfig, Reservation, TELLING, TOO_CLOSE, UNEVEN, UNHURRIED_HELD,
 };
 use crate::device::Priority;
 use crate::id::{DevEui, GatewayId};
@@ -304,6 +304,12 @@ impl Pacer {
         let (run, run_ends) = self.next_run(now);
         if run == run_ends && run <= now + TOO_CLOSE.0 {
             return Err(NotBefore(run + TOO_CLOSE.1));
+        }
+        if let Some(beat) = self
+            .beat
+            .filter(|beat| now.since(*beat) < TELLING && *beat <= now)
+        {
+            return Err(NotBefore(beat + TELLING));
         }
         if !is_hurried(ask.priority)
             && self.unhurried_ahead(now, ask, run) >= unhurried_max(hearing.candidates.len())

@@ -92,6 +92,8 @@ const FRESH: Duration = Duration::from_millis(2_500);
 /// So long before and after tx-acks are due it is not known whether a grant still reaches the run of ChirpStack's scheduler
 /// that they are of: a commit and two calls lie in between.
 const TOO_CLOSE: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(40));
+/// So long after the first tx-ack of a run those of its other frames come in: until then it is not known who sends what.
+const TELLING: Duration = Duration::from_millis(100);
 /// A run that was seen tells when the next ones are for so long.
 const BEAT_MEMORY: Duration = Duration::from_secs(10);
 /// What the air holds up is looked at again after this.

@@ -9,5 +9,6 @@
 mod budgets;
 mod fleet;
 mod learning;
+mod optimum;
 mod promises;
 mod shell;

@@ -333,6 +333,24 @@ fn who_is_waited_for_passes_those_who_are_not() {
     assert_eq!(pacer.grant(at(50)), [device(1_000)]);
 }
 
+/// The tx-acks of a run come one by one, and only all of them say who sends what.
+#[test]
+fn nothing_is_granted_before_a_run_has_told_all() {
+    let mut pacer = Pacer::new(PacerConfig::default());
+    for number in 0..20 {
+        pacer.ask(at(0), ask(number, Priority::Interactive, &[0, 1, 2]));
+    }
+    let granted = pacer.grant(at(0));
+    assert_eq!(granted.len(), 5);
+    for (number, device) in (0..).zip(granted) {
+        pacer.enqueued(device);
+        pacer.transmitted(at(1_000 + number), device, &taken_by(number % 3));
+        pacer.end(at(1_000 + number), device);
+        assert_eq!(pacer.grant(at(1_000 + number)), [], "{number}");
+    }
+    assert_eq!(pacer.next_wake(), Some(at(1_100)));
+}
+
 #[test]
 fn nobody_gets_a_turn_while_closed() {
     let mut pacer = Pacer::new(PacerConfig::default());
