@@ -179,6 +179,42 @@ pub(crate) struct PoolState {
     calls: Arc<Semaphore>,
     alarm: Option<JoinHandle<()>>,
     generation: u64,
+    turns: ToldTurns,
+}
+
+/// What this pool has added to the gauges of turns, in which those of all network servers add up.
+#[derive(Default)]
+struct ToldTurns {
+    held: u32,
+    waiting: u32,
+}
+
+impl ToldTurns {
+    fn tell(&mut self, (held, waiting): (usize, usize)) {
+        let now = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let tell = |gauge: metrics::Gauge, told: &mut u32, count: u32| {
+            if count != *told {
+                gauge.increment(f64::from(count) - f64::from(*told));
+                *told = count;
+            }
+        };
+        tell(
+            metrics::gauge!("downbeat_turns_held"),
+            &mut self.held,
+            now(held),
+        );
+        tell(
+            metrics::gauge!("downbeat_turns_waiting"),
+            &mut self.waiting,
+            now(waiting),
+        );
+    }
+}
+
+impl Drop for ToldTurns {
+    fn drop(&mut self) {
+        self.tell((0, 0));
+    }
 }
 
 impl Drop for PoolState {
@@ -220,6 +256,7 @@ impl Actor for ChirpstackPool {
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
             alarm: None,
             generation: 0,
+            turns: ToldTurns::default(),
         })
     }
 
@@ -397,9 +434,7 @@ impl PoolState {
         if self.probe_at.is_some_and(|probe_at| probe_at <= now) {
             self.probe(myself, shared, now);
         }
-        let (held, waiting) = self.pacer.counts();
-        metrics::gauge!("downbeat_turns_held").set(u32::try_from(held).unwrap_or(u32::MAX));
-        metrics::gauge!("downbeat_turns_waiting").set(u32::try_from(waiting).unwrap_or(u32::MAX));
+        self.turns.tell(self.pacer.counts());
         self.set_alarm(myself, shared);
     }
 
@@ -598,11 +633,13 @@ async fn recall(pool: ActorRef<PoolMessage>, shared: Arc<Shared>, server: Networ
     loop {
         // What was stored bears the wall clock's time.
         let steps = shared.clock.steps();
-        let since = steps.least_shown_since(shared.clock.steady() - DUTY_CYCLE_WINDOW);
+        let now = shared.clock.steady();
+        let since = steps.least_shown_since(now - DUTY_CYCLE_WINDOW);
         match shared.store.sent_since(server, since).await {
             Ok(mut sent) => {
-                sent.iter_mut()
-                    .for_each(|frame| frame.at = steps.steady_of(frame.at));
+                for frame in &mut sent {
+                    frame.at = steps.steady_of(now, frame.at);
+                }
                 let _ = pool.post(PoolMessage::Recalled(sent));
                 return;
             }

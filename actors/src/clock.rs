@@ -112,7 +112,7 @@ mod tests {
         let now = start + Duration::from_secs(10);
         assert_eq!(clock.steady(), now);
         assert_eq!(clock.now(), now + Duration::from_hours(1));
-        assert_eq!(clock.steps().steady_of(clock.now()), now);
+        assert_eq!(clock.steps().steady_of(now, clock.now()), now);
         let in_a_minute = now + Duration::from_mins(1);
         assert_eq!(
             clock.steady_instant(in_a_minute) - Instant::now(),

@@ -79,19 +79,18 @@ impl Steps {
         steady.shifted(self.ahead_ms())
     }
 
-    /// When the clock showed that, by the steady one; the last time, if it did so more than once.
-    pub fn steady_of(&self, shown: Timestamp) -> Timestamp {
-        let mut ends = None;
+    /// When, up to `now`, the clock showed that, by the steady one; the last time, if it did so more than once.
+    pub fn steady_of(&self, now: Timestamp, shown: Timestamp) -> Timestamp {
+        let mut ends = now;
         for (since, ahead) in self.spans.iter().rev() {
             let steady = shown.shifted(ahead.saturating_neg());
-            // What lies ahead of a step that set the clock back was shown before it, or is told by another clock.
-            if steady >= *since && ends.is_none_or(|ends| steady < ends) {
+            if (*since..=ends).contains(&steady) {
                 return steady;
             }
-            ends = Some(*since);
+            ends = *since;
         }
-        // Before the first step, or in the gap that a step forward left: as late as that may have been.
-        ends.map_or(shown, |ends| shown.min(ends))
+        // Before the first step; or never, in the gap that a step forward left: as late as that may have been.
+        shown.min(ends)
     }
 
     /// The least that the clock has shown since then.
@@ -164,28 +163,35 @@ mod tests {
     #[test]
     fn what_a_clock_showed_is_found_on_the_steady_one() {
         let mut steps = Steps::default();
-        assert_eq!(steps.steady_of(at(700)), at(700));
+        assert_eq!(steps.steady_of(at(900), at(700)), at(700));
+        assert_eq!(
+            steps.steady_of(at(900), at(950)),
+            at(900),
+            "another's clock"
+        );
         steps.set(at(1_000), 3_600_000);
         steps.set(at(2_000), -7_200_000);
         assert_eq!(steps.ahead_ms(), -3_600_000);
-        assert_eq!(steps.shown_at(at(2_100)), at(-1_500));
+        let now = at(2_100);
+        assert_eq!(steps.shown_at(now), at(-1_500));
         for (shown, steady, because) in [
             (4_600, 1_000, "the moment after the first step"),
             (5_599, 1_999, "the moment before the second one"),
             (-1_600, 2_000, "the moment after it"),
             (-1_500, 2_100, "now"),
-            (400, 4_000, "shown twice: later this time, or ahead of now"),
-            (-2_000, -2_000, "before all"),
+            (400, 400, "before all"),
+            (3_000, 1_000, "never: it was set forward over that"),
+            (-1_400, -1_400, "not yet"),
         ] {
-            assert_eq!(steps.steady_of(at(shown)), at(steady), "{because}");
+            assert_eq!(steps.steady_of(now, at(shown)), at(steady), "{because}");
         }
         for (since, least) in [(0, -1_600), (1_500, -1_600), (2_050, -1_550)] {
             assert_eq!(steps.least_shown_since(at(since)), at(least), "{since}");
         }
         let mut forward = Steps::default();
         forward.set(at(1_000), 3_600_000);
-        assert_eq!(forward.steady_of(at(900)), at(900));
-        assert_eq!(forward.steady_of(at(2_000)), at(1_000), "never shown");
+        assert_eq!(forward.steady_of(now, at(900)), at(900));
+        assert_eq!(forward.steady_of(now, at(2_000)), at(1_000), "never shown");
         assert_eq!(forward.least_shown_since(at(500)), at(500));
         assert_eq!(forward.least_shown_since(at(1_500)), at(5_100));
     }
