@@ -29,7 +29,7 @@ const STATUS_LEN: usize = 24;
 /// Answers that may be expected to be drowned by what is handed over in one second. Of 300 colours at once none or one
 /// is: a lost answer costs its device half a minute and a second frame, and then what is gained by more is lost again.
 /// With 0.05 one in 350 is lost and all are shown 7 % sooner, with 0.12 one in 110 and 17 %.
-pub(super) const DROWNED_MAX: f64 = 0.03;
+pub(super) const DROWNED_MAX: f64 = 0.01;
 
 /// What an answer takes on the air.
 pub(super) fn answer_airtime(uplink: Modulation) -> Duration {

@@ -98,6 +98,11 @@ const TELLING: Duration = Duration::from_millis(100);
 const BEAT_MEMORY: Duration = Duration::from_secs(10);
 /// What the air holds up is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Scouts of whom one gateway may send several, at once, and the least time between two of them: ChirpStack tries each
+/// every five seconds, and draws a gateway each time.
+const SCOUTS: (usize, Duration) = (3, Duration::from_millis(1_700));
+/// Of so many turns one may be held by a scout, however many gateways are away.
+const SCOUTS_HELD: usize = 8;
 /// Turns in a row that may pass by somebody who waits for longer than [`PASSED_BY`].
 const PASSES_MAX: u32 = 9;
 /// See [`PASSES_MAX`].
@@ -179,6 +184,8 @@ pub struct Ask {
     pub uplink: Modulation,
     /// It listens only after its own uplinks: when it is sent is its own choice.
     pub is_class_a: bool,
+    /// No gateway that hears it seems to be there: it is sent to find out.
+    pub is_scout: bool,
 }
 
 /// A frame that was sent before a restart.

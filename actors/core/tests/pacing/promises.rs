@@ -51,6 +51,7 @@ fn ask(number: u64, priority: Priority, gateways: &[u64]) -> Ask {
         hearing: heard_by(gateways),
         uplink: Modulation::lora_125(7),
         is_class_a: false,
+        is_scout: false,
     }
 }
 
@@ -349,6 +350,42 @@ fn nothing_is_granted_before_a_run_has_told_all() {
         assert_eq!(pacer.grant(at(1_000 + number)), [], "{number}");
     }
     assert_eq!(pacer.next_wake(), Some(at(1_100)));
+}
+
+/// Who finds out whether gateways are back is one of few, and silence costs no airtime: there was none to send it.
+#[test]
+fn scouts_are_few_and_cost_nothing_as_long_as_nobody_answers() {
+    let mut pacer = Pacer::new(PacerConfig::default());
+    let scout = |number, gateways: &[u64]| Ask {
+        is_scout: true,
+        ..ask(number, Priority::Interactive, gateways)
+    };
+    for number in 0..10 {
+        pacer.ask(at(0), scout(number, &[0, 1]));
+    }
+    pacer.ask(at(0), scout(20, &[5]));
+    let mut granted = Vec::new();
+    for ms in (0..10_000).step_by(100) {
+        for device in pacer.grant(at(ms)) {
+            pacer.enqueued(device);
+            granted.push((ms, device));
+        }
+    }
+    let expected = [
+        (0, device(0)),
+        (0, device(20)),
+        (1_700, device(1)),
+        (3_400, device(2)),
+    ];
+    assert_eq!(granted, expected);
+    pacer.end(at(20_000), device(0));
+    assert_eq!(pacer.grant(at(20_000)), [device(3)]);
+    let air = pacer.snapshot(at(20_000)).gateway(gateway(0));
+    assert_eq!(air.sending_band().unwrap().used, Duration::ZERO);
+    // One is taken: the gateway is there, and what it sent counts.
+    pacer.transmitted(at(21_000), device(1), &taken_by(0));
+    let air = pacer.snapshot(at(21_000)).gateway(gateway(0));
+    assert!(air.sending_band().unwrap().used > Duration::ZERO);
 }
 
 #[test]
