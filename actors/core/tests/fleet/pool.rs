@@ -10,7 +10,7 @@ use downbeat_core::circuit::{
 use downbeat_core::device::{Enqueue, Event};
 use downbeat_core::gateway::ListedGateway;
 use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem, Reception, Transmitted};
-use downbeat_core::pacer::{Ask, Pacer, PacerConfig, SentBefore};
+use downbeat_core::pacer::{AirtimeSnapshot, Ask, Pacer, PacerConfig, SentBefore};
 use downbeat_core::radio::Modulation;
 use downbeat_core::region::DUTY_CYCLE_WINDOW;
 use downbeat_core::sync::{SyncCall, SyncEvent, SyncFailure};
@@ -217,7 +217,7 @@ impl World {
         let since = self.steps.least_shown_since(clock - DUTY_CYCLE_WINDOW);
         let recent = self.sent.iter().filter(|sent| sent.at >= since);
         let sent = recent.map(|sent| SentBefore {
-            at: self.steps.steady_of(sent.at),
+            at: self.steps.steady_of(clock, sent.at),
             ..*sent
         });
         let sent = sent.collect();
@@ -225,6 +225,12 @@ impl World {
         self.pool.is_recalled = true;
         self.pool.set_closed();
         self.advance_pool();
+    }
+
+    /// What the gateways may still send.
+    pub(crate) fn airtime(&mut self) -> AirtimeSnapshot {
+        let clock = self.steady();
+        self.pool.pacer.snapshot(clock)
     }
 
     /// The monitor wants the list of gateways.

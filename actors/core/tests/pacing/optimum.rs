@@ -85,7 +85,7 @@ impl Optimum {
                 let excess = more.lost - more.frames * lost_share;
                 let part = spare / (spare + excess);
                 (spare >= 0.0 && excess > 0.0)
-                    .then(|| less.frames + (more.frames - less.frames) * part)
+                    .then_some(less.frames + (more.frames - less.frames) * part)
             })
         });
         let frames = mixed.fold(best, f64::max);
@@ -94,7 +94,7 @@ impl Optimum {
 
     /// The same if no answer mattered, and lots fell evenly.
     pub(crate) fn airtime_alone(&self, commands: u32) -> Duration {
-        let gateways = u32::try_from(self.gateways).unwrap();
+        let gateways = u32::try_from(self.gateways).expect("a few gateways");
         Duration::from_secs_f64(frame()) * commands / gateways
     }
 }
@@ -156,10 +156,12 @@ impl Process {
                 let gains = gains
                     .map(|(frames, (lost, ahead))| (frames, count(frames) - price * lost + ahead));
                 let best = gains.max_by(|one, other| one.1.total_cmp(&other.1));
-                (policy[state], values[state]) = best.unwrap();
+                (policy[state], values[state]) = best.expect("some number of frames");
             }
             let level = values[0];
-            values.iter_mut().for_each(|value| *value -= level);
+            for value in &mut values {
+                *value -= level;
+            }
         }
         self.rates(&policy)
     }
@@ -198,7 +200,7 @@ impl Process {
 }
 
 fn count(number: usize) -> f64 {
-    f64::from(u32::try_from(number).unwrap())
+    f64::from(u32::try_from(number).expect("a small number"))
 }
 
 fn sorted(lots: &Lots) -> Lots {
@@ -270,12 +272,11 @@ fn lost_share(ends: f64, deaf: &[[(f64, f64); 2]]) -> f64 {
 /// figures that the documentation names.
 #[test]
 fn the_optimum_is_what_it_is_said_to_be() {
-    for (gateways, lost_share, seconds) in [(1, 0.0, 302), (3, 0.0, 79), (3, 0.01, 65)] {
-        let time = Optimum::among(gateways).time(300, lost_share);
-        assert_eq!(
-            time.as_secs_f64().round() as u64,
-            seconds,
-            "{gateways} {lost_share}"
+    for (gateways, lost_share, seconds) in [(1, 0.0, 301.8), (3, 0.0, 78.6), (3, 0.01, 65.3)] {
+        let time = Optimum::among(gateways).time(300, lost_share).as_secs_f64();
+        assert!(
+            (time - seconds).abs() < 0.5,
+            "{gateways} {lost_share}: {time}"
         );
     }
 }

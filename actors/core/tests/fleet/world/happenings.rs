@@ -92,6 +92,7 @@ impl World {
                 ttl: None,
                 until_deadline: false,
                 is_wish: false,
+                is_job: false,
             });
         }
     }
