@@ -63,6 +63,7 @@ fn colour(mut device: Device, gateways: &GatewaySnapshot) -> Device {
         gateway_id: Some(GATEWAY),
         modulation: Some(Modulation::lora_125(9)),
         frequency_hz: None,
+        timing: None,
     };
     for (second, event) in [
         (1, Event::Requested(request)),

@@ -2,7 +2,7 @@
 //!
 //! Devices ask for a turn before they may enqueue ([`downbeat_core::pacer`]); while the server does not answer, nobody
 //! gets one and the pool alone asks whether it is back. Nor does anybody before it is known what was sent in the last
-//! hour: budgets outlive a restart. Calls run in tasks and come back as messages; those that change nothing are repeated.
+//! hour: budgets outlive a restart. All times are those of the steady clock. Calls run in tasks and come back as messages; those that change nothing are repeated.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::clock::Clock;
 use crate::device::DeviceMessage;
 use crate::link::Link;
 use crate::mailbox::{Post as _, taken};
@@ -178,6 +179,42 @@ pub(crate) struct PoolState {
     calls: Arc<Semaphore>,
     alarm: Option<JoinHandle<()>>,
     generation: u64,
+    turns: ToldTurns,
+}
+
+/// What this pool has added to the gauges of turns, in which those of all network servers add up.
+#[derive(Default)]
+struct ToldTurns {
+    held: u32,
+    waiting: u32,
+}
+
+impl ToldTurns {
+    fn tell(&mut self, (held, waiting): (usize, usize)) {
+        let now = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let tell = |gauge: metrics::Gauge, told: &mut u32, count: u32| {
+            if count != *told {
+                gauge.increment(f64::from(count) - f64::from(*told));
+                *told = count;
+            }
+        };
+        tell(
+            metrics::gauge!("downbeat_turns_held"),
+            &mut self.held,
+            now(held),
+        );
+        tell(
+            metrics::gauge!("downbeat_turns_waiting"),
+            &mut self.waiting,
+            now(waiting),
+        );
+    }
+}
+
+impl Drop for ToldTurns {
+    fn drop(&mut self) {
+        self.tell((0, 0));
+    }
 }
 
 impl Drop for PoolState {
@@ -219,6 +256,7 @@ impl Actor for ChirpstackPool {
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
             alarm: None,
             generation: 0,
+            turns: ToldTurns::default(),
         })
     }
 
@@ -247,7 +285,7 @@ impl PoolState {
         shared: &Arc<Shared>,
         message: PoolMessage,
     ) {
-        let now = shared.clock.now();
+        let now = shared.clock.steady();
         match message {
             PoolMessage::AskTurn(ask) => self.pacer.ask(now, *ask),
             PoolMessage::HoldTurn(ask) => self.pacer.hold(now, *ask),
@@ -295,7 +333,7 @@ impl PoolState {
     }
 
     fn on_called(&mut self, shared: &Shared, outcome: Outcome) {
-        let now = shared.clock.now();
+        let now = shared.clock.steady();
         self.note_key(shared, outcome);
         match self.circuit.on_result(now, outcome) {
             Some(Transition::Opened) => {
@@ -339,13 +377,14 @@ impl PoolState {
     }
 
     /// Publishes the budgets, for anyone to read; so often that a reader notices nothing.
-    fn publish(&mut self, now: Timestamp) {
-        let is_set_back = self.published_at.is_some_and(|at| now < at);
-        if is_set_back || self.publish_at().is_none_or(|at| at <= now) {
+    fn publish(&mut self, now: Timestamp, clock: &Clock) {
+        if self.publish_at().is_none_or(|at| at <= now) {
             self.published_at = Some(now);
             self.is_outdated = false;
             let snapshot = self.pacer.snapshot(now);
-            self.link.publish_airtime(snapshot);
+            let ahead_ms = clock.steps().ahead_ms();
+            self.link
+                .publish_airtime(snapshot.told_by_clock_ahead(ahead_ms));
         }
     }
 
@@ -384,20 +423,18 @@ impl PoolState {
 
     /// Gives out turns, asks whether the server is back, and sets the alarm for the next look.
     fn advance(&mut self, myself: &ActorRef<PoolMessage>, shared: &Arc<Shared>) {
-        let now = shared.clock.now();
+        let now = shared.clock.steady();
         for dev_eui in self.pacer.grant(now) {
             let key = self.link.key(dev_eui);
             if !shared.deliver(key, DeviceMessage::TurnGranted) {
                 self.pacer.end(now, dev_eui);
             }
         }
-        self.publish(now);
+        self.publish(now, &shared.clock);
         if self.probe_at.is_some_and(|probe_at| probe_at <= now) {
             self.probe(myself, shared, now);
         }
-        let (held, waiting) = self.pacer.counts();
-        metrics::gauge!("downbeat_turns_held").set(u32::try_from(held).unwrap_or(u32::MAX));
-        metrics::gauge!("downbeat_turns_waiting").set(u32::try_from(waiting).unwrap_or(u32::MAX));
+        self.turns.tell(self.pacer.counts());
         self.set_alarm(myself, shared);
     }
 
@@ -413,8 +450,11 @@ impl PoolState {
             return;
         };
         self.generation += 1;
-        let (generation, instant, myself) =
-            (self.generation, shared.clock.instant(at), myself.clone());
+        let (generation, instant, myself) = (
+            self.generation,
+            shared.clock.steady_instant(at),
+            myself.clone(),
+        );
         self.alarm = Some(tokio::spawn(async move {
             tokio::time::sleep_until(instant).await;
             let _ = myself.post(PoolMessage::Wake { generation });
@@ -558,7 +598,7 @@ impl PoolState {
     /// The server, if there is one and its circuit lets a call through.
     fn admitted(&mut self, shared: &Shared) -> Option<Arc<dyn NetworkServer>> {
         let server = self.server.clone()?;
-        match self.circuit.admit(shared.clock.now()) {
+        match self.circuit.admit(shared.clock.steady()) {
             Admission::Yes | Admission::Probe => Some(server),
             Admission::No { .. } => None,
         }
@@ -591,9 +631,15 @@ impl PoolState {
 /// Learns what was sent in the last hour; as long as that is not known, nobody sends.
 async fn recall(pool: ActorRef<PoolMessage>, shared: Arc<Shared>, server: NetworkServerId) {
     loop {
-        let since = shared.clock.now() - DUTY_CYCLE_WINDOW;
+        // What was stored bears the wall clock's time.
+        let steps = shared.clock.steps();
+        let now = shared.clock.steady();
+        let since = steps.least_shown_since(now - DUTY_CYCLE_WINDOW);
         match shared.store.sent_since(server, since).await {
-            Ok(sent) => {
+            Ok(mut sent) => {
+                for frame in &mut sent {
+                    frame.at = steps.steady_of(now, frame.at);
+                }
                 let _ = pool.post(PoolMessage::Recalled(sent));
                 return;
             }

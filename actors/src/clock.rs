@@ -1,10 +1,10 @@
 //! The one clock: wall time that runs with tokio's, so that a test may pause it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use downbeat_core::time::Timestamp;
+use downbeat_core::time::{Steps, Timestamp};
 use tokio::time::Instant;
 
 /// A difference to the system's clock that is put right; smaller ones are left to run.
@@ -14,7 +14,11 @@ const TOLERATED_DRIFT_MS: i64 = 250;
 #[derive(Debug, Clone)]
 pub struct Clock {
     started: Instant,
+    /// The wall clock's time at `started`, as it is set now.
     offset_ms: Arc<AtomicI64>,
+    /// The same as it was set then.
+    steady_offset_ms: i64,
+    steps: Arc<Mutex<Steps>>,
     /// A test's clock runs by tokio's alone.
     follows_system: bool,
 }
@@ -33,23 +37,41 @@ impl Clock {
         Self {
             started: Instant::now(),
             offset_ms: Arc::new(AtomicI64::new(start.as_millis())),
+            steady_offset_ms: start.as_millis(),
+            steps: Arc::default(),
             follows_system: false,
         }
     }
 
     /// Now.
     pub fn now(&self) -> Timestamp {
+        self.elapsed_since(self.offset_ms.load(Ordering::Relaxed))
+    }
+
+    /// Now, by a clock that was set when this one was made and never since: for what is measured, and never shown.
+    pub fn steady(&self) -> Timestamp {
+        self.elapsed_since(self.steady_offset_ms)
+    }
+
+    fn elapsed_since(&self, offset_ms: i64) -> Timestamp {
         let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(
-            self.offset_ms
-                .load(Ordering::Relaxed)
-                .saturating_add(elapsed),
-        )
+        Timestamp::from_millis(offset_ms.saturating_add(elapsed))
+    }
+
+    /// The steps of the wall clock since this one was made.
+    pub fn steps(&self) -> Steps {
+        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.clone()
     }
 
     /// The instant of tokio's clock at which it will be `at`; now for what is past.
     pub fn instant(&self, at: Timestamp) -> Instant {
         Instant::now() + at.since(self.now())
+    }
+
+    /// The same for a time of [`Clock::steady`].
+    pub fn steady_instant(&self, at: Timestamp) -> Instant {
+        Instant::now() + at.since(self.steady())
     }
 
     /// Sets the clock by the system's again, after that was set. Gives the step in milliseconds, if there was one.
@@ -58,8 +80,14 @@ impl Clock {
         if !self.follows_system || step.abs() < TOLERATED_DRIFT_MS {
             return None;
         }
-        self.offset_ms.fetch_add(step, Ordering::Relaxed);
+        self.step_by(step);
         Some(step)
+    }
+
+    fn step_by(&self, step_ms: i64) {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.set(self.steady(), step_ms);
+        self.offset_ms.fetch_add(step_ms, Ordering::Relaxed);
     }
 }
 
@@ -68,4 +96,27 @@ fn system_now() -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
     Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_moves_the_wall_clock_and_nothing_else() {
+        let start = Timestamp::from_millis(1_800_000_000_000);
+        let clock = Clock::starting_at(start);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        clock.step_by(3_600_000);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let now = start + Duration::from_secs(10);
+        assert_eq!(clock.steady(), now);
+        assert_eq!(clock.now(), now + Duration::from_hours(1));
+        assert_eq!(clock.steps().steady_of(now, clock.now()), now);
+        let in_a_minute = now + Duration::from_mins(1);
+        assert_eq!(
+            clock.steady_instant(in_a_minute) - Instant::now(),
+            Duration::from_mins(1)
+        );
+    }
 }

@@ -260,6 +260,7 @@ impl Server {
             gateway_id: Some(GATEWAY),
             modulation: Some(Modulation::lora_125(9)),
             frequency_hz: Some(869_525_000),
+            timing: None,
         })
     }
 }

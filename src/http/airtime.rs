@@ -159,7 +159,7 @@ impl AirtimeBody {
             ceilings_percent: air
                 .ceilings
                 .iter()
-                .map(|(class, share)| (word(*class), share * 100.0))
+                .map(|(class, share)| (word(*class), percent(*share)))
                 .collect(),
             waiting: air
                 .waiting
@@ -273,6 +273,11 @@ const fn word(class: Priority) -> &'static str {
         Priority::Bulk => "bulk",
         Priority::Reconcile => "reconcile",
     }
+}
+
+/// To hundredths: what is computed from shares ends in others' digits (0.7 × 0.75 is 0.524 999… in binary).
+fn percent(share: f64) -> f64 {
+    (share * 10_000.0).round() / 100.0
 }
 
 fn whole_ms(duration: Duration) -> u64 {

@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use chrono::DateTime;
 use downbeat_core::id::{DevAddr, DevEui, FPort, GatewayId, QueueItemId};
 use downbeat_core::network::{
-    DropReason, Dropped, Location, Logged, NetworkEvent, Reception, Refused,
+    DropReason, Dropped, Location, Logged, NetworkEvent, Reception, Refused, Timing,
 };
 use downbeat_core::radio::{DeviceClass, Modulation};
 use downbeat_core::time::Timestamp;
@@ -148,6 +148,16 @@ pub(super) fn bandwidth_hz(bandwidth: u32) -> u32 {
         bandwidth * 1_000
     } else {
         bandwidth
+    }
+}
+
+/// When a downlink is sent, by what a message names; `None` where that is nothing or not one thing.
+pub(super) fn timing(immediately: bool, delay: bool, gps_epoch: bool) -> Option<Timing> {
+    match (immediately, delay, gps_epoch) {
+        (true, false, false) => Some(Timing::Immediately),
+        (false, true, false) => Some(Timing::AfterUplink),
+        (false, false, true) => Some(Timing::AtGpsTime),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use downbeat_actors::port::{HistoryEntry, TelemetryValue};
 use downbeat_core::id::{DevAddr, GatewayId, QueueItemId};
-use downbeat_core::network::{DropReason, Location, NetworkEvent, Reception};
+use downbeat_core::network::{DropReason, Location, NetworkEvent, Reception, Timing};
 use downbeat_core::radio::{DeviceClass, Modulation};
 use downbeat_core::time::Timestamp;
 use serde::Serialize;
@@ -100,6 +100,7 @@ enum Word<'a> {
         gateway_id: Option<GatewayId>,
         modulation: Option<Modulation>,
         frequency_hz: Option<u32>,
+        timing: Option<Timing>,
     },
     Acknowledged {
         queue_id: Option<QueueItemId>,
@@ -157,6 +158,7 @@ fn word(event: &NetworkEvent) -> Word<'_> {
             gateway_id: sent.gateway_id,
             modulation: sent.modulation,
             frequency_hz: sent.frequency_hz,
+            timing: sent.timing,
         },
         NetworkEvent::Acknowledged(ack) => Word::Acknowledged {
             queue_id: ack.queue_item_id,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use chirpstack_api::integration;
-use downbeat_core::network::NetworkEvent;
+use downbeat_core::network::{NetworkEvent, Timing};
 use downbeat_core::random::Random;
 use prost::Message;
 use serde_json::{Value, json};
@@ -53,6 +53,36 @@ fn json_and_protobuf_say_the_same() {
             (one.dev_eui, one.device_name, one.chirpstack_tenant_id),
             (other.dev_eui, other.device_name, other.chirpstack_tenant_id)
         );
+    }
+}
+
+/// In RX1 a frame has the channel and data rate of the uplink before it: whether it was sent there has to be known.
+#[test]
+fn when_a_gateway_sends_is_told() {
+    let captured = corpus(V4).into_iter();
+    let mut acks = captured.filter(|it| it.name == "txack.json");
+    let ack: Value = serde_json::from_slice(&acks.next().unwrap().body).unwrap();
+    for (timing, expected) in [
+        (json!({"immediately": {}}), Some(Timing::Immediately)),
+        (json!({"delay": {"delay": "1s"}}), Some(Timing::AfterUplink)),
+        (
+            json!({"gpsEpoch": {"timeSinceGpsEpoch": "1s"}}),
+            Some(Timing::AtGpsTime),
+        ),
+        (json!({}), None),
+        (Value::Null, None),
+    ] {
+        let mut ack = ack.clone();
+        ack["txInfo"]["timing"] = timing;
+        let body = ack.to_string().into_bytes();
+        let protobuf = as_protobuf(EventKind::TxAck, &body);
+        for (encoding, body) in [(Encoding::Json, body), (Encoding::Protobuf, protobuf)] {
+            let event = parse(EventKind::TxAck, encoding, &body, NOW).unwrap().event;
+            let NetworkEvent::Transmitted(sent) = event else {
+                panic!("a txack is a transmission");
+            };
+            assert_eq!(sent.timing, expected, "{encoding:?}");
+        }
     }
 }
 

@@ -15,7 +15,8 @@ use std::borrow::Cow;
 
 use downbeat_core::id::GatewayId;
 use downbeat_core::network::{
-    Acknowledged, Joined, Logged, NetworkEvent, Reception, StatusReported, Transmitted, Uplink,
+    Acknowledged, Joined, Logged, NetworkEvent, Reception, StatusReported, Timing, Transmitted,
+    Uplink,
 };
 use downbeat_core::radio::Modulation;
 use downbeat_core::time::Timestamp;
@@ -183,7 +184,24 @@ fn transmitted(ack: Object<'_>) -> Result<NetworkEvent, ParseWebhookError> {
         },
         modulation: modulation(tx_info)?,
         frequency_hz: tx_info.whole("frequency")?.filter(|hz| *hz > 0),
+        timing: timing(tx_info),
     }))
+}
+
+/// The timing in the form of v3 or, from a relay, of v4. The word `timing` of v3 is left out where it is
+/// `IMMEDIATELY`, the object beside it is not.
+fn timing(tx_info: Object<'_>) -> Option<Timing> {
+    let inner = tx_info.get("timing").and_then(Value::as_object);
+    let inner = Object(inner);
+    let has = |of_v3: &str, of_v4: &str| {
+        let is_object = |value: &Value| value.is_object();
+        tx_info.get(of_v3).is_some_and(is_object) || inner.get(of_v4).is_some_and(is_object)
+    };
+    field::timing(
+        has("immediatelyTimingInfo", "immediately"),
+        has("delayTimingInfo", "delay"),
+        has("gpsEpochTimingInfo", "gpsEpoch"),
+    )
 }
 
 /// An error in the words of v3, or of a relay that took it from a log of v4.

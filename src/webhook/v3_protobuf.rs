@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use downbeat_core::id::{DevAddr, DevEui, GatewayId};
 use downbeat_core::network::{
-    Acknowledged, Joined, NetworkEvent, Reception, StatusReported, Transmitted, Uplink,
+    Acknowledged, Joined, NetworkEvent, Reception, StatusReported, Timing, Transmitted, Uplink,
 };
 use downbeat_core::radio::Modulation;
 use downbeat_core::time::Timestamp;
@@ -188,6 +188,13 @@ fn transmitted(ack: &TxAckEvent) -> Result<NetworkEvent, ParseWebhookError> {
             None => None,
         },
         frequency_hz: tx_info.map(|it| it.frequency).filter(|hz| *hz > 0),
+        timing: tx_info
+            .and_then(|it| it.timing.as_ref())
+            .map(|it| match it {
+                DownlinkTiming::Immediately(_) => Timing::Immediately,
+                DownlinkTiming::Delay(_) => Timing::AfterUplink,
+                DownlinkTiming::GpsEpoch(_) => Timing::AtGpsTime,
+            }),
     }))
 }
 
@@ -383,6 +390,19 @@ struct DownlinkTxInfo {
     frequency: u32,
     #[prost(oneof = "DownlinkModulation", tags = "8, 9")]
     modulation: Option<DownlinkModulation>,
+    /// The number beside it (12) is 0 where nothing is told, too.
+    #[prost(oneof = "DownlinkTiming", tags = "13, 14, 15")]
+    timing: Option<DownlinkTiming>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+enum DownlinkTiming {
+    #[prost(message, tag = "13")]
+    Immediately(()),
+    #[prost(message, tag = "14")]
+    Delay(()),
+    #[prost(message, tag = "15")]
+    GpsEpoch(()),
 }
 
 #[derive(Clone, PartialEq, Oneof)]

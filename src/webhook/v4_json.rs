@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use downbeat_core::network::{
-    Acknowledged, Joined, NetworkEvent, Reception, StatusReported, Transmitted, Uplink,
+    Acknowledged, Joined, NetworkEvent, Reception, StatusReported, Timing, Transmitted, Uplink,
 };
 use downbeat_core::radio::Modulation;
 use downbeat_core::time::Timestamp;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
@@ -135,6 +136,15 @@ impl RxInfo<'_> {
 struct TxInfo {
     frequency: Option<u32>,
     modulation: Option<TxModulation>,
+    timing: Option<TxTiming>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct TxTiming {
+    immediately: Option<IgnoredAny>,
+    delay: Option<IgnoredAny>,
+    gps_epoch: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -158,6 +168,15 @@ struct Fsk {
 }
 
 impl TxInfo {
+    fn timing(&self) -> Option<Timing> {
+        let timing = self.timing.as_ref()?;
+        field::timing(
+            timing.immediately.is_some(),
+            timing.delay.is_some(),
+            timing.gps_epoch.is_some(),
+        )
+    }
+
     fn modulation(&self) -> Result<Option<Modulation>, ParseWebhookError> {
         let Some(modulation) = &self.modulation else {
             return Ok(None);
@@ -294,6 +313,7 @@ impl TxAck<'_> {
             gateway_id,
             modulation: tx_info.modulation()?,
             frequency_hz: tx_info.frequency.filter(|frequency| *frequency > 0),
+            timing: tx_info.timing(),
         });
         DeviceInfo::incoming(
             self.device_info.as_ref(),

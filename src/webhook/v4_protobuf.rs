@@ -12,7 +12,7 @@ use chirpstack_api::integration::{
     TxAckEvent, UplinkEvent,
 };
 use downbeat_core::network::{
-    Acknowledged, Joined, NetworkEvent, Reception, StatusReported, Transmitted, Uplink,
+    Acknowledged, Joined, NetworkEvent, Reception, StatusReported, Timing, Transmitted, Uplink,
 };
 use downbeat_core::radio::{DeviceClass, Modulation};
 use downbeat_core::time::Timestamp;
@@ -193,7 +193,17 @@ fn transmitted(ack: &TxAckEvent) -> Result<NetworkEvent, ParseWebhookError> {
         gateway_id,
         modulation: modulation_of(tx_info.and_then(|it| it.modulation.as_ref()))?,
         frequency_hz: tx_info.map(|it| it.frequency).filter(|hz| *hz > 0),
+        timing: tx_info.and_then(|it| timing_of(it.timing.as_ref())),
     }))
+}
+
+fn timing_of(timing: Option<&gw::Timing>) -> Option<Timing> {
+    use gw::timing::Parameters;
+    Some(match timing?.parameters.as_ref()? {
+        Parameters::Immediately(_) => Timing::Immediately,
+        Parameters::Delay(_) => Timing::AfterUplink,
+        Parameters::GpsEpoch(_) => Timing::AtGpsTime,
+    })
 }
 
 fn modulation_of(

@@ -107,6 +107,21 @@ pub struct Transmitted {
     pub modulation: Option<Modulation>,
     /// Carrier frequency in Hz, where known.
     pub frequency_hz: Option<u32>,
+    /// When it is sent, where known.
+    pub timing: Option<Timing>,
+}
+
+/// When a gateway is to send a downlink (`timing` in ChirpStack's `DownlinkTxInfo`). It tells which way of sending
+/// frequency and data rate belong to: RX1's are those of the uplink before, and change with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timing {
+    /// As soon as it can: to a device that always listens (Class C, in its RX2).
+    Immediately,
+    /// A fixed time after an uplink: in RX1, or in RX2 a second later.
+    AfterUplink,
+    /// At an instant of GPS time: in a ping slot (Class B).
+    AtGpsTime,
 }
 
 /// The answer of a device to a confirmed downlink, or its absence.

@@ -32,6 +32,7 @@ fn taken_by(gateway_id: GatewayId) -> NetworkEvent {
         gateway_id: Some(gateway_id),
         modulation: Some(Modulation::lora_125(9)),
         frequency_hz: None,
+        timing: None,
     })
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use downbeat_core::id::{DevEui, QueueItemId};
 use downbeat_core::network::{
-    Acknowledged, DropReason, Dropped, NetworkEvent, Refused, Transmitted,
+    Acknowledged, DropReason, Dropped, NetworkEvent, Refused, Timing as TxTiming, Transmitted,
 };
 use downbeat_core::radio::{DeviceClass, Modulation};
 use downbeat_core::time::Timestamp;
@@ -383,6 +383,10 @@ impl Network {
             gateway_id: self.gateways.get(gateway).map(super::gateway::Gateway::id),
             modulation: Some(Modulation::lora_125(option.spreading_factor)),
             frequency_hz: Some(option.frequency_hz),
+            timing: Some(match option.timing {
+                Timing::Immediately => TxTiming::Immediately,
+                Timing::At(_) => TxTiming::AfterUplink,
+            }),
         };
         let wire = Wire::TxAck {
             downlink_id,

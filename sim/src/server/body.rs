@@ -438,6 +438,7 @@ mod tests {
             gateway_id: Some(GatewayId::from_u64(0x0016_c001_5033_0001)),
             modulation: None,
             frequency_hz: None,
+            timing: None,
         };
         let wire = Wire::TxAck {
             downlink_id: 145_571_541,

@@ -34,7 +34,10 @@ async fn airtime_shows_budgets_and_what_was_sent(service: Service) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert_eq!(airtime["region"], "eu868");
-    assert_eq!(airtime["ceilings_percent"]["bulk"], 70.0);
+    assert_eq!(
+        airtime["ceilings_percent"],
+        json!({"interactive": 100.0, "retry": 100.0, "initialisation": 85.0, "bulk": 70.0, "reconcile": 52.5})
+    );
     let downlink = &gateway["downlink"];
     assert_eq!(
         (&downlink["data_rate"], &downlink["learnt"]),

@@ -2,6 +2,7 @@
 
 use downbeat_actors::port::HistoryEntry;
 use downbeat_core::id::GatewayId;
+use downbeat_core::network::Timing;
 use downbeat_core::pacer::SentBefore;
 use downbeat_core::radio::Modulation;
 
@@ -111,6 +112,7 @@ pub(in crate::store) async fn what_gateways_sent_is_told_by_network_server(store
         "gateway_id": gateway_id,
         "modulation": modulation,
         "frequency_hz": 869_525_000,
+        "timing": "immediately",
     });
     let sent = sent.to_string();
     let batch = [
@@ -127,6 +129,7 @@ pub(in crate::store) async fn what_gateways_sent_is_told_by_network_server(store
         gateway_id,
         modulation: Some(modulation),
         frequency_hz: Some(869_525_000),
+        timing: Some(Timing::Immediately),
     };
     assert_eq!(found.unwrap(), [expected]);
     let elsewhere = NetworkServerId::Tenant(new_tenant(store, "acme").await);

@@ -2,6 +2,7 @@
 
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::{DeviceId, GatewayId};
+use downbeat_core::network::Timing;
 use downbeat_core::pacer::SentBefore;
 use downbeat_core::radio::Modulation;
 use downbeat_core::time::Timestamp;
@@ -53,6 +54,8 @@ struct SentBody {
     modulation: Option<Modulation>,
     #[serde(default)]
     frequency_hz: Option<u32>,
+    #[serde(default)]
+    timing: Option<Timing>,
 }
 
 impl SentRow {
@@ -65,6 +68,7 @@ impl SentRow {
             gateway_id: body.gateway_id?,
             modulation: body.modulation,
             frequency_hz: body.frequency_hz,
+            timing: body.timing,
         })
     }
 }

@@ -5,7 +5,7 @@ use crate::pacer::{Ask, Hearing};
 use crate::radio::DeviceClass;
 
 use super::downlink::Priority;
-use super::state::Device;
+use super::state::{Device, Turn};
 
 impl Device {
     /// What is to be sent, or is in the queue already, and who hears the device.
@@ -21,6 +21,7 @@ impl Device {
             hearing: Hearing::of(self.receptions(), uplink),
             uplink,
             is_class_a: self.class == DeviceClass::A,
+            is_scout: matches!(self.turn, Turn::Asked { is_scout: true, .. }),
         }
     }
 

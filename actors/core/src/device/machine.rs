@@ -54,6 +54,7 @@ impl Device {
             next_attempt: 1,
             gateway_looks: 0,
             gateway_look_at: None,
+            scout_at: None,
             is_awaited: false,
             is_key_refused: false,
             turn: Turn::None,
@@ -86,7 +87,7 @@ impl Device {
         match self.turn {
             Turn::None => {}
             Turn::Asked { .. } => self.turn = Turn::None,
-            Turn::Granted | Turn::Used => effects.push(Effect::HoldTurn),
+            Turn::Granted { .. } | Turn::Used => effects.push(Effect::HoldTurn),
         }
         self.reading = Reading::Idle;
         let Some(item) = &mut self.item else { return };
@@ -176,7 +177,7 @@ impl Device {
         });
         let turn = match self.turn {
             Turn::Asked { since, .. } => Some(since + super::sending::TURN_PATIENCE),
-            Turn::None | Turn::Granted | Turn::Used => None,
+            Turn::None | Turn::Granted { .. } | Turn::Used => None,
         };
         let expiry = active
             .filter(|_| self.is_ready())
@@ -341,6 +342,8 @@ impl Device {
             },
             proving: None,
             credit: 0,
+            is_scouting: false,
+            scouts: 0,
             transmitted: false,
             transmitted_item: None,
         });

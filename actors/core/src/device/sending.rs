@@ -22,6 +22,12 @@ pub(super) const TURN_PATIENCE: Duration = Duration::from_secs(1);
 /// Attempts that a downlink is granted on top: for a device that restarts under it, and for answers that are lost.
 pub(super) const CREDIT_MAX: u8 = 20;
 
+/// Attempts of a downlink that are made to find out whether a gateway is back.
+pub(super) const SCOUTS_MAX: u8 = 8;
+
+/// Between two of them, times their number.
+const SCOUT_PAUSE: Duration = Duration::from_secs(30);
+
 /// What is in the way of an attempt.
 struct Obstacle {
     reason: Reason,
@@ -40,20 +46,31 @@ impl Device {
             self.gateway_look_at = None;
             return false;
         }
-        if let Some(Obstacle { reason, until }) = self.obstacle(now, gateways) {
-            if reason != Reason::NoGateway {
-                self.gateway_look_at = None;
-            }
-            self.wait(now, reason, until, effects);
-            return false;
+        let Some(Obstacle { reason, until }) = self.obstacle(now, gateways) else {
+            return self.send_in_turn(now, false, effects);
+        };
+        let is_scout = reason == Reason::NoGateway && self.may_scout(now);
+        if reason != Reason::NoGateway {
+            self.gateway_look_at = None;
         }
+        if is_scout && self.turn == (Turn::Granted { is_scout }) {
+            return self.send_in_turn(now, is_scout, effects);
+        }
+        self.wait(now, reason, until, effects);
+        let may_ask = matches!(self.turn, Turn::None | Turn::Asked { .. });
+        is_scout && may_ask && self.send_in_turn(now, is_scout, effects)
+    }
+
+    /// Begins the attempt if its turn has come, or asks for it. Tells whether only that is missing.
+    fn send_in_turn(&mut self, now: Timestamp, is_scout: bool, effects: &mut Vec<Effect>) -> bool {
         let priority = self.priority();
         match self.turn {
             Turn::Asked {
                 since,
                 priority: asked,
-            } if asked == priority => {
-                if now >= since + TURN_PATIENCE {
+                is_scout: as_scout,
+            } if (asked, as_scout) == (priority, is_scout) => {
+                if !is_scout && now >= since + TURN_PATIENCE {
                     let reason = if self.is_key_refused {
                         Reason::KeyRefused
                     } else {
@@ -67,13 +84,14 @@ impl Device {
                 self.turn = Turn::Asked {
                     since: now,
                     priority,
+                    is_scout,
                 };
                 effects.push(Effect::AskTurn(priority));
                 true
             }
-            Turn::Granted | Turn::Used => {
+            Turn::Granted { .. } | Turn::Used => {
                 self.turn = Turn::Used;
-                self.begin_attempt(now, effects);
+                self.begin_attempt(now, is_scout, effects);
                 false
             }
         }
@@ -99,8 +117,8 @@ impl Device {
     pub(super) fn on_turn_granted(&mut self, effects: &mut Vec<Effect>) {
         match self.turn {
             Turn::None => effects.push(Effect::EndTurn),
-            Turn::Asked { .. } => self.turn = Turn::Granted,
-            Turn::Granted | Turn::Used => {}
+            Turn::Asked { is_scout, .. } => self.turn = Turn::Granted { is_scout },
+            Turn::Granted { .. } | Turn::Used => {}
         }
     }
 
@@ -135,7 +153,7 @@ impl Device {
         let unwanted = match self.turn {
             Turn::None | Turn::Used => false,
             Turn::Asked { .. } => !only_turn_missing,
-            Turn::Granted => true,
+            Turn::Granted { .. } => true,
         };
         if unwanted {
             self.turn = Turn::None;
@@ -241,6 +259,17 @@ impl Device {
         }
     }
 
+    /// Whether an attempt may find out if there is a gateway after all. ChirpStack tells of one that is back after half a
+    /// minute or more; an item in its queue is tried every five seconds, and the tx-ack tells at once. The pacer sees to
+    /// it that few do this at a time.
+    fn may_scout(&self, now: Timestamp) -> bool {
+        let scouts = self.active.as_ref().map_or(0, |active| active.scouts);
+        self.class != DeviceClass::A
+            && !self.receptions().is_empty()
+            && scouts < SCOUTS_MAX
+            && self.scout_at.is_none_or(|at| at <= now)
+    }
+
     /// Shows why the active downlink waits, once for each reason.
     pub(super) fn wait(
         &mut self,
@@ -261,12 +290,17 @@ impl Device {
         record(downlink, now, Step::Waiting { reason, until }, effects);
     }
 
-    fn begin_attempt(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn begin_attempt(&mut self, now: Timestamp, is_scout: bool, effects: &mut Vec<Effect>) {
         let modulation = self.session.modulation();
         let (baseline, light_before) = self.known_before();
         let Some(active) = &mut self.active else {
             return;
         };
+        active.is_scouting = is_scout;
+        if is_scout {
+            active.scouts = active.scouts.saturating_add(1);
+            self.scout_at = Some(now + SCOUT_PAUSE.saturating_mul(u32::from(active.scouts)));
+        }
         let downlink = &mut active.downlink;
         downlink.attempts = downlink.attempts.saturating_add(1);
         downlink.queue_item_id = None;
@@ -380,9 +414,17 @@ impl Device {
         reason: Reason,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(active) = self.active.as_ref().filter(|_| self.attempt_is_open()) else {
+        if !self.attempt_is_open() {
+            return;
+        }
+        let Some(active) = &mut self.active else {
             return;
         };
+        if active.is_scouting && reason == Reason::NotTransmitted {
+            // There is no gateway, as was thought: nothing was tried.
+            active.downlink.attempts = active.downlink.attempts.saturating_sub(1);
+            return self.fail_attempt(now, reason, now, effects);
+        }
         let pause = self
             .policy
             .backoff(active.downlink.attempts, &mut self.random);

@@ -62,6 +62,9 @@ pub struct Device {
     /// ChirpStack does not take the key.
     #[serde(skip)]
     pub(super) is_key_refused: bool,
+    /// It does not scout before.
+    #[serde(skip)]
+    pub(super) scout_at: Option<Timestamp>,
     #[serde(skip)]
     pub(super) turn: Turn,
     #[serde(skip)]
@@ -173,6 +176,12 @@ pub(super) struct Active {
     pub(super) proving: Option<Proving>,
     /// Attempts that do not count, because the device restarted under them or their answer was lost.
     pub(super) credit: u8,
+    /// The attempt under way was begun although no gateway seemed to be there, to find out.
+    #[serde(default)]
+    pub(super) is_scouting: bool,
+    /// Attempts of that kind.
+    #[serde(default)]
+    pub(super) scouts: u8,
     /// Whether any attempt was taken by a gateway, as far as known.
     pub(super) transmitted: bool,
     /// The last item that a tx-ack told of.
@@ -290,9 +299,10 @@ pub(super) enum Turn {
     Asked {
         since: Timestamp,
         priority: Priority,
+        is_scout: bool,
     },
     /// It has come; an attempt may begin.
-    Granted,
+    Granted { is_scout: bool },
     /// An item of ours took it, and keeps it until it has gone out. One turn is for one item.
     Used,
 }

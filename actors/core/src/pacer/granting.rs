@@ -9,7 +9,7 @@ use super::ledger::{Bounds, Ledger, Whose};
 use super::snapshot::{Downlink, budget};
 use super::{
     Ask, BEAT_MEMORY, FLOOR, FRESH, Gateway, Grant, LOOK_AGAIN, PASSED_BY, PASSES_MAX, Pacer,
-    PacerConfig, Reservation, TOO_CLOSE, UNEVEN, UNHURRIED_HELD,
+    PacerConfig, Reservation, SCOUTS, SCOUTS_HELD, TELLING, TOO_CLOSE, UNEVEN, UNHURRIED_HELD,
 };
 use crate::device::Priority;
 use crate::id::{DevEui, GatewayId};
@@ -186,10 +186,38 @@ impl Pacer {
             return Err(NotBefore(now + LOOK_AGAIN));
         }
         self.check_budgets(now, ask)?;
+        if ask.is_scout {
+            return self.check_scouts(now, ask);
+        }
         if ask.is_class_a {
             return Ok(());
         }
         self.check_air(now, ask)
+    }
+
+    /// Whether few others find out about the same gateways.
+    fn check_scouts(&self, now: Timestamp, ask: &Ask) -> Result<(), NotBefore> {
+        let (most, pause) = SCOUTS;
+        let candidates = &ask.hearing.candidates;
+        let out = || {
+            let grants = self.grants.values();
+            grants.filter(|grant| grant.ask.is_scout && !grant.is_taken)
+        };
+        if out().count() * SCOUTS_HELD >= self.config.held_max {
+            return Err(NotBefore(now + pause));
+        }
+        let scouts = out().filter(|grant| grant.ask.hearing.may_send_by(candidates));
+        let (count, last) = scouts.fold((0, None), |(count, last), grant| {
+            (count + 1, last.max(Some(grant.at)))
+        });
+        // One that ends makes itself known.
+        if count >= most {
+            return Err(NotBefore(now + pause));
+        }
+        if let Some(at) = last.map(|at: Timestamp| at + pause).filter(|at| *at > now) {
+            return Err(NotBefore(at));
+        }
+        Ok(())
     }
 
     /// Whether each gateway that may send it has the airtime left.
@@ -304,6 +332,12 @@ impl Pacer {
         let (run, run_ends) = self.next_run(now);
         if run == run_ends && run <= now + TOO_CLOSE.0 {
             return Err(NotBefore(run + TOO_CLOSE.1));
+        }
+        if let Some(beat) = self
+            .beat
+            .filter(|beat| now.since(*beat) < TELLING && *beat <= now)
+        {
+            return Err(NotBefore(beat + TELLING));
         }
         if !is_hurried(ask.priority)
             && self.unhurried_ahead(now, ask, run) >= unhurried_max(hearing.candidates.len())
@@ -556,6 +590,8 @@ impl Pacer {
         };
         let may_have_gone_out =
             grant.is_enqueued && !grant.is_taken && !grant.is_refused && !grant.ask.is_class_a;
+        // Of gateways that seem not to be there, silence means that they are not.
+        let may_have_gone_out = may_have_gone_out && !grant.ask.is_scout;
         self.settle(now, &grant, may_have_gone_out);
     }
 

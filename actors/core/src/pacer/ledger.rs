@@ -1,8 +1,8 @@
 //! What a gateway has sent in a sub-band over the last hour, and what is promised of the rest.
 //!
 //! The hour is kept in pieces of ten seconds, and a piece counts until all of it is an hour old: never less than what
-//! really was sent. So an account holds 361 pieces at the most, however much goes on. The hour is that of the system's
-//! clock: where that is set forward, what was sent before is forgotten sooner by as much.
+//! really was sent. So an account holds 361 pieces at the most, however much goes on. The hour is that of a steady clock:
+//! setting the system's makes nothing older.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -11,7 +11,8 @@
 //! Classes come in their order, and within one the tenant that got least; one turn in ten goes to whoever is passed
 //! by for long. A class fills a budget up to its ceiling only, so that room stays for those that somebody waits for.
 //!
-//! What was sent is kept for an hour (`ledger`), and [`Pacer::recall`] takes it up after a restart. [`estimate`] says
+//! Its time is that of a clock that runs steadily and is never set: an hour of air is an hour, whatever becomes of the
+//! system's clock. What was sent is kept for an hour (`ledger`), and [`Pacer::recall`] takes it up after a restart. [`estimate`] says
 //! beforehand what a job costs; [`AirtimeSnapshot`] is what there is.
 
 mod air;
@@ -30,7 +31,7 @@ use self::ledger::Ledger;
 use self::waiting::Waiting;
 use crate::device::Priority;
 use crate::id::{DevEui, GatewayId, TenantId};
-use crate::network::Reception;
+use crate::network::{Reception, Timing};
 use crate::radio::Modulation;
 use crate::region::Region;
 use crate::time::Timestamp;
@@ -91,10 +92,17 @@ const FRESH: Duration = Duration::from_millis(2_500);
 /// So long before and after tx-acks are due it is not known whether a grant still reaches the run of ChirpStack's scheduler
 /// that they are of: a commit and two calls lie in between.
 const TOO_CLOSE: (Duration, Duration) = (Duration::from_millis(150), Duration::from_millis(40));
+/// So long after the first tx-ack of a run those of its other frames come in: until then it is not known who sends what.
+const TELLING: Duration = Duration::from_millis(100);
 /// A run that was seen tells when the next ones are for so long.
 const BEAT_MEMORY: Duration = Duration::from_secs(10);
 /// What the air holds up is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Scouts of whom one gateway may send several, at once, and the least time between two of them: ChirpStack tries each
+/// every five seconds, and draws a gateway each time.
+const SCOUTS: (usize, Duration) = (3, Duration::from_millis(1_700));
+/// Of so many turns one may be held by a scout, however many gateways are away.
+const SCOUTS_HELD: usize = 8;
 /// Turns in a row that may pass by somebody who waits for longer than [`PASSED_BY`].
 const PASSES_MAX: u32 = 9;
 /// See [`PASSES_MAX`].
@@ -176,12 +184,14 @@ pub struct Ask {
     pub uplink: Modulation,
     /// It listens only after its own uplinks: when it is sent is its own choice.
     pub is_class_a: bool,
+    /// No gateway that hears it seems to be there: it is sent to find out.
+    pub is_scout: bool,
 }
 
 /// A frame that was sent before a restart.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SentBefore {
-    /// When it was told.
+    /// When it was told, by the pacer's clock.
     pub at: Timestamp,
     /// By which gateway.
     pub gateway_id: GatewayId,
@@ -189,6 +199,8 @@ pub struct SentBefore {
     pub modulation: Option<Modulation>,
     /// On which frequency in Hz, where known.
     pub frequency_hz: Option<u32>,
+    /// Whether at once or after an uplink, where known.
+    pub timing: Option<Timing>,
 }
 
 /// Gives turns. See the module.
@@ -261,16 +273,52 @@ struct Gateway {
     block: Duration,
 }
 
-/// The last frames, by which the way of sending is told: RX2's among those in RX1.
+/// How devices that always listen are sent to, as frames tell it.
+///
+/// A frame that was sent at once says it. One that followed an uplink says nothing: in RX1 it has that uplink's channel
+/// and data rate, and RX1 may lie on RX2's frequency (US915's 923.3 MHz, AS923's 923.2 MHz). Where it is not told which
+/// it was, as by v3 without its details, RX2's has to be guessed from among those in RX1.
 #[derive(Debug, Clone, Default)]
 struct HeardDownlinks {
+    /// The last frames of which it was not told, as long as no frame said it for certain.
     last: VecDeque<(u32, Modulation)>,
     in_force: Option<Downlink>,
+    is_certain: bool,
+}
+
+/// On which frequency, at which data rate, and when a frame was sent.
+#[derive(Debug, Clone, Copy)]
+struct HeardDownlink {
+    frequency_hz: u32,
+    modulation: Modulation,
+    timing: Option<Timing>,
 }
 
 impl HeardDownlinks {
+    fn note(&mut self, region: Region, heard: HeardDownlink) {
+        let HeardDownlink {
+            frequency_hz,
+            modulation,
+            timing,
+        } = heard;
+        match timing {
+            Some(Timing::Immediately) => {
+                self.is_certain = true;
+                self.last.clear();
+                self.in_force = Some(Downlink {
+                    frequency_hz,
+                    modulation,
+                    is_learnt: true,
+                });
+            }
+            Some(Timing::AfterUplink | Timing::AtGpsTime) => {}
+            None if self.is_certain => {}
+            None => self.guess(region, frequency_hz, modulation),
+        }
+    }
+
     /// RX2's is the last one on its usual frequency; where none is, the last one on the frequency that is heard most.
-    fn note(&mut self, region: Region, frequency_hz: u32, modulation: Modulation) {
+    fn guess(&mut self, region: Region, frequency_hz: u32, modulation: Modulation) {
         if self.last.len() == HEARD_DOWNLINKS {
             self.last.pop_front();
         }

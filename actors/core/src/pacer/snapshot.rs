@@ -46,6 +46,22 @@ impl AirtimeSnapshot {
     pub(super) fn new(overview: AirtimeOverview) -> Self {
         Self(Arc::new(overview))
     }
+
+    /// The same in the time of a clock that is so many milliseconds ahead of the pacer's.
+    #[must_use]
+    pub fn told_by_clock_ahead(mut self, ahead_ms: i64) -> Self {
+        let overview = Arc::make_mut(&mut self.0);
+        let shift = |at: &mut Timestamp| *at = at.shifted(ahead_ms);
+        shift(&mut overview.at);
+        for gateway in overview.gateways.values_mut() {
+            gateway.paused_until.iter_mut().for_each(shift);
+            for band in &mut gateway.bands {
+                band.blocked_until.iter_mut().for_each(shift);
+                band.releases.iter_mut().for_each(|(at, _)| shift(at));
+            }
+        }
+        self
+    }
 }
 
 impl Deref for AirtimeSnapshot {

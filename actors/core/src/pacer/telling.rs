@@ -5,16 +5,21 @@ use std::time::Duration;
 use super::air::{Window, is_hurried};
 use super::ledger::{CLASSES, Ledger};
 use super::snapshot::{AirtimeOverview, AirtimeSnapshot, BandAir, GatewayAir, budget};
-use super::{Answer, Ask, BLOCKED, Gateway, Hearing, PAUSED, Pacer, SentBefore, UNKNOWN_LEN};
+use super::{
+    Answer, Ask, BLOCKED, Gateway, HeardDownlink, Hearing, PAUSED, Pacer, SentBefore, UNKNOWN_LEN,
+};
 use crate::gateway::GATEWAYS_MAX;
 use crate::id::{DevEui, GatewayId};
-use crate::network::{Reception, Transmitted};
+use crate::network::{Reception, Timing, Transmitted};
 use crate::radio::Modulation;
 use crate::region::{DUTY_CYCLE_WINDOW, Region};
 use crate::time::Timestamp;
 
 /// Two frames so far apart were not handed over in one run of ChirpStack's scheduler.
 const RUN_SPREAD: Duration = Duration::from_millis(500);
+
+/// From the tx-ack of a frame that follows an uplink to its beginning, at the most: RX2 comes two seconds after that.
+const RX_WINDOWS: Duration = Duration::from_secs(2);
 
 impl Pacer {
     /// A gateway took a frame of a device (tx-ack): now it is known which one sends, and what it costs.
@@ -39,7 +44,12 @@ impl Pacer {
             self.settle(now, grant, false);
             self.forget_reservations(device);
         }
-        self.learn(gateway_id, event.frequency_hz, event.modulation);
+        self.learn(
+            gateway_id,
+            event.frequency_hz,
+            event.modulation,
+            event.timing,
+        );
         let downlink = self.downlink_of(gateway_id);
         let frequency_hz = event.frequency_hz.unwrap_or(downlink.frequency_hz);
         let ask = grant.map(|grant| grant.ask);
@@ -54,8 +64,19 @@ impl Pacer {
         let Some(gateway) = self.gateway(gateway_id) else {
             return;
         };
-        let sent_at = gateway.free_at.map_or(now, |free_at| free_at.max(now)) + airtime;
-        gateway.free_at = Some(sent_at);
+        let is_at_once = match event.timing {
+            Some(Timing::Immediately) => true,
+            Some(Timing::AfterUplink | Timing::AtGpsTime) => false,
+            None => frequency_hz == downlink.frequency_hz,
+        };
+        // What is sent at a time of its own stands in no line.
+        let (sent_from, sent_to) = if is_at_once {
+            let sent_at = gateway.free_at.map_or(now, |free_at| free_at.max(now)) + airtime;
+            gateway.free_at = Some(sent_at);
+            (sent_at, sent_at)
+        } else {
+            (now + airtime, now + RX_WINDOWS + airtime)
+        };
         gateway.paused_until = None;
         gateway.pause = Duration::ZERO;
         gateway.block = Duration::ZERO;
@@ -63,14 +84,14 @@ impl Pacer {
             self.answers.push(Answer {
                 device,
                 ears: ask.hearing.ears,
-                window: Window::after(sent_at, ask.uplink),
+                window: Window::after(sent_from, sent_to, ask.uplink),
                 is_hurried: is_hurried(ask.priority),
             });
         }
         let is_next_run = self
             .beat
             .is_none_or(|beat| now < beat || now.since(beat) > RUN_SPREAD);
-        if frequency_hz == downlink.frequency_hz && is_next_run {
+        if is_at_once && is_next_run {
             self.beat = Some(now);
         }
     }
@@ -142,7 +163,12 @@ impl Pacer {
         sent.retain(|frame| now.since(frame.at) < DUTY_CYCLE_WINDOW);
         sent.sort_by_key(|frame| frame.at);
         for frame in sent {
-            self.learn(frame.gateway_id, frame.frequency_hz, frame.modulation);
+            self.learn(
+                frame.gateway_id,
+                frame.frequency_hz,
+                frame.modulation,
+                frame.timing,
+            );
             let downlink = self.downlink_of(frame.gateway_id);
             let frequency_hz = frame.frequency_hz.unwrap_or(downlink.frequency_hz);
             let modulation = frame.modulation.unwrap_or(downlink.modulation);
@@ -208,7 +234,13 @@ impl Pacer {
         }
     }
 
-    fn learn(&mut self, id: GatewayId, frequency_hz: Option<u32>, modulation: Option<Modulation>) {
+    fn learn(
+        &mut self,
+        id: GatewayId,
+        frequency_hz: Option<u32>,
+        modulation: Option<Modulation>,
+        timing: Option<Timing>,
+    ) {
         let (Some(frequency_hz), Some(modulation)) = (frequency_hz, modulation) else {
             return;
         };
@@ -222,9 +254,14 @@ impl Pacer {
             }
         }
         let region = self.region_of(id);
-        self.downlinks.note(self.region, frequency_hz, modulation);
+        let heard = HeardDownlink {
+            frequency_hz,
+            modulation,
+            timing,
+        };
+        self.downlinks.note(self.region, heard);
         if let Some(gateway) = self.gateway(id) {
-            gateway.downlinks.note(region, frequency_hz, modulation);
+            gateway.downlinks.note(region, heard);
         }
     }
 

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use downbeat_core::codec::CodecKind;
-use downbeat_core::device::{Admission, Device, Effect, Event, Request};
-use downbeat_core::id::{DownlinkId, TenantId};
+use downbeat_core::device::{Admission, Device, Effect, Event, Origin, Request};
+use downbeat_core::id::{DownlinkId, JobId, TenantId};
 use downbeat_core::network::NetworkEvent;
 use downbeat_core::pacer::SentBefore;
 
@@ -94,6 +94,7 @@ fn sent(at: Timestamp, event: &Event) -> Option<SentBefore> {
         gateway_id: event.gateway_id?,
         modulation: event.modulation,
         frequency_hz: event.frequency_hz,
+        timing: event.timing,
     })
 }
 
@@ -183,6 +184,11 @@ impl World {
         )
         .expect("a Busylight understands it");
         let request = Request {
+            origin: if order.is_job {
+                Origin::Job(JobId::from_uuid(uuid::Uuid::nil()))
+            } else {
+                Origin::Api
+            },
             transient: order.transient,
             attempts_max: order.attempts_max,
             expires_at: order.ttl.map(|ttl| clock + ttl),

@@ -18,6 +18,8 @@ mod actors;
 mod agenda;
 mod goals;
 mod monitor;
+#[path = "../pacing/optimum.rs"]
+mod optimum;
 mod pool;
 mod promises;
 mod registry;

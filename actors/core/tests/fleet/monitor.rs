@@ -184,11 +184,11 @@ impl World {
         }
     }
 
-    /// No gateway sends for longer than it may, but where the clock by which the hour is measured was set forward.
+    /// No gateway sends for longer than it may, but where a process began with a clock that had been set forward.
     fn check_airtime(&mut self) {
         let hour = DUTY_CYCLE_WINDOW + Duration::from_mins(1);
-        let is_set_forward = |at: Timestamp| self.now.since(at) <= hour;
-        if self.clock_set_forward_at.is_some_and(is_set_forward) {
+        let is_lately = |at: Timestamp| self.now.since(at) <= hour;
+        if self.may_forget_at.is_some_and(is_lately) {
             return;
         }
         for gateway in self.network.gateways() {

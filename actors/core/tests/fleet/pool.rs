@@ -10,7 +10,7 @@ use downbeat_core::circuit::{
 use downbeat_core::device::{Enqueue, Event};
 use downbeat_core::gateway::ListedGateway;
 use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem, Reception, Transmitted};
-use downbeat_core::pacer::{Ask, Pacer, PacerConfig, SentBefore};
+use downbeat_core::pacer::{AirtimeSnapshot, Ask, Pacer, PacerConfig, SentBefore};
 use downbeat_core::radio::Modulation;
 use downbeat_core::region::DUTY_CYCLE_WINDOW;
 use downbeat_core::sync::{SyncCall, SyncEvent, SyncFailure};
@@ -118,7 +118,7 @@ pub(crate) struct Pool {
     is_recalled: bool,
     is_away: bool,
     circuit: Circuit,
-    /// While the circuit is open: when to ask whether the server is back, by the process's clock.
+    /// While the circuit is open: when to ask whether the server is back, by the steady clock.
     probe_at: Option<Timestamp>,
     calls: usize,
     held: VecDeque<Call>,
@@ -164,7 +164,7 @@ impl World {
     }
 
     pub(crate) fn on_to_pool(&mut self, slot: usize, message: ToPool) {
-        let (clock, dev_eui) = (self.clock(), self.slots[slot].dev_eui);
+        let (clock, dev_eui) = (self.steady(), self.slots[slot].dev_eui);
         match message {
             ToPool::AskTurn(ask) => self.pool.pacer.ask(clock, *ask),
             ToPool::HoldTurn(ask) => self.pool.pacer.hold(clock, *ask),
@@ -195,7 +195,7 @@ impl World {
     }
 
     fn is_admitted(&mut self) -> bool {
-        let clock = self.clock();
+        let clock = self.steady();
         !matches!(self.pool.circuit.admit(clock), Admission::No { .. })
     }
 
@@ -209,17 +209,28 @@ impl World {
         if self.pool.number != pool {
             return;
         }
-        let clock = self.clock();
+        let clock = self.steady();
         if !self.database_up {
             let at = self.now + RECALL_PAUSE;
             return self.plan_mine(at, Planned::Recall(pool));
         }
-        let recent = |sent: &&SentBefore| clock.since(sent.at) < DUTY_CYCLE_WINDOW;
-        let sent = self.sent.iter().filter(recent).copied().collect();
+        let since = self.steps.least_shown_since(clock - DUTY_CYCLE_WINDOW);
+        let recent = self.sent.iter().filter(|sent| sent.at >= since);
+        let sent = recent.map(|sent| SentBefore {
+            at: self.steps.steady_of(clock, sent.at),
+            ..*sent
+        });
+        let sent = sent.collect();
         self.pool.pacer.recall(clock, sent);
         self.pool.is_recalled = true;
         self.pool.set_closed();
         self.advance_pool();
+    }
+
+    /// What the gateways may still send.
+    pub(crate) fn airtime(&mut self) -> AirtimeSnapshot {
+        let clock = self.steady();
+        self.pool.pacer.snapshot(clock)
     }
 
     /// The monitor wants the list of gateways.
@@ -245,7 +256,7 @@ impl World {
 
     /// Gives out turns, asks whether the server is back, and sets the alarm for the next look.
     pub(crate) fn advance_pool(&mut self) {
-        let clock = self.clock();
+        let clock = self.steady();
         for dev_eui in self.pool.pacer.grant(clock) {
             let slot = slot_of(dev_eui);
             if self.slots[slot].actor.is_some() {
@@ -501,7 +512,7 @@ impl World {
         if let Some(call) = self.pool.held.pop_front() {
             self.start_call(call);
         }
-        let clock = self.clock();
+        let clock = self.steady();
         match self.pool.circuit.on_result(clock, outcome) {
             Some(Transition::Opened) => {
                 self.telling.all(self.now, "circuit", || "opens");

@@ -12,6 +12,8 @@ use crate::tally::{Count, Tally};
 
 /// Attempts that may come on top of a downlink's own: restarts of the device and lost answers are not counted.
 const CREDIT_MAX: u8 = 20;
+/// Items that may beside find out whether a gateway is back.
+const SCOUTS_MAX: u8 = 8;
 
 /// Items of ours that are remembered: the lamp may still show them, or a proof rest on them.
 const ITEMS_MAX: usize = 64;
@@ -98,7 +100,8 @@ impl Promises {
             .get_mut(&enqueue.downlink_id)
             .ok_or("an item of a downlink that was never accepted")?;
         known.items = known.items.saturating_add(1);
-        if known.items > known.attempts_max.saturating_add(CREDIT_MAX) {
+        let most = known.attempts_max.saturating_add(CREDIT_MAX + SCOUTS_MAX);
+        if known.items > most {
             return Err(format!("{} items of {}", known.items, enqueue.downlink_id));
         }
         if self.items.len() == ITEMS_MAX {
@@ -313,7 +316,7 @@ impl Promises {
     /// What became of the commands so far.
     pub(crate) fn fates(&self) -> impl Iterator<Item = Fate> {
         let known = self.downlinks.values().map(|known| known.fate);
-        known.filter(|fate| fate.origin == Origin::Api)
+        known.filter(|fate| matches!(fate.origin, Origin::Api | Origin::Job(_)))
     }
 
     /// A downlink that was accepted until then and has not reached its end.

@@ -129,6 +129,8 @@ pub(crate) struct Order {
     pub(crate) until_deadline: bool,
     /// A light is wanted, whether that needs a command or not.
     pub(crate) is_wish: bool,
+    /// One of many that nobody waits for.
+    pub(crate) is_job: bool,
 }
 
 /// How large a world is.
@@ -495,6 +497,7 @@ impl Dice {
             ttl,
             until_deadline,
             is_wish,
+            is_job: false,
         }
     }
 }

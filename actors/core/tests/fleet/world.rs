@@ -11,7 +11,8 @@ use downbeat_core::id::DevEui;
 use downbeat_core::network::NetworkEvent;
 use downbeat_core::pacer::SentBefore;
 use downbeat_core::random::Random;
-use downbeat_core::time::Timestamp;
+use downbeat_core::region::DUTY_CYCLE_WINDOW;
+use downbeat_core::time::{Steps, Timestamp};
 use downbeat_sim::model::config::FIRST_DEV_EUI;
 use downbeat_sim::model::{Network, Webhook};
 
@@ -49,10 +50,17 @@ pub(crate) struct World {
     pub(crate) database_up: bool,
     /// ChirpStack takes calls and answers none.
     pub(crate) server_hangs: bool,
-    /// Milliseconds that the process's clock is ahead.
+    /// Milliseconds that the system's clock is ahead.
     clock_ahead: i64,
-    /// When it was last set forward: what is not an hour old yet may be forgotten from then on.
-    pub(crate) clock_set_forward_at: Option<Timestamp>,
+    /// Milliseconds that it was ahead when the process began.
+    steady_ahead: i64,
+    /// What the process knows of its having been set.
+    pub(crate) steps: Steps,
+    /// When it was last set forward.
+    clock_set_forward_at: Option<Timestamp>,
+    /// When a process last began after that: what is not an hour old yet may be forgotten from then on, because the
+    /// clock is all that it has to go by.
+    pub(crate) may_forget_at: Option<Timestamp>,
     /// Actions until the process dies.
     crash_in: Option<u64>,
     is_faulty: bool,
@@ -146,7 +154,10 @@ impl World {
             database_up: true,
             server_hangs: false,
             clock_ahead: 0,
+            steady_ahead: 0,
+            steps: Steps::default(),
             clock_set_forward_at: None,
+            may_forget_at: None,
             crash_in: None,
             is_faulty: true,
             calls: scenario.calls,
@@ -224,7 +235,21 @@ impl World {
 
     /// What the process takes for the time.
     pub(crate) fn clock(&self) -> Timestamp {
-        Timestamp::from_millis(self.now.as_millis() + self.clock_ahead)
+        self.now.shifted(self.clock_ahead)
+    }
+
+    /// The same by a clock that is never set while the process runs.
+    pub(crate) fn steady(&self) -> Timestamp {
+        self.now.shifted(self.steady_ahead)
+    }
+
+    /// The system's clock is set.
+    fn set_clock(&mut self, step_ms: i64) {
+        self.clock_ahead += step_ms;
+        self.steps.set(self.steady(), step_ms);
+        if step_ms > 0 {
+            self.clock_set_forward_at = Some(self.now);
+        }
     }
 
     /// When a message arrives that must not overtake one that arrives at `after`.
@@ -333,6 +358,11 @@ impl World {
         self.telling
             .all(self.now, "START", || "from what is stored");
         self.is_down = false;
+        (self.steady_ahead, self.steps) = (self.clock_ahead, Steps::default());
+        let is_lately = |at: &Timestamp| self.now.since(*at) < DUTY_CYCLE_WINDOW;
+        if self.clock_set_forward_at.as_ref().is_some_and(is_lately) {
+            self.may_forget_at = Some(self.now);
+        }
         self.monitor = Monitor::new(self.clock());
         self.recall_sent();
         for slot in 0..self.slots.len() {

@@ -8,5 +8,7 @@
 
 mod budgets;
 mod fleet;
+mod learning;
+mod optimum;
 mod promises;
 mod shell;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use downbeat_core::device::Priority;
 use downbeat_core::id::{DevEui, GatewayId, TenantId};
-use downbeat_core::network::Transmitted;
+use downbeat_core::network::{Timing, Transmitted};
 use downbeat_core::pacer::{Ask, Hearing, Pacer, PacerConfig, SentBefore};
 use downbeat_core::radio::{Direction, Modulation};
 use downbeat_core::region::Region;
@@ -51,6 +51,7 @@ fn ask(number: u64, priority: Priority, gateways: &[u64]) -> Ask {
         hearing: heard_by(gateways),
         uplink: Modulation::lora_125(7),
         is_class_a: false,
+        is_scout: false,
     }
 }
 
@@ -61,6 +62,7 @@ fn taken_by(number: u64) -> Transmitted {
         gateway_id: Some(gateway(number)),
         modulation: Some(SF12),
         frequency_hz: Some(RX2_HZ),
+        timing: Some(Timing::Immediately),
     }
 }
 
@@ -332,6 +334,60 @@ fn who_is_waited_for_passes_those_who_are_not() {
     assert_eq!(pacer.grant(at(50)), [device(1_000)]);
 }
 
+/// The tx-acks of a run come one by one, and only all of them say who sends what.
+#[test]
+fn nothing_is_granted_before_a_run_has_told_all() {
+    let mut pacer = Pacer::new(PacerConfig::default());
+    for number in 0..20 {
+        pacer.ask(at(0), ask(number, Priority::Interactive, &[0, 1, 2]));
+    }
+    let granted = pacer.grant(at(0));
+    assert_eq!(granted.len(), 5);
+    for (number, device) in (0..).zip(granted) {
+        pacer.enqueued(device);
+        pacer.transmitted(at(1_000 + number), device, &taken_by(number % 3));
+        pacer.end(at(1_000 + number), device);
+        assert_eq!(pacer.grant(at(1_000 + number)), [], "{number}");
+    }
+    assert_eq!(pacer.next_wake(), Some(at(1_100)));
+}
+
+/// Who finds out whether gateways are back is one of few, and silence costs no airtime: there was none to send it.
+#[test]
+fn scouts_are_few_and_cost_nothing_as_long_as_nobody_answers() {
+    let mut pacer = Pacer::new(PacerConfig::default());
+    let scout = |number, gateways: &[u64]| Ask {
+        is_scout: true,
+        ..ask(number, Priority::Interactive, gateways)
+    };
+    for number in 0..10 {
+        pacer.ask(at(0), scout(number, &[0, 1]));
+    }
+    pacer.ask(at(0), scout(20, &[5]));
+    let mut granted = Vec::new();
+    for ms in (0..10_000).step_by(100) {
+        for device in pacer.grant(at(ms)) {
+            pacer.enqueued(device);
+            granted.push((ms, device));
+        }
+    }
+    let expected = [
+        (0, device(0)),
+        (0, device(20)),
+        (1_700, device(1)),
+        (3_400, device(2)),
+    ];
+    assert_eq!(granted, expected);
+    pacer.end(at(20_000), device(0));
+    assert_eq!(pacer.grant(at(20_000)), [device(3)]);
+    let air = pacer.snapshot(at(20_000)).gateway(gateway(0));
+    assert_eq!(air.sending_band().unwrap().used, Duration::ZERO);
+    // One is taken: the gateway is there, and what it sent counts.
+    pacer.transmitted(at(21_000), device(1), &taken_by(0));
+    let air = pacer.snapshot(at(21_000)).gateway(gateway(0));
+    assert!(air.sending_band().unwrap().used > Duration::ZERO);
+}
+
 #[test]
 fn nobody_gets_a_turn_while_closed() {
     let mut pacer = Pacer::new(PacerConfig::default());
@@ -368,6 +424,7 @@ fn what_was_sent_before_a_restart_counts() {
         gateway_id: gateway(0),
         modulation: Some(SF12),
         frequency_hz: Some(RX2_HZ),
+        timing: Some(Timing::Immediately),
     };
     let mut pacer = Pacer::new(PacerConfig::default());
     let before = (0..frames).map(|_| sent).collect();
@@ -405,6 +462,7 @@ fn the_way_of_sending_and_the_region_are_learnt() {
     let rx1 = Transmitted {
         modulation: Some(Modulation::lora_125(7)),
         frequency_hz: Some(868_100_000),
+        timing: Some(Timing::AfterUplink),
         ..taken_by(0)
     };
     let rx2 = Transmitted {

@@ -53,7 +53,11 @@ enum Planned {
 impl Shell {
     /// A fleet that has spoken, every lamp heard by every gateway.
     pub(crate) fn new(config: NetworkConfig, pacer: PacerConfig, seed: u64) -> Self {
-        let network = Network::new(config, seed, START);
+        Self::of(Network::new(config, seed, START), pacer, seed)
+    }
+
+    /// A fleet that has spoken, in a network that has just begun.
+    pub(crate) fn of(network: Network, pacer: PacerConfig, seed: u64) -> Self {
         let device = |index: usize| {
             let seed = seed.wrapping_mul(31).wrapping_add(index as u64);
             Device::new(CodecKind::KuandoBusylight, Policy::default(), seed)

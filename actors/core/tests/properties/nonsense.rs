@@ -252,6 +252,7 @@ fn network_event() -> impl Strategy<Value = NetworkEvent> {
             gateway_id: None,
             modulation: None,
             frequency_hz: None,
+            timing: None,
         })
     });
     let acknowledged = (option::of(item()), any::<bool>(), counter()).prop_map(

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use downbeat_core::device::{Admission, Effect, Event, Policy, Priority, Request};
 use downbeat_core::id::GatewayId;
-use downbeat_core::network::{EnqueueFailure, NetworkEvent, Reception, Uplink};
+use downbeat_core::network::{DropReason, EnqueueFailure, NetworkEvent, Reception, Uplink};
 use downbeat_core::radio::{DeviceClass, Modulation};
 
 use crate::support::{
-    BLUE, FIRST, GREEN, RED, Story, alive, ask, enqueued, failed, instant, light, queue, report,
-    txack, uplink,
+    BLUE, FIRST, GREEN, RED, Story, alive, ask, dropped, enqueued, failed, instant, joined, light,
+    queue, report, txack, uplink,
 };
 
 #[test]
@@ -123,8 +123,9 @@ fn without_a_gateway_it_waits_ten_seconds_longer_each_time_and_spends_no_attempt
     lamp.at(
         10.0,
         ask(light('A', RED)),
-        "A accepted, A waits: no_gateway until 20",
+        "A accepted, A waits: no_gateway until 20, ask turn",
     );
+    assert_eq!(lamp.wakes(""), 11.0);
     assert_eq!(lamp.wakes(""), 20.0);
     assert_eq!(lamp.wakes(""), 40.0);
     assert_eq!(lamp.wakes(""), 70.0);
@@ -140,7 +141,7 @@ fn only_a_gateway_that_heard_the_device_counts() {
     lamp.at(
         10.0,
         ask(light('A', RED)),
-        "A accepted, A waits: no_gateway until 20",
+        "A accepted, A waits: no_gateway until 20, ask turn",
     );
     let heard_by_another = Uplink {
         receptions: vec![Reception {
@@ -213,13 +214,50 @@ fn the_next_attempt_waits_for_its_turn_and_shows_a_long_wait() {
 fn a_turn_that_is_not_wanted_any_more_is_given_back() {
     let mut lamp = Story::new();
     lamp.at(10.0, ask(light('A', RED)), "A accepted, ask turn");
+    lamp.at(11.0, joined(2), "A waits: before_first_uplink, end turn");
+    lamp.at(11.0, Event::TurnGranted, "end turn");
+}
+
+/// ChirpStack tells late of a gateway that is back; an item in its queue is tried every five seconds.
+#[test]
+fn a_scout_finds_out_whether_a_gateway_is_back_and_is_no_attempt() {
+    let mut lamp = Story::new();
+    lamp.gateways = alive(&[]);
+    lamp.at(
+        10.0,
+        ask(light('A', RED)),
+        "A accepted, A waits: no_gateway until 20, ask turn",
+    );
+    assert!(lamp.asks().is_scout);
+    lamp.at(10.0, Event::TurnGranted, "enqueue 1");
+    lamp.at(10.1, enqueued(1), "A enqueued");
+    lamp.at(
+        31.0,
+        dropped(1, DropReason::Expired),
+        "A missed: not_transmitted, end turn, A waits: no_gateway until 51",
+    );
+    assert_eq!(lamp.device.unfinished().next().unwrap().attempts, 0);
+    // The next one no sooner than half a minute after the first, at a look that is due.
+    assert_eq!(lamp.wakes("ask turn"), 51.0);
+    lamp.at(51.0, Event::TurnGranted, "enqueue 2");
+    lamp.at(51.1, enqueued(2), "A enqueued");
+    lamp.at(52.0, txack(2), "A transmitted, end turn");
+    assert_eq!(lamp.device.unfinished().next().unwrap().attempts, 1);
+}
+
+/// A turn that is given for an attempt is not one for finding out: of those there are few.
+#[test]
+fn gateways_that_go_with_the_turn_make_no_scout_of_everybody() {
+    let mut lamp = Story::new();
+    lamp.at(10.0, ask(light('A', RED)), "A accepted, ask turn");
     lamp.gateways = alive(&[]);
     lamp.at(
         11.0,
-        Event::GatewaysChanged,
+        Event::TurnGranted,
         "A waits: no_gateway until 21, end turn",
     );
-    lamp.at(11.0, Event::TurnGranted, "end turn");
+    lamp.at(12.0, Event::GatewaysChanged, "ask turn");
+    assert!(lamp.asks().is_scout);
 }
 
 #[test]

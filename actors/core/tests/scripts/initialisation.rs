@@ -305,7 +305,7 @@ fn on_demand_it_waits_for_a_gateway_as_any_command_does() {
     lamp.at(
         5.0,
         Event::InitialisationRequested { force: false },
-        "I accepted, I waits: no_gateway until 15",
+        "I accepted, I waits: no_gateway until 15, ask turn",
     );
     lamp.gateways = alive(&[1]);
     lamp.at(6.0, Event::GatewaysChanged, "ask turn");

@@ -105,10 +105,10 @@ fn without_a_gateway_it_goes_on_waiting() {
     lamp.at(
         10.0,
         ask(light('A', RED)),
-        "A accepted, A waits: no_gateway until 20",
+        "A accepted, A waits: no_gateway until 20, ask turn",
     );
     lamp.crash(12.0, "");
-    lamp.wakes("");
+    lamp.wakes("ask turn");
     lamp.gateways = alive(&[1]);
     lamp.at(13.0, Event::GatewaysChanged, "ask turn");
 }

@@ -15,17 +15,18 @@
 use downbeat_core::codec::busylight::light_to_wire;
 use downbeat_core::codec::{CodecKind, Command, Frame};
 use downbeat_core::device::{
-    Device, Effect, Event, Evidence, Origin, Policy, Reason, Record, Request, Step,
+    Device, Effect, Event, Evidence, Origin, Policy, Priority, Reason, Record, Request, Step,
 };
 use downbeat_core::gateway::{
     GatewayConfig, GatewaySnapshot, GatewayTable, ListedGateway, ListedState,
 };
-use downbeat_core::id::{DevAddr, DownlinkId, FPort, GatewayId, QueueItemId};
+use downbeat_core::id::{DevAddr, DevEui, DownlinkId, FPort, GatewayId, QueueItemId, TenantId};
 use downbeat_core::light::{Color, LightState};
 use downbeat_core::network::{
     Acknowledged, DropReason, Dropped, EnqueueFailure, Joined, NetworkEvent, QueueItem, Reception,
     Refused, Transmitted, Uplink,
 };
+use downbeat_core::pacer::Ask;
 use downbeat_core::radio::{DeviceClass, Modulation};
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
@@ -113,6 +114,13 @@ impl Story {
         let second = self.next_wake().expect("it wants to be woken");
         self.at(second, Event::Elapsed, effects);
         second
+    }
+
+    /// What the pacer would be told now.
+    pub(crate) fn asks(&self) -> Ask {
+        let tenant = TenantId::from_uuid(Uuid::nil());
+        let device = DevEui::from_u64(1);
+        self.device.ask(device, tenant, Priority::Interactive)
     }
 
     /// When the device wants to be woken.
@@ -241,6 +249,7 @@ pub(crate) fn txack(attempt: u32) -> Event {
         gateway_id: Some(GatewayId::from_u64(NEAR)),
         modulation: Some(Modulation::lora_125(9)),
         frequency_hz: Some(869_525_000),
+        timing: None,
     }))
 }
 

@@ -72,10 +72,7 @@ impl World {
             Happening::Crash(actions) => self.crash_in = Some(actions),
             Happening::ClockIsSet(step) => {
                 self.tally.count(Count::ClockSteps);
-                self.clock_ahead += step;
-                if step > 0 {
-                    self.clock_set_forward_at = Some(self.now);
-                }
+                self.set_clock(step);
             }
             Happening::Registry(slot, change, decide) => self.change_registry(slot, change, decide),
             Happening::Others(slot, decide) => self.meddle(slot, decide),
@@ -95,6 +92,7 @@ impl World {
                 ttl: None,
                 until_deadline: false,
                 is_wish: false,
+                is_job: false,
             });
         }
     }
@@ -122,7 +120,7 @@ impl World {
     fn end_faults(&mut self) {
         self.is_faulty = false;
         self.crash_in = None;
-        self.clock_ahead = 0;
+        self.set_clock(-self.clock_ahead);
         self.calls = NO_CALL_FAULTS;
         self.store = StoreFaults::default();
         (self.database_up, self.server_hangs) = (true, false);
