@@ -60,8 +60,10 @@ it('steps are 1, 2 or 5 times a power of ten', () => {
 });
 
 it('names do not cover each other', () => {
-  const points = [{ x: 0, y: 0 }, { x: 4, y: 2 }, { x: 0, y: 60 }];
-  expect(labelled(points, [50, 50, 50], 14, 10)).toEqual([true, false, true]);
+  const points = [{ x: 0, y: 0 }, { x: 45, y: 2 }, { x: 0, y: 60 }, { x: 30, y: 62 }];
+  expect(labelled(points, [30, 50, 15, 50], 14, 6)).toEqual([true, true, true, true]);
+  // The name of the first would cover the second point, and two names would end beyond the drawing.
+  expect(labelled(points, [36, 50, 15, 50], 14, 6, 80)).toEqual([false, false, true, false]);
 });
 
 it('points on one spot move apart, others stay', () => {

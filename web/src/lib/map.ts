@@ -91,19 +91,27 @@ export function scaleBar(metresPerUnit: number, lengthMax: number): { length: nu
   return { length: metres / metresPerUnit, label };
 }
 
-/** Which of the points can have their name beside them, of such a size, without covering another name or point. */
-export function labelled(points: readonly Point[], widths: readonly number[], height: number, gap: number): boolean[] {
+/**
+ * Which of the points can have their name beside them, of such a size, without covering another name or point, and within
+ * `right`. A name begins `gap` from the middle of its point, which is as wide to each side. The first points come first.
+ */
+export function labelled(
+  points: readonly Point[],
+  widths: readonly number[],
+  height: number,
+  gap: number,
+  right = Number.POSITIVE_INFINITY,
+): boolean[] {
   const taken: { x1: number; y1: number; x2: number; y2: number }[] = points.map(({ x, y }) => ({
-    x1: x - gap / 2,
-    y1: y - gap / 2,
-    x2: x + gap / 2,
-    y2: y + gap / 2,
+    x1: x - gap,
+    y1: y - gap,
+    x2: x + gap,
+    y2: y + gap,
   }));
   return points.map(({ x, y }, index) => {
     const box = { x1: x + gap, y1: y - height / 2, x2: x + gap + (widths[index] ?? 0), y2: y + height / 2 };
-    const isFree = taken.every(
-      (other, of) => of === index || box.x2 < other.x1 || other.x2 < box.x1 || box.y2 < other.y1 || other.y2 < box.y1,
-    );
+    const isApart = (other: typeof box) => box.x2 < other.x1 || other.x2 < box.x1 || box.y2 < other.y1 || other.y2 < box.y1;
+    const isFree = box.x2 <= right && taken.every((other, of) => of === index || isApart(other));
     if (isFree) taken.push(box);
     return isFree;
   });
@@ -152,7 +160,8 @@ export function apart(points: readonly Point[], least: number): Point[] {
         settled = false;
         // On the very same spot any direction will do; a different one for each keeps a roof's gateways round it.
         const angle = distance > 0.01 ? Math.atan2(dy, dx) : other * GOLDEN_ANGLE;
-        const push = (least - distance) / 2;
+        // A little more than needed, so that a crowd comes to rest.
+        const push = (least - distance) / 2 + SLACK;
         a.x -= Math.cos(angle) * push;
         a.y -= Math.sin(angle) * push;
         b.x += Math.cos(angle) * push;
@@ -165,6 +174,8 @@ export function apart(points: readonly Point[], least: number): Point[] {
 }
 
 /** Each round settles what the one before pushed together. */
-const ROUNDS = 40;
+const ROUNDS = 150;
+
+const SLACK = 0.4;
 
 const GOLDEN_ANGLE = Math.PI * (3 - Math.sqrt(5));
