@@ -1,4 +1,8 @@
-//! Serves the dashboard that `build.rs` bundled from `web/`: the page at `/` and what it loads under `/assets/`.
+//! Serves the dashboard that `build.rs` bundled from `web/`: the page at each of its paths and what it loads under
+//! `/assets/`.
+//!
+//! It is one page, which shows what its path names. Paths that it does not know are not found, so that a mistyped one of
+//! the API never answers with a page.
 //!
 //! The page is open to everybody and holds no data: it signs in at the API like any other client. Its content security
 //! policy lets it load from here and talk to here, and run no inline script or style, so that a name with markup in
@@ -38,13 +42,29 @@ const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     ),
 ];
 
-/// The routes of the dashboard: `GET` and `HEAD` of `/` and `/assets/…`. It claims no other path.
+/// The paths that the page knows; a placeholder is an id, and whether there is such a thing the page finds out.
+const PAGES: [&str; 11] = [
+    "/",
+    "/devices",
+    "/devices/{device_id}",
+    "/gateways",
+    "/gateways/{gateway_id}",
+    "/jobs",
+    "/jobs/{job_id}",
+    "/unclaimed",
+    "/drift",
+    "/audit",
+    "/settings",
+];
+
+/// The routes of the dashboard: `GET` and `HEAD` of its pages and `/assets/…`. It claims no other path.
 pub fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    Router::new()
-        .route("/", get(page))
+    PAGES
+        .into_iter()
+        .fold(Router::new(), |router, path| router.route(path, get(page)))
         .route("/assets/{name}", get(asset))
 }
 
@@ -147,6 +167,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn each_of_its_paths_is_the_same_page() {
+        let tag = |response: &Response| response.headers()[header::ETAG].clone();
+        let first = tag(&ask("/", None).await);
+        for path in PAGES {
+            let path = path.replace(['{', '}'], "");
+            let response = ask(&path, None).await;
+            assert_eq!(response.status(), StatusCode::OK, "{path}");
+            assert_eq!(tag(&response), first, "{path}");
+        }
+    }
+
+    #[tokio::test]
     async fn every_answer_carries_the_policy() {
         for path in ["/", "/assets/absent.js"] {
             let response = ask(path, None).await;
@@ -215,6 +247,11 @@ mod tests {
             "/assets/%2e%2e%2findex.html",
             "/index.html",
             "/src",
+            "/device",
+            "/devices/",
+            "/devices/1/downlinks",
+            "/settings/keys",
+            "/api/v1/device",
         ] {
             assert_eq!(
                 ask(path, None).await.status(),

@@ -100,6 +100,14 @@ impl Comparer {
         })
     }
 
+    /// Whether a tenant is being compared.
+    pub fn is_comparing(&self, tenant_id: TenantId) -> bool {
+        let running = self.shared.running.lock();
+        running
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&tenant_id)
+    }
+
     /// The applications of ChirpStack that are compared for a tenant. Another tenant's are not among them.
     pub async fn applications(
         &self,

@@ -134,6 +134,7 @@ pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartSe
         metrics,
         Arc::new(connector),
     );
+    state.restore_sessions().await?;
     let (stop, stopping) = watch::channel(false);
     let router = crate::http::router(state.clone(), parts).merge(crate::dashboard::router());
     let tasks = vec![

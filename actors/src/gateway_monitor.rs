@@ -100,6 +100,12 @@ pub(crate) enum MonitorMessage {
     OutOfReach {
         reply: oneshot::Sender<Vec<Owner>>,
     },
+    /// A tenant's devices of a class are asked for.
+    OfClass {
+        class: DeviceClass,
+        tenant_id: TenantId,
+        reply: oneshot::Sender<Vec<Owner>>,
+    },
     /// All that changed is to be stored now.
     Keep {
         done: oneshot::Sender<()>,
@@ -273,6 +279,13 @@ impl Actor for GatewayMonitor {
             }
             MonitorMessage::OutOfReach { reply } => {
                 let _ = reply.send(state.links.out_of_reach(&state.link.gateways()));
+            }
+            MonitorMessage::OfClass {
+                class,
+                tenant_id,
+                reply,
+            } => {
+                let _ = reply.send(state.links.of_class(class, tenant_id));
             }
             MonitorMessage::Keep { done } => state.keep_all(&shared, now, done),
             MonitorMessage::Kept { is_full, lost } => {

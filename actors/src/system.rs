@@ -12,9 +12,10 @@ use downbeat_core::id::{
     DevEui, DeviceKey, DownlinkId, GatewayId, JobId, NetworkServerId, Scope, TenantId,
 };
 use downbeat_core::light::LightState;
-use downbeat_core::link_quality::table::{HeardDevice, LinkedDevice};
+use downbeat_core::link_quality::table::{HeardDevice, LinkedDevice, Owner};
 use downbeat_core::pacer::{AirtimeSnapshot, PacerConfig};
 use downbeat_core::queue_cleaner::QueueFinding;
+use downbeat_core::radio::DeviceClass;
 use ractor::{Actor, ActorId, ActorRef};
 use tokio::sync::oneshot;
 
@@ -432,6 +433,22 @@ impl System {
         devices.await.unwrap_or_default()
     }
 
+    /// A tenant's devices that are in a class, as their last uplink told; in none in particular counts as C.
+    pub async fn devices_of_class(
+        &self,
+        server: NetworkServerId,
+        class: DeviceClass,
+        tenant_id: TenantId,
+    ) -> Vec<Owner> {
+        let (reply, devices) = oneshot::channel();
+        self.shared.link(server).monitor(MonitorMessage::OfClass {
+            class,
+            tenant_id,
+            reply,
+        });
+        devices.await.unwrap_or_default()
+    }
+
     /// Queues of a network server that are stuck, and that were left alone because not all in them is ours.
     pub fn queue_findings(&self, server: NetworkServerId) -> Vec<QueueFinding> {
         self.shared.link(server).findings()
@@ -454,7 +471,12 @@ impl System {
 
     /// How the service fares, with the configuration's network server.
     pub fn health(&self) -> Health {
-        let link = self.shared.link(NetworkServerId::Default);
+        self.health_with(NetworkServerId::Default)
+    }
+
+    /// How the service fares, with one of its network servers.
+    pub fn health_with(&self, server: NetworkServerId) -> Health {
+        let link = self.shared.link(server);
         Health {
             network_server_ok: link.answers(),
             network_server_takes_key: link.takes_key(),

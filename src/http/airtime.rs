@@ -13,10 +13,11 @@ use downbeat_core::radio::Modulation;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::AppState;
 use super::auth::Viewer;
-use super::gateways::visible::TenantView;
-use super::problem::ApiError;
+use super::extract::QueryFields;
+use super::gateways::visible::{TenantView, WhoseQuery};
+use super::problem::{ApiError, Problem};
+use super::{AppState, tenants};
 
 /// A colour command in bytes: what counts of commands mean.
 const COLOUR_LEN: usize = 5;
@@ -102,17 +103,28 @@ pub(super) struct SubBandBody {
 }
 
 /// What the gateways of the caller's network server may still send
+///
+/// For a key of the platform, those of the configuration's, or of the one that a tenant uses.
 #[utoipa::path(
     get,
     path = "/api/v1/airtime",
     tag = "gateways",
-    responses((status = 200, description = "Budgets and what is used of them", body = AirtimeBody)),
+    params(WhoseQuery),
+    responses(
+        (status = 200, description = "Budgets and what is used of them", body = AirtimeBody),
+        (status = 404, description = "No such tenant", body = Problem),
+    ),
 )]
 pub(super) async fn airtime(
     State(state): State<AppState>,
     Viewer(caller): Viewer,
+    QueryFields(query): QueryFields<WhoseQuery>,
 ) -> Result<Json<AirtimeBody>, ApiError> {
-    let (server, view) = match caller.scope.tenant() {
+    let tenant_id = match &query.tenant_id {
+        Some(text) => Some(tenants::of_path(&state, &caller, text).await?.id),
+        None => caller.scope.tenant(),
+    };
+    let (server, view) = match tenant_id {
         Some(tenant_id) => {
             let server = state.store().network_server_of(tenant_id).await?;
             (server, Some(TenantView::of(&state, tenant_id).await?))
@@ -226,8 +238,8 @@ impl SubBandBody {
     }
 }
 
-/// Whether RX2's data rate is what limits.
-fn note(air: &GatewayAir) -> Option<String> {
+/// Whether RX2's data rate is what limits, in words.
+pub(super) fn note(air: &GatewayAir) -> Option<String> {
     let Modulation::Lora {
         spreading_factor,
         bandwidth_hz: 125_000,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use downbeat_actors::Health;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -72,6 +73,19 @@ pub(super) struct Ready {
     network_server: &'static str,
 }
 
+/// How a network server fares, in a word.
+pub(super) fn word(health: Health) -> &'static str {
+    if !health.network_server_configured {
+        "not_configured"
+    } else if !health.network_server_takes_key {
+        "key_refused"
+    } else if health.network_server_ok {
+        "ok"
+    } else {
+        "unavailable"
+    }
+}
+
 /// Whether requests can be served
 ///
 /// A network server that is away is told, and no reason not to be ready: commands are accepted and wait for it.
@@ -91,15 +105,7 @@ pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Re
     let ready = Ready {
         status: if store_ok { "ready" } else { "not_ready" },
         store: if store_ok { "ok" } else { "unavailable" },
-        network_server: if !health.network_server_configured {
-            "not_configured"
-        } else if !health.network_server_takes_key {
-            "key_refused"
-        } else if health.network_server_ok {
-            "ok"
-        } else {
-            "unavailable"
-        },
+        network_server: word(health),
     };
     let status = if store_ok {
         StatusCode::OK

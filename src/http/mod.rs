@@ -14,15 +14,16 @@ use std::time::Duration;
 
 use downbeat_actors::System;
 use downbeat_actors::clock::Clock;
+use downbeat_actors::port::StoreError;
 use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId, Scope, TenantId};
 use downbeat_core::time::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{ChirpstackSection, Config};
 use crate::drift::Comparer;
-use crate::store::{ApiKeyId, Store};
+use crate::store::{ApiKeyId, SessionKey, Store};
 
 mod admission;
 mod airtime;
@@ -41,13 +42,16 @@ mod jobs;
 mod links;
 mod metrics;
 mod network_server;
+mod open_problems;
 mod openapi;
+mod overview;
 mod policy;
 mod problem;
 mod registry;
 mod request;
 mod router;
 mod session;
+mod sessions;
 mod sync;
 mod tenants;
 #[cfg(test)]
@@ -64,7 +68,7 @@ use admission::Admission;
 use auth::attempts::Attempts;
 use auth::keys::Keys;
 use auth::limits::Limits;
-use auth::session::Sessions;
+use auth::session::{Sessions, Unstored};
 use idempotency::InProgress;
 use tenants::commands::TenantCommands;
 use webhooks::held::Holding;
@@ -104,6 +108,9 @@ struct Shared {
     revoked: watch::Sender<()>,
     connector: Arc<dyn Connect>,
     tenants_may_set_network_server: bool,
+    /// The configuration's network server.
+    chirpstack: ChirpstackSection,
+    drift_interval_s: u64,
     attempts: Attempts,
     admission: Admission,
     in_progress: InProgress,
@@ -148,6 +155,8 @@ impl AppState {
             revoked: watch::Sender::new(()),
             connector,
             tenants_may_set_network_server: limits.tenants_may_set_network_server,
+            chirpstack: config.chirpstack.clone(),
+            drift_interval_s: config.registry.drift_interval_s,
             attempts: Attempts::default(),
             admission: Admission::new(limits.requests, WAITS_MAX, STREAMS_MAX),
             in_progress: InProgress::default(),
@@ -167,6 +176,16 @@ impl AppState {
     /// local start opens.
     pub fn mint_ticket(&self) -> String {
         self.sessions().mint_ticket(self.now())
+    }
+
+    /// Takes up the browser sessions of before: to be called before anybody is served.
+    ///
+    /// # Errors
+    /// If the database does not tell.
+    pub async fn restore_sessions(&self) -> Result<(), StoreError> {
+        let stored = self.store().browser_sessions().await?;
+        self.sessions().restore(stored, self.now());
+        Ok(())
     }
 
     /// Ends the live feeds, and answers who waits for a device with what is known, so that a stop is not held up by
@@ -248,12 +267,24 @@ impl AppState {
     /// A key was taken back: it stops working now, its sessions with it, and open streams end.
     fn key_revoked(&self, key: ApiKeyId) {
         self.keys().forget(key);
+        let is_of_key = |its: &SessionKey| its.id == key;
+        self.sessions()
+            .end_those(|session| session.key.as_ref().is_some_and(is_of_key));
         self.shared.revoked.send_replace(());
+    }
+
+    /// Sessions were ended: their open streams end, and they are not taken up at the next start.
+    async fn sessions_ended(&self) {
+        self.shared.revoked.send_replace(());
+        self.shared.store_sessions().await;
     }
 
     /// A tenant is gone, and its keys with it.
     fn tenant_deleted(&self, tenant_id: TenantId) {
         self.keys().forget_tenant(tenant_id);
+        let is_of_tenant = |its: &SessionKey| its.tenant_id == Some(tenant_id);
+        self.sessions()
+            .end_those(|session| session.key.as_ref().is_some_and(is_of_tenant));
         self.tenant_commands().forget(tenant_id);
         self.shared.revoked.send_replace(());
     }
@@ -265,6 +296,16 @@ impl AppState {
     /// Whether a tenant's own administrators may set its network server.
     fn tenants_may_set_network_server(&self) -> bool {
         self.shared.tenants_may_set_network_server
+    }
+
+    /// The configuration's network server.
+    fn chirpstack(&self) -> &ChirpstackSection {
+        &self.shared.chirpstack
+    }
+
+    /// How often ChirpStack's devices are compared with the registry's, s; 0: never by itself.
+    fn drift_interval_s(&self) -> u64 {
+        self.shared.drift_interval_s
     }
 
     fn attempts(&self) -> &Attempts {
@@ -302,13 +343,28 @@ impl AppState {
     }
 }
 
-/// Notes which keys were used, until the service is gone. A minute's use may be lost with it.
+impl Shared {
+    /// Stores what changed of sessions; what cannot be stored is, later.
+    async fn store_sessions(&self) {
+        let Unstored { used, over } = self.sessions.take_unstored();
+        if let Err(error) = self.store.forget_browser_sessions(&over).await {
+            tracing::debug!(%error, "sessions that are over could not be forgotten yet");
+            self.sessions.not_forgotten(over);
+        }
+        if let Err(error) = self.store.touch_browser_sessions(&used).await {
+            tracing::debug!(%error, "which sessions were used could not be noted");
+        }
+    }
+}
+
+/// Notes which keys and sessions were used, until the service is gone. A minute's use may be lost with it.
 async fn note_used_keys(shared: Weak<Shared>) {
     loop {
         tokio::time::sleep(KEY_USE_NOTED_EVERY).await;
         let Some(shared) = shared.upgrade() else {
             return;
         };
+        shared.store_sessions().await;
         let used = shared.keys.take_used();
         if !used.is_empty()
             && let Err(error) = shared.store.touch_api_keys(&used).await

@@ -20,7 +20,8 @@ use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
     AppState, admission, airtime, api_keys, audit, devices, downlinks, events, gateways, health,
-    jobs, metrics, network_server, request, session, sync, tenants, unclaimed, webhooks,
+    jobs, metrics, network_server, open_problems, overview, request, session, sessions, sync,
+    tenants, unclaimed, webhooks,
 };
 
 /// The page of the API's description loads its own files only. Its styles are set by its scripts.
@@ -91,31 +92,7 @@ pub(super) struct Routes {
 }
 
 pub(super) fn routes() -> Routes {
-    let quick = OpenApiRouter::new()
-        .routes(routes!(tenants::list::list, tenants::create::create))
-        .routes(routes!(
-            tenants::get::get,
-            tenants::update::update,
-            tenants::delete::delete
-        ))
-        .routes(routes!(
-            api_keys::list::of_tenant,
-            api_keys::create::of_tenant
-        ))
-        .routes(routes!(
-            api_keys::get::of_tenant,
-            api_keys::revoke::of_tenant
-        ))
-        .routes(routes!(api_keys::list::all, api_keys::create::of_platform))
-        .routes(routes!(api_keys::get::of_all, api_keys::revoke::of_all))
-        .routes(routes!(
-            network_server::get::get,
-            network_server::put::put,
-            network_server::delete::delete
-        ))
-        .routes(routes!(network_server::test::test))
-        .routes(routes!(audit::of_tenant))
-        .routes(routes!(audit::of_all))
+    let quick = administration()
         .routes(routes!(downlinks::list::list))
         .routes(routes!(downlinks::get::get))
         .routes(routes!(downlinks::cancel::cancel))
@@ -163,7 +140,8 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(webhooks::of_tenant::uplink))
         .routes(routes!(webhooks::of_tenant::status))
         .routes(routes!(webhooks::of_tenant::error))
-        .routes(routes!(session::sign_in, session::show, session::sign_out))
+        .routes(routes!(overview::overview))
+        .routes(routes!(open_problems::problems))
         .route_layer(from_fn(request::limit));
     // These take as long as they take, and are bounded by their own means.
     let slow = OpenApiRouter::new()
@@ -189,6 +167,40 @@ pub(super) fn routes() -> Routes {
         open,
         document,
     }
+}
+
+/// Who uses the service: tenants, keys, sessions, network servers, and who did what.
+fn administration() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(tenants::list::list, tenants::create::create))
+        .routes(routes!(
+            tenants::get::get,
+            tenants::update::update,
+            tenants::delete::delete
+        ))
+        .routes(routes!(
+            api_keys::list::of_tenant,
+            api_keys::create::of_tenant
+        ))
+        .routes(routes!(
+            api_keys::get::of_tenant,
+            api_keys::revoke::of_tenant
+        ))
+        .routes(routes!(api_keys::list::all, api_keys::create::of_platform))
+        .routes(routes!(api_keys::get::of_all, api_keys::revoke::of_all))
+        .routes(routes!(
+            network_server::get::get,
+            network_server::put::put,
+            network_server::delete::delete
+        ))
+        .routes(routes!(network_server::test::test))
+        .routes(routes!(network_server::service::get))
+        .routes(routes!(network_server::service::test))
+        .routes(routes!(audit::of_tenant))
+        .routes(routes!(audit::of_all))
+        .routes(routes!(session::sign_in, session::show, session::sign_out))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
 }
 
 fn header(

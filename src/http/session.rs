@@ -1,23 +1,26 @@
-//! `POST`, `GET` and `DELETE /api/v1/session`: how a browser signs in and out.
+//! `POST`, `GET` and `DELETE /api/v1/session`: how a browser signs in and out. Which others are signed in: `sessions`.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::Json;
 use axum::extract::{ConnectInfo, Extension, State};
-use axum::http::header::SET_COOKIE;
+use axum::http::header::{ORIGIN, SET_COOKIE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::secret_key;
-use crate::store::Role;
+use crate::store::{Role, SessionKey};
 
-use super::auth::session::Grant;
+use super::auth::session::Beginning;
 use super::auth::{Caller, SESSION_COOKIE, Viewer, require_own_page, session_cookie};
-use super::extract::JsonBody;
+use super::extract::{Fields, JsonBody, QueryFields};
 use super::problem::{ApiError, Problem};
 use super::router::HasSimulator;
 use super::{AppState, tenants};
+
+/// Characters that are kept of what a browser calls itself.
+const AGENT_MAX: usize = 200;
 
 /// Who signs in: by a key, or by the one-time ticket of a local start.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -36,6 +39,10 @@ pub(super) struct SignIn {
 pub(super) struct SessionBody {
     /// `admin`, `operator` or `viewer`.
     role: &'static str,
+    /// Whether all tenants may be looked at.
+    platform: bool,
+    /// The key's name; null for who signed in with a local ticket.
+    key_name: Option<String>,
     tenant: SessionTenant,
     /// Whether lights and gateways are simulated, and may be switched by this session.
     simulator: bool,
@@ -77,38 +84,67 @@ pub(super) async fn sign_in(
     let attempts = state.attempts();
     let may_try = attempts.may_try(address, now);
     may_try.map_err(|retry_after| ApiError::TooManySignIns { retry_after })?;
-    let granted = grant(&state, body.value).await;
-    if matches!(granted, Err(ApiError::Unauthenticated)) {
+    let key = key(&state, body.value).await;
+    if matches!(key, Err(ApiError::Unauthenticated)) {
         attempts.failed(address, now);
     }
-    let secret = state.sessions().begin(granted?, now);
-    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie(&secret, ""))]))
+    let beginning = Beginning {
+        key: key?,
+        address,
+        agent: agent(&headers),
+    };
+    let begun = state.sessions().begin(beginning, now);
+    let kept = state
+        .store()
+        .keep_browser_session(&begun.session, begun.id.hash());
+    if let Err(error) = kept.await {
+        tracing::warn!(%error, "a session could not be stored: it ends with this run of the service");
+    }
+    let cookie = cookie(&begun.secret, &headers, "");
+    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]))
 }
 
-async fn grant(state: &AppState, sign_in: SignIn) -> Result<Grant, ApiError> {
+/// The key that somebody signs in with; `None`: with a ticket.
+async fn key(state: &AppState, sign_in: SignIn) -> Result<Option<SessionKey>, ApiError> {
     let now = state.clock().now();
     match (sign_in.key, sign_in.ticket) {
         (Some(key), None) => {
             let hash = secret_key::hash(key.trim());
             let found = state.keys().find(state.store(), hash, now).await?;
-            match found.ok_or(ApiError::Unauthenticated)?.role {
-                Role::Admin | Role::Operator | Role::Viewer => Ok(Grant::Key(hash)),
+            let key = found.ok_or(ApiError::Unauthenticated)?;
+            match key.role {
+                Role::Admin | Role::Operator | Role::Viewer => Ok(Some(SessionKey {
+                    id: key.id,
+                    hash,
+                    tenant_id: key.tenant_id,
+                    role: key.role,
+                    name: key.name.clone(),
+                })),
                 Role::Webhook => Err(ApiError::Forbidden(
                     "A key for webhooks may only deliver webhooks.",
                 )),
             }
         }
-        (None, Some(ticket)) if state.sessions().take_ticket(&ticket, now) => {
-            Ok(Grant::PlatformAdmin)
-        }
+        (None, Some(ticket)) if state.sessions().take_ticket(&ticket, now) => Ok(None),
         (None, Some(_)) => Err(ApiError::Unauthenticated),
         (None, None) => Err(ApiError::field("key", "is missing: give key or ticket")),
         (Some(_), Some(_)) => Err(ApiError::field("ticket", "excludes key")),
     }
 }
 
-fn cookie(secret: &str, more: &str) -> String {
-    format!("{SESSION_COOKIE}={secret}; HttpOnly; SameSite=Strict; Path=/{more}")
+/// What a browser calls itself, as far as it is kept.
+fn agent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(text.chars().take(AGENT_MAX).collect())
+}
+
+/// `Secure` where the page came by TLS, whoever ended that: the browser itself says so in `Origin`, and who forges that
+/// keeps but their own cookie from going elsewhere.
+fn cookie(secret: &str, headers: &HeaderMap, more: &str) -> String {
+    let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
+    let is_by_tls = origin.is_some_and(|origin| origin.starts_with("https://"));
+    let secure = if is_by_tls { "; Secure" } else { "" };
+    format!("{SESSION_COOKIE}={secret}; HttpOnly; SameSite=Strict; Path=/{secure}{more}")
 }
 
 /// Who is signed in
@@ -130,6 +166,8 @@ pub(super) async fn show(
     let may_switch = matches!(caller.role, Role::Admin | Role::Operator);
     Ok(Json(SessionBody {
         role: caller.role.name(),
+        platform: caller.scope.tenant().is_none(),
+        key_name: caller.key_name().map(str::to_owned),
         tenant: SessionTenant {
             id: tenant.id.to_string(),
             name: tenant.fields.name,
@@ -138,21 +176,47 @@ pub(super) async fn show(
     }))
 }
 
+/// Which sessions end.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SignOutQuery {
+    /// `true`: all sessions that were begun with the same key; `false` if absent.
+    #[param(value_type = Option<bool>)]
+    everywhere: Option<String>,
+}
+
 /// Sign out
+///
+/// The session is over in every tab, and its open streams end.
 #[utoipa::path(
     delete,
     path = "/api/v1/session",
     tag = "session",
+    params(SignOutQuery),
     responses((status = 204, description = "Signed out")),
 )]
 pub(super) async fn sign_out(
     State(state): State<AppState>,
-    _: Caller,
+    caller: Caller,
     headers: HeaderMap,
-) -> (StatusCode, [(HeaderName, String); 1]) {
+    QueryFields(query): QueryFields<SignOutQuery>,
+) -> Result<(StatusCode, [(HeaderName, String); 1]), ApiError> {
+    let mut fields = Fields::default();
+    let everywhere = query.everywhere.as_deref().map_or(Ok(false), str::parse);
+    fields.check(everywhere.is_ok(), "everywhere", "must be true or false");
+    fields.done(())?;
     if let Some(id) = session_cookie(&headers) {
         state.sessions().end(id);
     }
-    let expired = cookie("", "; Max-Age=0");
-    (StatusCode::NO_CONTENT, [(SET_COOKIE, expired)])
+    if everywhere == Ok(true) {
+        let key = caller.key_id();
+        let is_own = |its: Option<&SessionKey>| its.map(|key| key.id) == key;
+        state
+            .sessions()
+            .end_those(|session| is_own(session.key.as_ref()));
+    }
+    state.sessions_ended().await;
+    let expired = cookie("", &headers, "; Max-Age=0");
+    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, expired)]))
 }

@@ -12,12 +12,14 @@
 
 mod api_key;
 mod audit;
+mod browser_session;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod device;
 mod device_write;
 mod downlink;
 mod drift;
+mod figures;
 mod gateway;
 mod idempotency;
 mod job;
@@ -51,12 +53,14 @@ use crate::seal::Sealer;
 
 pub use api_key::{ApiKey, ApiKeyId, KeyHash, Role};
 pub use audit::{AuditEntry, AuditFilter, By};
+pub use browser_session::{BrowserSession, BrowserSessionId, SessionKey};
 pub use device::{
     AppKeyChange, AppKeyState, Device, DeviceEvent, DeviceFields, DeviceFilter, DeviceSync,
     NewDevice, WriteDeviceError,
 };
 pub use downlink::{DownlinkFilter, DownlinkWithTimeline, StoredDownlink};
 pub use drift::{Difference, Drift, DriftKind};
+pub use figures::{DeviceFigures, TenantFigures};
 pub use idempotency::{IdempotencyKey, IdempotentAnswer, NewReservation, Reservation};
 pub use job::{HeardDevice, JOB_BATCH_MAX, JobFilter, JobItem, NewJobItem};
 pub use network_server::{NetworkServerFields, TenantNetworkServer, WriteNetworkServerError};

@@ -24,13 +24,24 @@ pub struct OutcomeFilter {
     pub to: Timestamp,
     /// Those of one device.
     pub dev_eui: Option<DevEui>,
-    /// Each span of this length for itself, too, the first one from `from` on; a millisecond at least.
+    /// Each span of this length for itself, too; a millisecond at least. They begin at whole multiples of it, so that they
+    /// are the same ones a while later.
     pub step: Option<Duration>,
     /// Each value that their devices have for this tag for itself, too.
     pub tag: Option<String>,
+    /// Each number of attempts for itself, too.
+    pub attempts: bool,
 }
 
 impl OutcomeFilter {
+    /// Where the first span begins: at `from`, or before.
+    pub fn spans_from(&self) -> Timestamp {
+        let step = self.step.unwrap_or_default().as_millis();
+        let step = i64::try_from(step).unwrap_or(i64::MAX).max(1);
+        let from = self.from.as_millis();
+        Timestamp::from_millis(from - from.rem_euclid(step))
+    }
+
     /// All that ended in a period.
     pub fn period(from: Timestamp, to: Timestamp) -> Self {
         Self {
@@ -39,6 +50,7 @@ impl OutcomeFilter {
             dev_eui: None,
             step: None,
             tag: None,
+            attempts: false,
         }
     }
 }
@@ -55,6 +67,8 @@ pub struct DownlinkOutcomes {
     /// The same by the value of the tag; `None` without one, with one of those that few devices have, or when the
     /// device is gone. Empty unless asked for.
     pub by_tag: Vec<(Option<String>, OutcomeCount)>,
+    /// The same by how often they were tried, in order; empty unless asked for.
+    pub by_attempts: Vec<(u64, OutcomeCount)>,
 }
 
 /// What outcomes are counted by.

@@ -5,6 +5,7 @@ use downbeat_core::id::{DevAddr, DevEui, DeviceId, FPort, GatewayId, TenantId};
 use downbeat_core::link_quality::table::{LinkTable, LinkedDevice, Owner};
 use downbeat_core::link_quality::{DeviceLinks, Diagnosis, LINKS_MAX, Verdict};
 use downbeat_core::network::{Reception, Uplink};
+use downbeat_core::radio::DeviceClass;
 use downbeat_core::time::Timestamp;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -174,6 +175,32 @@ fn a_gateways_devices_are_listed_by_tenant_in_pages() {
     let even = Some(owner(2).tenant_id);
     assert_eq!(euis(even, None, 9), [2, 4]);
     assert_eq!(table.of_gateway(GatewayId::from_u64(7), None, None, 9), []);
+}
+
+#[test]
+fn devices_are_found_by_the_class_that_they_were_in_last() {
+    let mut table = LinkTable::default();
+    let class = |class| Uplink {
+        class: Some(class),
+        ..uplink(1, &[ROOF])
+    };
+    for (number, of) in [
+        (2, DeviceClass::A),
+        (3, DeviceClass::A),
+        (4, DeviceClass::C),
+    ] {
+        table.heard(at(0), owner(number), &class(of));
+    }
+    table.heard(at(0), owner(6), &uplink(1, &[ROOF]));
+    let tenant = owner(2).tenant_id;
+    assert_eq!(table.of_class(DeviceClass::A, tenant), [owner(2)]);
+    assert_eq!(table.of_class(DeviceClass::C, tenant), [owner(4), owner(6)]);
+    let now_c = Uplink {
+        f_cnt: 2,
+        ..class(DeviceClass::C)
+    };
+    table.heard(at(1), owner(2), &now_c);
+    assert_eq!(table.of_class(DeviceClass::A, tenant), []);
 }
 
 #[test]

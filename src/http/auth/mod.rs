@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use downbeat_core::id::Scope;
 
 use crate::secret_key;
-use crate::store::{ApiKey, By, KeyHash, Role};
+use crate::store::{ApiKey, ApiKeyId, By, KeyHash, Role};
 
 use super::AppState;
 use super::problem::ApiError;
@@ -74,6 +74,16 @@ impl Caller {
             address: self.address,
             request_id: self.request_id.as_ref().map(|id| id.as_str().to_owned()),
         }
+    }
+
+    /// Their key's id; `None` for who signed in with a ticket.
+    pub(super) fn key_id(&self) -> Option<ApiKeyId> {
+        self.key.as_ref().map(|key| key.id)
+    }
+
+    /// Their key's name.
+    pub(super) fn key_name(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.name.as_str())
     }
 
     /// Refuses whoever belongs to a tenant.

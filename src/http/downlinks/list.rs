@@ -6,10 +6,10 @@ use downbeat_core::device::DownlinkState;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::http::AppState;
 use crate::http::auth::Viewer;
 use crate::http::extract::{Fields, QueryFields};
 use crate::http::problem::{ApiError, Problem};
+use crate::http::{AppState, tenants};
 use crate::store::{DownlinkFilter, PAGE_MAX, Page, PageRequest, StoredDownlink};
 
 use super::DownlinkBody;
@@ -22,6 +22,8 @@ const LIMIT_DEFAULT: u32 = 50;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct ListQuery {
+    /// Those of one tenant, by its id or name.
+    tenant_id: Option<String>,
     /// Those to one device.
     dev_eui: Option<String>,
     /// Those in one state.
@@ -104,6 +106,7 @@ impl DownlinkPage {
     responses(
         (status = 200, description = "A page, without timelines", body = DownlinkPage),
         (status = 400, description = "A filter is wrong", body = Problem),
+        (status = 404, description = "No such tenant", body = Problem),
     ),
 )]
 pub(in crate::http) async fn list(
@@ -121,6 +124,7 @@ pub(in crate::http) async fn list(
     };
     let (filter, page) = page.checked_with(fields)?;
     let filter = DownlinkFilter { dev_eui, ..filter };
-    let page = state.store().list_downlinks(caller.scope, filter, page);
+    let scope = tenants::scope_of_query(&state, &caller, query.tenant_id.as_deref()).await?;
+    let page = state.store().list_downlinks(scope, filter, page);
     Ok(Json(DownlinkPage::new(&page.await?)))
 }

@@ -55,6 +55,8 @@ pub(super) struct GatewayBody {
     airtime: Vec<AirtimeBandBody>,
     /// Different devices that it heard.
     devices_heard: usize,
+    /// When it came online and went offline, fell mute and sent again, oldest first: the last 50 times.
+    history: Vec<GatewayChangeBody>,
 }
 
 /// Downlinks of a gateway within a time.
@@ -160,11 +162,12 @@ impl GatewayBody {
             downlinks_24h: DownlinksBody::new(day),
             airtime: air.bands.iter().map(AirtimeBandBody::new).collect(),
             devices_heard: gateway.devices_heard,
+            history: gateway.history.iter().map(GatewayChangeBody::new).collect(),
         }
     }
 }
 
-/// One gateway with its latest history and the devices that it hears.
+/// One gateway with the devices that it hears.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct GatewayStatusBody {
     #[serde(flatten)]
@@ -173,8 +176,6 @@ pub(super) struct GatewayStatusBody {
     last_taken: Option<String>,
     /// The last uplink it received.
     last_heard: Option<LastHeardBody>,
-    /// When it came online and went offline, fell mute and sent again, oldest first.
-    history: Vec<GatewayChangeBody>,
     /// A page of the caller's devices that it heard, by DevEUI.
     devices: Vec<HeardDeviceBody>,
     /// Where the next page begins; null on the last one.

@@ -15,7 +15,7 @@ use crate::http::links::LinkQualityBody;
 use crate::http::problem::{ApiError, Problem};
 
 use super::visible::{Visible, WhoseQuery};
-use super::{GatewayBody, GatewayChangeBody, GatewayStatusBody, HeardDeviceBody, LastHeardBody};
+use super::{GatewayBody, GatewayStatusBody, HeardDeviceBody, LastHeardBody};
 
 /// Whose gateway, and which page of its devices.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -42,7 +42,7 @@ impl StatusQuery {
     }
 }
 
-/// One gateway with its latest history, and the devices that it hears
+/// One gateway, and the devices that it hears
 ///
 /// Of several network servers that have a gateway of that id, the configuration's comes first; `tenant_id` names another.
 #[utoipa::path(
@@ -81,7 +81,6 @@ pub(in crate::http) async fn status(
         gateway: GatewayBody::new(system, server, gateway),
         last_taken: gateway.last_taken.map(|at| at.to_string()),
         last_heard: gateway.last_heard.map(LastHeardBody::new),
-        history: gateway.history.iter().map(GatewayChangeBody::new).collect(),
         devices: page.iter().map(|device| body(device, now)).collect(),
         next_cursor: next.map(|device| device.owner.dev_eui.to_string()),
     }))

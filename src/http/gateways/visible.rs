@@ -26,7 +26,7 @@ use crate::http::{AppState, tenants};
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct WhoseQuery {
     /// The id or name of a tenant: what it sees. Without it, a key of the platform sees all.
-    pub(super) tenant_id: Option<String>,
+    pub(in crate::http) tenant_id: Option<String>,
 }
 
 /// What a tenant sees.
@@ -59,6 +59,15 @@ impl TenantView {
             }
         }
         Ok(view)
+    }
+
+    /// The gateways that the tenant sees, by id.
+    pub(in crate::http) fn gateways(&self, state: &AppState) -> Vec<GatewayStatus> {
+        let snapshot = state.system().gateways(self.server);
+        let seen = snapshot.gateways.values();
+        seen.filter(|gateway| self.shows(self.server, gateway))
+            .cloned()
+            .collect()
     }
 
     /// Learns whose a gateway is, if that is not known.

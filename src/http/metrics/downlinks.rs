@@ -10,13 +10,13 @@ use downbeat_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::http::AppState;
 use crate::http::auth::Viewer;
 use crate::http::extract::{Fields, QueryFields};
 use crate::http::problem::{ApiError, Problem};
+use crate::http::{AppState, tenants};
 use crate::store::{DownlinkOutcomes, OutcomeFilter};
 
-use super::figures::{Figures, Tally};
+use super::figures::{Figures, Tally, TookSoLong};
 
 /// The longest period, in hours: a year.
 const HOURS_MAX: u32 = 24 * 366;
@@ -35,12 +35,18 @@ pub(in crate::http) struct MetricsQuery {
     /// Those that ended in the last so many hours, 1 to 8784; 24 if absent. They are kept for `limits.downlink_days`.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 8784)]
     hours: Option<String>,
+    /// Those of one tenant, by its id or name.
+    tenant_id: Option<String>,
     /// Those to one device.
     dev_eui: Option<String>,
     /// The name of a tag of devices, to count each of its values for itself as well.
     tag: Option<String>,
-    /// Figures of each span of this length as well, like 5m, 1h or 60 (seconds); 1000 spans at the most.
+    /// Figures of each span of this length as well, like 5m, 1h or 60 (seconds); 1000 spans at the most. They begin at
+    /// whole multiples of it in UTC; the first one lacks what ended before the period.
     step: Option<String>,
+    /// `true`: figures of each number of attempts as well.
+    #[param(value_type = Option<bool>)]
+    by_attempts: Option<String>,
 }
 
 /// What became of commands.
@@ -59,6 +65,11 @@ pub(in crate::http) struct DownlinkMetrics {
     by_gateway: Vec<OfGateway>,
     /// By the spreading factor of their last transmission.
     by_spreading_factor: Vec<OfSpreadingFactor>,
+    /// How many of the proven ones took how long, in order; the last one holds all that took longer.
+    time_to_verify: Vec<TookSoLong>,
+    /// By how often they were tried, in order; only if that is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_attempts: Option<Vec<OfAttempts>>,
     /// By tenant, most commands first; only for a key of the platform.
     #[serde(skip_serializing_if = "Option::is_none")]
     by_tenant: Option<Vec<OfTenant>>,
@@ -84,6 +95,15 @@ pub(in crate::http) struct OfGateway {
 pub(in crate::http) struct OfSpreadingFactor {
     /// Null: not at all, not by LoRa, or it was not told.
     spreading_factor: Option<u8>,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+/// Commands that were tried so often.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct OfAttempts {
+    /// 0: ended before they were tried at all.
+    attempts: u64,
     #[serde(flatten)]
     figures: Figures,
 }
@@ -125,6 +145,7 @@ pub(in crate::http) struct OfSpan {
     responses(
         (status = 200, description = "The figures", body = DownlinkMetrics),
         (status = 400, description = "A filter is wrong", body = Problem),
+        (status = 404, description = "No such tenant", body = Problem),
     ),
 )]
 pub(in crate::http) async fn downlinks(
@@ -132,12 +153,11 @@ pub(in crate::http) async fn downlinks(
     Viewer(caller): Viewer,
     QueryFields(query): QueryFields<MetricsQuery>,
 ) -> Result<Json<DownlinkMetrics>, ApiError> {
+    let tenant_id = query.tenant_id.clone();
     let (hours, filter) = checked(query, state.clock().now())?;
-    let outcomes = state
-        .store()
-        .downlink_outcomes(caller.scope, &filter)
-        .await?;
-    Ok(Json(figures(&outcomes, hours, caller.scope, &filter)))
+    let scope = tenants::scope_of_query(&state, &caller, tenant_id.as_deref()).await?;
+    let outcomes = state.store().downlink_outcomes(scope, &filter).await?;
+    Ok(Json(figures(&outcomes, hours, scope, &filter)))
 }
 
 fn checked(query: MetricsQuery, now: Timestamp) -> Result<(u32, OutcomeFilter), ApiError> {
@@ -161,6 +181,8 @@ fn checked(query: MetricsQuery, now: Timestamp) -> Result<(u32, OutcomeFilter), 
             "must have 1 to 100 characters, none of them a control character",
         );
     }
+    let by_attempts = query.by_attempts.as_deref().map_or(Ok(false), str::parse);
+    fields.check(by_attempts.is_ok(), "by_attempts", "must be true or false");
     let filter = OutcomeFilter {
         from: now - period,
         // What ended in this very millisecond counts.
@@ -168,6 +190,7 @@ fn checked(query: MetricsQuery, now: Timestamp) -> Result<(u32, OutcomeFilter), 
         dev_eui: fields.parsed("dev_eui", query.dev_eui.as_deref()),
         step,
         tag: query.tag,
+        attempts: by_attempts == Ok(true),
     };
     fields.done((hours, filter))
 }
@@ -196,7 +219,14 @@ fn figures(
         let values = outcomes.by_tag.iter();
         most_first(parted(values.map(|(value, count)| (value.clone(), count))))
     });
+    let by_attempts = filter.attempts.then(|| {
+        let counts = outcomes.by_attempts.iter();
+        parted(counts.map(|(attempts, count)| (*attempts, count)))
+    });
     DownlinkMetrics {
+        time_to_verify: all.times(),
+        by_attempts: by_attempts
+            .map(|parts| of(parts, |attempts, figures| OfAttempts { attempts, figures })),
         all: all.figures(),
         period_hours,
         under_way: outcomes.under_way,
@@ -224,7 +254,7 @@ fn figures(
 /// The spans of a period, those in which nothing ended too.
 fn over_time(outcomes: &DownlinkOutcomes, filter: &OutcomeFilter, step: Duration) -> Vec<OfSpan> {
     let mut spans: BTreeMap<Timestamp, Tally> =
-        std::iter::successors(Some(filter.from), |at| Some(*at + step))
+        std::iter::successors(Some(filter.spans_from()), |at| Some(*at + step))
             .take_while(|at| *at < filter.to)
             .map(|at| (at, Tally::default()))
             .collect();
@@ -282,9 +312,11 @@ mod tests {
     fn query(hours: Option<&str>, step: Option<&str>, tag: Option<&str>) -> MetricsQuery {
         MetricsQuery {
             hours: hours.map(str::to_owned),
+            tenant_id: None,
             dev_eui: None,
             tag: tag.map(str::to_owned),
             step: step.map(str::to_owned),
+            by_attempts: None,
         }
     }
 
@@ -324,10 +356,44 @@ mod tests {
         assert_eq!(all["by_spreading_factor"][1]["spreading_factor"], 9);
         assert_eq!(all["by_spreading_factor"][1]["success"], 7);
         assert_eq!(all["by_tenant"][0]["total"], 6);
-        for absent in ["by_tag", "over_time"] {
+        for absent in ["by_tag", "over_time", "by_attempts"] {
             assert_eq!(all.get(absent), None);
         }
         assert_eq!(told(of_tenant).get("by_tenant"), None);
+    }
+
+    #[test]
+    fn attempts_are_told_if_that_is_asked() {
+        let asked = MetricsQuery {
+            by_attempts: Some("true".to_owned()),
+            ..query(None, None, None)
+        };
+        let (hours, filter) = checked(asked, Timestamp::from_millis(0)).unwrap();
+        let outcomes = DownlinkOutcomes {
+            by_attempts: vec![
+                (1, count(DownlinkState::Verified, 7)),
+                (2, count(DownlinkState::Unverified, 1)),
+                (2, count(DownlinkState::Verified, 2)),
+            ],
+            ..DownlinkOutcomes::default()
+        };
+        let told = figures(&outcomes, hours, Scope::Platform, &filter);
+        let told = serde_json::to_value(told.by_attempts).unwrap();
+        let pairs: Vec<_> = told.as_array().unwrap().iter().collect();
+        assert_eq!(pairs.len(), 2);
+        assert_eq!(
+            (&pairs[0]["attempts"], &pairs[0]["success"]),
+            (&1.into(), &7.into())
+        );
+        assert_eq!(
+            (&pairs[1]["total"], &pairs[1]["unverified"]),
+            (&3.into(), &1.into())
+        );
+        let wrong = MetricsQuery {
+            by_attempts: Some("yes".to_owned()),
+            ..query(None, None, None)
+        };
+        assert!(checked(wrong, Timestamp::from_millis(0)).is_err());
     }
 
     #[test]

@@ -36,6 +36,17 @@ pub(in crate::http) struct Figures {
     pub(super) time_to_verify_p95_s: Option<f64>,
 }
 
+/// Upper bounds of the times that proofs are told by, in seconds.
+const TIMES_S: [u64; 12] = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_800, 3_600];
+
+/// Commands whose proofs took about as long.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(in crate::http) struct TookSoLong {
+    /// No longer than this, and longer than those before, in seconds; null: any longer.
+    up_to_s: Option<u64>,
+    commands: u64,
+}
+
 /// Counts, added up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -86,6 +97,22 @@ impl Tally {
             time_to_verify_p50_s: self.no_longer_than(50).map(|it| it.as_secs_f64()),
             time_to_verify_p95_s: self.no_longer_than(95).map(|it| it.as_secs_f64()),
         }
+    }
+
+    /// The proven ones by how long that took.
+    pub(super) fn times(&self) -> Vec<TookSoLong> {
+        let bounds = TIMES_S.into_iter().map(Some).chain([None]);
+        let mut times: Vec<TookSoLong> = bounds
+            .map(|up_to_s| TookSoLong {
+                up_to_s,
+                commands: 0,
+            })
+            .collect();
+        for (took, downlinks) in &self.verified_in {
+            let place = TIMES_S.partition_point(|bound| Duration::from_secs(*bound) < *took);
+            times[place].commands += downlinks;
+        }
+        times
     }
 
     /// The smallest time that `percent` of the proven ones did not exceed (nearest rank).
@@ -173,6 +200,25 @@ mod tests {
             },
         ]);
         assert_eq!(figures.avg_attempts.unwrap().to_string(), "1.33");
+    }
+
+    #[test]
+    fn times_are_told_up_to_and_with_their_bounds() {
+        let mut tally = Tally::default();
+        for (took, downlinks) in [(1, 2), (2, 3), (3, 1), (5, 1), (3_600, 4), (3_601, 5)] {
+            tally.add(&ended(DownlinkState::Verified, downlinks, Some(took)));
+        }
+        let times = tally.times();
+        let of = |up_to_s| {
+            times
+                .iter()
+                .find(|it| it.up_to_s == up_to_s)
+                .unwrap()
+                .commands
+        };
+        let told = [Some(1), Some(2), Some(5), Some(10), Some(3_600), None].map(of);
+        assert_eq!(told, [2, 3, 2, 0, 4, 5]);
+        assert_eq!(times.iter().map(|it| it.commands).sum::<u64>(), 16);
     }
 
     #[test]

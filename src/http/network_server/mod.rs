@@ -21,6 +21,7 @@ use super::{AppState, tenants};
 pub(super) mod delete;
 pub(super) mod get;
 pub(super) mod put;
+pub(super) mod service;
 pub(super) mod test;
 
 /// Characters of an address at the most.

@@ -8,6 +8,7 @@ use downbeat_actors::port::{NetworkServer, NetworkServerError};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::http::AppState;
 use crate::http::auth::Admin;
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Applications that are named at the most.
 const APPLICATIONS_MAX: usize = 100;
 
-/// What to try. What is absent is taken from what is set.
+/// What to try. What is absent is taken from what is set; where nothing is set and nothing is given, the service's own.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct TestNetworkServer {
@@ -96,19 +97,32 @@ pub(in crate::http) async fn test(
                 "is missing: the one that is set goes to no other address",
             ));
         }
-        (None, _, None) => {
+        (None, None, None) => return try_service(&state).await.map(Json),
+        (None, Some(_), None) => {
             return Err(ApiError::field("url", "is missing: none is set"));
         }
     };
     let client = state.connector().connect(&url, &key);
     let client = client.map_err(|error| unusable(&error))?;
-    let tested = tokio::time::timeout(PATIENCE, tried(&*client)).await;
+    let tested = tokio::time::timeout(PATIENCE, tried(&*client, None)).await;
     Ok(Json(tested.unwrap_or_else(|_| TestedNetworkServer::late())))
 }
 
-async fn tried(client: &dyn NetworkServer) -> TestedNetworkServer {
+/// Tries what the configuration says.
+pub(super) async fn try_service(state: &AppState) -> Result<TestedNetworkServer, ApiError> {
+    let section = state.chirpstack();
+    let (Some(url), Some(key)) = (&section.url, &section.api_key) else {
+        return Err(ApiError::field("url", "is missing: none is configured"));
+    };
+    let client = state.connector().connect(url, key);
+    let client = client.map_err(|error| unusable(&error))?;
+    let tested = tokio::time::timeout(PATIENCE, tried(&*client, section.tenant_id)).await;
+    Ok(tested.unwrap_or_else(|_| TestedNetworkServer::late()))
+}
+
+async fn tried(client: &dyn NetworkServer, tenant_id: Option<Uuid>) -> TestedNetworkServer {
     match client.ping().await {
-        Ok(()) => TestedNetworkServer::of_applications(client.applications(None).await.map(
+        Ok(()) => TestedNetworkServer::of_applications(client.applications(tenant_id).await.map(
             |applications| {
                 let named = applications.into_iter().take(APPLICATIONS_MAX);
                 let named = named.map(|it| ApplicationBody {

@@ -88,6 +88,10 @@ impl DriftBody {
 pub(in crate::http) struct DriftPage {
     /// When the comparison was made, RFC 3339; null if there was none yet.
     checked_at: Option<String>,
+    /// Whether one is being made now.
+    checking: bool,
+    /// How often one is made, s; 0: only when somebody asks.
+    interval_s: u64,
     items: Vec<DriftBody>,
     /// Where the next page begins; null on the last one.
     next_cursor: Option<String>,
@@ -126,6 +130,8 @@ pub(in crate::http) async fn drift(
     let (checked_at, page) = state.store().list_drift(scope, tenant.id, page).await?;
     Ok(Json(DriftPage {
         checked_at: checked_at.map(|at| at.to_string()),
+        checking: state.comparer().is_comparing(tenant.id),
+        interval_s: state.drift_interval_s(),
         items: page.items.into_iter().map(DriftBody::new).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),
     }))

@@ -1,6 +1,6 @@
 //! Tenants: the one of a path, and how they are administered.
 
-use downbeat_core::id::Scope;
+use downbeat_core::id::{NetworkServerId, Scope};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -40,6 +40,8 @@ pub(super) struct TenantBody {
     policy: PolicyBody,
     /// How many devices it has.
     device_count: u64,
+    /// The network server that it uses: `default`, the service's, or `own`.
+    network_server: &'static str,
     /// RFC 3339.
     created_at: String,
     /// RFC 3339.
@@ -50,6 +52,7 @@ impl TenantBody {
     async fn new(state: &AppState, tenant: &Tenant) -> Result<Self, ApiError> {
         let (scope, all) = (Scope::Tenant(tenant.id), DeviceFilter::default());
         let device_count = state.store().count_devices(scope, &all).await?;
+        let server = state.store().network_server_of(tenant.id).await?;
         let fields = tenant.fields.clone();
         Ok(Self {
             id: tenant.id.to_string(),
@@ -59,6 +62,10 @@ impl TenantBody {
             commands_per_minute: fields.commands_per_minute,
             policy: PolicyBody::of(&fields.policy),
             device_count,
+            network_server: match server {
+                NetworkServerId::Default => "default",
+                NetworkServerId::Tenant(_) => "own",
+            },
             created_at: tenant.created_at.to_string(),
             updated_at: tenant.updated_at.to_string(),
         })
@@ -100,6 +107,18 @@ pub(super) async fn of_path(
         Err(_) => state.store().tenant_by_name(caller.scope, text).await?,
     };
     tenant.ok_or(ApiError::NotFound("tenant"))
+}
+
+/// What a query's `tenant_id` leaves of what a caller may see: that tenant's things; without one, all of the caller's.
+pub(super) async fn scope_of_query(
+    state: &AppState,
+    caller: &Caller,
+    tenant_id: Option<&str>,
+) -> Result<Scope, ApiError> {
+    match tenant_id {
+        Some(text) => Ok(Scope::Tenant(of_path(state, caller, text).await?.id)),
+        None => Ok(caller.scope),
+    }
 }
 
 /// The tenant that a signed-in person looks at: the key's; of the platform's, the default one, or the oldest.

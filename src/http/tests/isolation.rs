@@ -32,10 +32,11 @@ const OPERATORS_CHANGE: [&str; 14] = [
 ];
 
 /// What viewers may not read: who else has access, and who did what.
-const ADMINS_READ: [&str; 8] = [
+const ADMINS_READ: [&str; 9] = [
     "GET /api/v1/audit",
     "GET /api/v1/keys",
     "GET /api/v1/keys/{key_id}",
+    "GET /api/v1/network-server",
     "GET /api/v1/tenants",
     "GET /api/v1/tenants/{tenant_id}/audit",
     "GET /api/v1/tenants/{tenant_id}/keys",

@@ -39,6 +39,7 @@ mod isolation;
 mod jobs;
 mod live;
 mod operations;
+mod overview;
 mod registry;
 mod webhooks;
 mod wishes;

@@ -447,10 +447,16 @@ async fn a_tenant_that_commands_too_often_is_told_when_to_come_again(service: Se
 
 async fn a_network_server_is_set_and_its_key_never_told(service: Service) {
     let path = "/api/v1/tenants/default/network-server";
+    let used = async || {
+        let tenant = service.get("/api/v1/tenants/default", &service.admin).await;
+        tenant.json()["network_server"].clone()
+    };
+    assert_eq!(used().await, "default");
     let secret = "eyJ0eXAi.secret.x";
     let body = json!({"url": "http://127.0.0.1:9", "api_key": secret});
     let set = service.change("PUT", path, &body).await;
     assert_eq!(set.status, StatusCode::OK, "{}", set.json());
+    assert_eq!(used().await, "own");
     let again = service
         .change("PUT", path, &json!({"url": "http://127.0.0.1:10"}))
         .await;

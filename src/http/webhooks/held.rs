@@ -135,6 +135,12 @@ impl Holding {
         Self { shared }
     }
 
+    /// Events that could not be told at the first try.
+    pub(in crate::http) fn waiting(&self) -> usize {
+        let waiting = self.shared.waiting.lock();
+        waiting.unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The tenant that a path names by its id or its name, if a caller may see it.
     pub(in crate::http) async fn tenant_of_path(
         &self,

@@ -7,6 +7,7 @@ pub(super) mod audit;
 pub(super) mod commit;
 pub(super) mod downlinks;
 pub(super) mod drift;
+pub(super) mod figures;
 pub(super) mod gateways;
 pub(super) mod history;
 pub(super) mod idempotency;
@@ -18,6 +19,7 @@ pub(super) mod policies;
 pub(super) mod presence;
 pub(super) mod registry;
 pub(super) mod servers;
+pub(super) mod sessions;
 pub(super) mod telemetry;
 pub(super) mod tenants;
 pub(super) mod unclaimed;
@@ -74,6 +76,7 @@ macro_rules! conformance {
             outcomes::a_late_proof_is_a_new_end,
             outcomes::outcomes_are_counted_over_time,
             outcomes::outcomes_are_counted_by_tag,
+            outcomes::outcomes_are_counted_by_attempts,
             outcomes::outcomes_of_nothing_are_none,
             outcomes::old_downlinks_are_deleted_in_batches,
             history::events_are_listed_newest_first_and_stored_once,
@@ -83,6 +86,9 @@ macro_rules! conformance {
             keys::a_tenant_sees_its_own_keys,
             keys::the_last_use_is_noted_and_never_goes_back,
             keys::a_key_of_no_tenant_is_refused,
+            sessions::sessions_are_kept_until_they_are_forgotten,
+            sessions::a_session_is_worth_nothing_without_its_key,
+            figures::a_tenants_figures_are_its_own,
             idempotency::a_repeated_request_gets_the_first_answer,
             idempotency::an_unanswered_reservation_tells_what_to_look_for,
             idempotency::the_same_key_with_another_body_is_a_mismatch,

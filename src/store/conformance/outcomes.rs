@@ -180,6 +180,17 @@ pub(in crate::store) async fn outcomes_are_counted_over_time(store: &Store) {
         totals.into_iter().collect::<Vec<_>>(),
         [(at(100), 2), (at(110), 1), (at(130), 1)]
     );
+    let off = OutcomeFilter {
+        from: at(101),
+        ..filter
+    };
+    let outcomes = store.downlink_outcomes(Scope::Platform, &off).await;
+    let spans = outcomes.unwrap().over_time;
+    let totals: Vec<_> = spans
+        .iter()
+        .map(|(span, it)| (*span, it.downlinks))
+        .collect();
+    assert_eq!(totals, [(at(100), 1), (at(110), 1), (at(130), 1)]);
 }
 
 pub(in crate::store) async fn outcomes_are_counted_by_tag(store: &Store) {
@@ -224,6 +235,41 @@ pub(in crate::store) async fn outcomes_are_counted_by_tag(store: &Store) {
     values.sort();
     let some = |value: &str| Some(value.to_owned());
     assert_eq!(values, [(None, 2), (some("north"), 1), (some("south"), 1)]);
+}
+
+pub(in crate::store) async fn outcomes_are_counted_by_attempts(store: &Store) {
+    let tenant = default_tenant(store).await;
+    let device = register(store, tenant, 1).await;
+    for attempts in [3, 1, 1] {
+        Ended {
+            attempts,
+            ..Ended::verified(at(100), at(110))
+        }
+        .write(store, &device)
+        .await;
+    }
+    Ended {
+        attempts: 1,
+        ..Ended::of(DownlinkState::Failed, at(100), at(200))
+    }
+    .write(store, &device)
+    .await;
+    let mut period = OutcomeFilter::period(at(100), at(1_100));
+    let told = store.downlink_outcomes(Scope::Platform, &period).await;
+    assert_eq!(told.unwrap().by_attempts, []);
+    period.attempts = true;
+    let told = store.downlink_outcomes(Scope::Platform, &period).await;
+    let mut counts: Vec<(u64, &str, u64)> = told
+        .unwrap()
+        .by_attempts
+        .iter()
+        .map(|(attempts, count)| (*attempts, count.state.name(), count.downlinks))
+        .collect();
+    counts.sort_unstable();
+    assert_eq!(
+        counts,
+        [(1, "failed", 1), (1, "verified", 2), (3, "verified", 1)]
+    );
 }
 
 pub(in crate::store) async fn outcomes_of_nothing_are_none(store: &Store) {

@@ -6,6 +6,7 @@
 
 mod api_key;
 mod audit;
+mod browser_session;
 mod commit;
 mod device;
 mod device_list;
@@ -13,6 +14,7 @@ mod downlink;
 mod drift;
 mod error;
 mod event;
+mod figures;
 mod gateway;
 mod idempotency;
 mod job;

@@ -3,10 +3,12 @@
 mod api_key;
 mod audit;
 pub(crate) mod batch;
+mod browser_session;
 mod device;
 mod downlink;
 mod drift;
 mod event;
+mod figures;
 mod gateway;
 mod idempotency;
 mod job;
@@ -30,10 +32,12 @@ use super::Scope;
 
 pub(crate) use api_key::ApiKeyRow;
 pub(crate) use audit::{AuditRow, AuditValues};
+pub(crate) use browser_session::{BrowserSessionRow, SELECT_SESSIONS};
 pub(crate) use device::{AppKeyValues, DeviceRow, FieldValues, open_app_key};
 pub(crate) use downlink::{DownlinkRow, timeline};
 pub(crate) use drift::{DriftRow, DriftValues, carried_over};
 pub(crate) use event::{EventRow, SentRow, event_id, first_id_of};
+pub(crate) use figures::{FiguresRow, Named, UnderWay};
 pub(crate) use gateway::{GatewayRow, LinksRow};
 pub(crate) use idempotency::{ReservationRow, scope_of};
 pub(crate) use job::{
@@ -42,7 +46,7 @@ pub(crate) use job::{
 };
 pub(crate) use network_server::{NetworkServerRow, seal_context as network_server_context};
 pub(crate) use outcome::{
-    OutcomeRow, OutcomeSpanRow, OutcomeTagRow, OutcomeValues, states_under_way,
+    OutcomeAttemptsRow, OutcomeRow, OutcomeSpanRow, OutcomeTagRow, OutcomeValues, states_under_way,
 };
 pub(crate) use seal_check::{SEAL_CHECK, opens_seal_check};
 pub(crate) use sync::{StoredSyncRow, device_key, new_sync, of_generation, to_generation};

@@ -121,6 +121,14 @@ pub(crate) struct OutcomeTagRow {
     pub(crate) count: OutcomeCountRow,
 }
 
+/// The same of a number of attempts.
+#[derive(FromRow)]
+pub(crate) struct OutcomeAttemptsRow {
+    pub(crate) tries: i64,
+    #[sqlx(flatten)]
+    pub(crate) count: OutcomeCountRow,
+}
+
 /// The states in which a downlink is under way, as a list for `IN`.
 pub(crate) fn states_under_way() -> String {
     let names: Vec<String> = DownlinkState::ALL

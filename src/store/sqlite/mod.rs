@@ -2,12 +2,14 @@
 
 mod api_key;
 mod audit;
+mod browser_session;
 mod commit;
 mod device;
 mod device_list;
 mod downlink;
 mod drift;
 mod event;
+mod figures;
 mod gateway;
 mod idempotency;
 mod job;

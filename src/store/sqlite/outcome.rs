@@ -6,8 +6,8 @@ use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection};
 
 use super::{Sqlite, push_scope, store_error};
 use crate::store::row::{
-    OutcomeRow, OutcomeSpanRow, OutcomeTagRow, count, instant, millis, span, states_under_way,
-    tenant_of,
+    OutcomeAttemptsRow, OutcomeRow, OutcomeSpanRow, OutcomeTagRow, count, instant, millis, span,
+    states_under_way, tenant_of,
 };
 use crate::store::{
     DELETE_DOWNLINKS_MAX, DownlinkOutcomes, OutcomeCount, OutcomeFilter, Scope, TAG_VALUES_MAX,
@@ -44,7 +44,7 @@ impl Sqlite {
                 .await
                 .map_err(store_error)?;
             for row in rows {
-                let at = instant(millis(filter.from) + row.span * step);
+                let at = instant(millis(filter.spans_from()) + row.span * step);
                 outcomes.over_time.push((at, row.count.try_into()?));
             }
         }
@@ -57,6 +57,17 @@ impl Sqlite {
             for row in rows {
                 let count: OutcomeCount = row.count.try_into()?;
                 outcomes.by_tag.push((row.tag, count));
+            }
+        }
+        if filter.attempts {
+            let rows: Vec<OutcomeAttemptsRow> = by_attempts(scope, filter)
+                .build_query_as()
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(store_error)?;
+            for row in rows {
+                let ended: OutcomeCount = row.count.try_into()?;
+                outcomes.by_attempts.push((count(row.tries), ended));
             }
         }
         transaction.rollback().await.map_err(store_error)?;
@@ -122,9 +133,17 @@ fn all(scope: Scope, filter: &OutcomeFilter) -> QueryBuilder<Db> {
 
 fn over_time(scope: Scope, filter: &OutcomeFilter, step: i64) -> QueryBuilder<Db> {
     let mut query = QueryBuilder::new("SELECT (finished_at - ");
-    query.push_bind(millis(filter.from)).push(") / ");
+    query.push_bind(millis(filter.spans_from())).push(") / ");
     query.push_bind(step).push(" AS span, ").push(COUNTS);
     query.push(" FROM downlink WHERE ");
+    push_period(&mut query, scope, filter);
+    query.push(" GROUP BY 1, state, verified_in ORDER BY 1");
+    query
+}
+
+fn by_attempts(scope: Scope, filter: &OutcomeFilter) -> QueryBuilder<Db> {
+    let mut query = QueryBuilder::new("SELECT attempts AS tries, ");
+    query.push(COUNTS).push(" FROM downlink WHERE ");
     push_period(&mut query, scope, filter);
     query.push(" GROUP BY 1, state, verified_in ORDER BY 1");
     query

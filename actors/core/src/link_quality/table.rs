@@ -11,6 +11,7 @@ use super::{DeviceLinks, Judgement, Link};
 use crate::gateway::GatewaySnapshot;
 use crate::id::{DevEui, DeviceId, GatewayId, TenantId};
 use crate::network::Uplink;
+use crate::radio::DeviceClass;
 use crate::time::Timestamp;
 
 /// Devices that a table holds; further ones have no links.
@@ -177,6 +178,15 @@ impl LinkTable {
         self.devices
             .values()
             .filter(|device| device.links.is_out_of_reach(gateways))
+            .map(|device| device.owner)
+            .collect()
+    }
+
+    /// A tenant's devices that are in a class, as their last uplink told.
+    pub fn of_class(&self, class: DeviceClass, tenant_id: TenantId) -> Vec<Owner> {
+        self.devices
+            .values()
+            .filter(|device| device.owner.tenant_id == tenant_id && device.links.class() == class)
             .map(|device| device.owner)
             .collect()
     }

@@ -9,7 +9,9 @@ use super::machine::Sync;
 use super::state::{Presence, Verdict};
 
 /// How far the newest wish is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncState {
     /// Being worked on, and nothing went wrong so far.

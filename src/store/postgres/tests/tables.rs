@@ -13,10 +13,11 @@ use super::super::session::Access;
 use super::postgres;
 use crate::store::conformance::{
     at, by, change, default_tenant, downlink, eui, jobs, lamp, new_tenant, on_default, record,
+    sessions,
 };
 use crate::store::{
     ApiKey, ApiKeyId, Device, Drift, DriftKind, IdempotencyKey, NewDevice, NewReservation, Role,
-    Scope, Store, TelemetryValue, UnclaimedSighting,
+    Scope, SessionKey, Store, TelemetryValue, UnclaimedSighting,
 };
 
 /// What holds no tenant's rows and is the platform's alone.
@@ -176,6 +177,8 @@ pub(super) async fn two_tenants(store: &Store) -> (TenantId, TenantId) {
         let hash = [u8::try_from(number).unwrap(); 32];
         let key = viewers_key(Some(tenant));
         store.create_api_key(&key, &hash, &by()).await.unwrap();
+        let session = sessions::session(Some(session_key(&key, hash)), 1);
+        store.keep_browser_session(&session, &hash).await.unwrap();
         let reservation = NewReservation {
             key: IdempotencyKey {
                 scope: Scope::Tenant(tenant),
@@ -271,5 +274,15 @@ pub(super) fn viewers_key(tenant_id: Option<TenantId>) -> ApiKey {
         revoked_at: None,
         requests_per_minute: None,
         last_used_at: None,
+    }
+}
+
+fn session_key(key: &ApiKey, hash: [u8; 32]) -> SessionKey {
+    SessionKey {
+        id: key.id,
+        hash,
+        tenant_id: key.tenant_id,
+        role: key.role,
+        name: key.name.clone(),
     }
 }
