@@ -296,8 +296,12 @@ impl Network {
 
     fn react(&mut self, lamp: usize, reaction: lamp::Reaction) {
         if reaction.report || reaction.acknowledge {
-            let at = self.now + self.random_between(ANSWER_DELAY.0, ANSWER_DELAY.1);
-            self.plan_uplink(lamp, at);
+            let delay = if self.lamps[lamp].has_airtime {
+                self.random_between(ANSWER_DELAY.0, ANSWER_DELAY.1)
+            } else {
+                Duration::ZERO
+            };
+            self.plan_uplink(lamp, self.now + delay);
         }
         if reaction.heartbeat_changed {
             self.plan_heartbeat(lamp);
