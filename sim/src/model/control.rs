@@ -73,8 +73,9 @@ impl Network {
         true
     }
 
-    /// Whether frames take time on air. Without, nothing else takes time either: gateways hear while they send, lamps
-    /// answer at once, ChirpStack hands over and tells at once. What is left is what computers need.
+    /// Whether frames take time on air. Without, next to nothing else takes time either: gateways hear while they send,
+    /// ChirpStack hands over and tells at once, lamps answer as soon as an answer is credible. The rest is what computers
+    /// need.
     pub fn set_airtime(&mut self, now: Timestamp, has_airtime: bool) {
         self.catch_up(now);
         if has_airtime != self.has_airtime() {

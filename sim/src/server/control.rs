@@ -358,6 +358,10 @@ async fn change_links(State(world): Shared, body: Bytes) -> Result<Json<Links>, 
 }
 
 #[derive(Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "ChirpStack's own names, as in the API"
+)]
 struct IdentityBody {
     tenant_id: Uuid,
     application_id: Uuid,
