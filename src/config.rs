@@ -125,6 +125,8 @@ pub struct PacingSection {
     pub region: Option<Region>,
     /// The share of an hour that a gateway may send, in place of the region's: 0.1 is 10 %, 1 is no limit.
     pub duty_cycle: Option<f64>,
+    /// Whether gateways hear nothing while they send, as most do: then air is left for the devices' answers.
+    pub half_duplex: bool,
     /// Up to which share of a gateway's budget jobs for many devices may fill it; the rest is for single commands.
     pub bulk_ceiling: f64,
     /// Which share of a gateway's budget one tenant may use.
@@ -137,6 +139,7 @@ impl PacingSection {
         PacerConfig {
             region: self.region,
             duty_cycle: self.duty_cycle,
+            half_duplex: self.half_duplex,
             bulk_ceiling: self.bulk_ceiling,
             tenant_share: self.tenant_share,
             ..PacerConfig::default()
@@ -169,6 +172,7 @@ impl Default for PacingSection {
         let PacerConfig {
             region,
             duty_cycle,
+            half_duplex,
             bulk_ceiling,
             tenant_share,
             ..
@@ -176,6 +180,7 @@ impl Default for PacingSection {
         Self {
             region,
             duty_cycle,
+            half_duplex,
             bulk_ceiling,
             tenant_share,
         }
@@ -373,6 +378,7 @@ const KEYS: &[Key] = &[
     ),
     key("pacing.region", "DOWNBEAT_PACING_REGION"),
     key("pacing.duty_cycle", "DOWNBEAT_PACING_DUTY_CYCLE"),
+    key("pacing.half_duplex", "DOWNBEAT_PACING_HALF_DUPLEX"),
     key("pacing.bulk_ceiling", "DOWNBEAT_PACING_BULK_CEILING"),
     key("pacing.tenant_share", "DOWNBEAT_PACING_TENANT_SHARE"),
     key(
@@ -404,6 +410,7 @@ const SCALARS: &[&str] = &[
     "limits.telemetry_days",
     "limits.downlink_days",
     "pacing.duty_cycle",
+    "pacing.half_duplex",
     "pacing.bulk_ceiling",
     "pacing.tenant_share",
     "registry.drift_interval_s",
@@ -587,6 +594,7 @@ struct PrintedConfig {
 
 #[derive(Serialize)]
 struct PrintedPacing {
+    half_duplex: bool,
     bulk_ceiling: f64,
     tenant_share: f64,
 }
@@ -618,6 +626,7 @@ impl PrintedConfig {
             ..
         } = chirpstack;
         let pacing = PrintedPacing {
+            half_duplex: pacing.half_duplex,
             bulk_ceiling: pacing.bulk_ceiling,
             tenant_share: pacing.tenant_share,
         };

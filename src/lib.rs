@@ -16,7 +16,6 @@ pub mod csv;
 pub mod dashboard;
 pub mod drift;
 pub mod http;
-pub mod load;
 pub mod presence;
 pub mod retention;
 pub mod seal;

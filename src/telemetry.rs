@@ -29,9 +29,11 @@ const MOMENTS: &[f64] = &[
 ];
 
 /// What is over within a moment unless something is wrong.
-const MOMENTARY: [&str; 7] = [
+const MOMENTARY: [&str; 9] = [
     "downbeat_chirpstack_call_seconds",
     "downbeat_downlink_enqueue_seconds",
+    "downbeat_downlink_handover_seconds",
+    "downbeat_downlink_settle_seconds",
     "downbeat_http_request_seconds",
     "downbeat_store_begin_seconds",
     "downbeat_store_transaction_seconds",
@@ -95,5 +97,6 @@ fn log_panics() {
     }));
 }
 
+pub(crate) mod process;
 #[cfg(test)]
 mod tests;

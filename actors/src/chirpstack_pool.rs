@@ -4,6 +4,7 @@
 //! gets one and the pool alone asks whether it is back. Nor does anybody before it is known what was sent in the last
 //! hour: budgets outlive a restart. All times are those of the steady clock. Calls run in tasks and come back as messages; those that change nothing are repeated.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::device::DeviceMessage;
@@ -57,6 +59,8 @@ pub(crate) enum PoolMessage {
         frame: Frame,
         confirmed: bool,
         expires_at: Timestamp,
+        /// Since when it would have been with us, had the air been free, where that is measured.
+        own_since: Option<Instant>,
     },
     ReadQueue {
         dev_eui: DevEui,
@@ -165,6 +169,8 @@ pub(crate) struct PoolState {
     link: Arc<Link>,
     server: Option<Arc<dyn NetworkServer>>,
     pacer: Pacer,
+    /// Since when devices wait for a turn.
+    asked: HashMap<DevEui, Instant>,
     /// What was sent in the last hour is known.
     recalled: bool,
     /// The server is away.
@@ -243,6 +249,7 @@ impl Actor for ChirpstackPool {
         let (_, seed) = arguments.link.id.as_uuid().as_u64_pair();
         Ok(PoolState {
             pacer,
+            asked: HashMap::new(),
             recalled: false,
             away: false,
             published_at: None,
@@ -287,15 +294,25 @@ impl PoolState {
     ) {
         let now = shared.clock.steady();
         match message {
-            PoolMessage::AskTurn(ask) => self.pacer.ask(now, *ask),
-            PoolMessage::HoldTurn(ask) => self.pacer.hold(now, *ask),
-            PoolMessage::EndTurn { dev_eui } => self.pacer.end(now, dev_eui),
+            PoolMessage::AskTurn(ask) => {
+                self.asked.entry(ask.device).or_insert_with(Instant::now);
+                self.pacer.ask(now, *ask);
+            }
+            PoolMessage::HoldTurn(ask) => {
+                self.asked.remove(&ask.device);
+                self.pacer.hold(now, *ask);
+            }
+            PoolMessage::EndTurn { dev_eui } => {
+                self.asked.remove(&dev_eui);
+                self.pacer.end(now, dev_eui);
+            }
             PoolMessage::Enqueue {
                 dev_eui,
                 attempt,
                 frame,
                 confirmed,
                 expires_at,
+                own_since,
             } => {
                 let item = NewQueueItem {
                     f_port: frame.f_port.get(),
@@ -303,7 +320,7 @@ impl PoolState {
                     confirmed,
                     expires_at,
                 };
-                self.enqueue(myself, shared, dev_eui, attempt, item);
+                self.enqueue(myself, shared, dev_eui, attempt, item, own_since);
             }
             PoolMessage::ReadQueue { dev_eui } => self.read_queue(myself, shared, dev_eui),
             PoolMessage::ListGateways { reply } => self.list_gateways(myself, shared, reply),
@@ -426,7 +443,9 @@ impl PoolState {
         let now = shared.clock.steady();
         for dev_eui in self.pacer.grant(now) {
             let key = self.link.key(dev_eui);
-            if !shared.deliver(key, DeviceMessage::TurnGranted) {
+            let asked = self.asked.remove(&dev_eui);
+            let paced = asked.map_or(Duration::ZERO, |at| at.elapsed());
+            if !shared.deliver(key, DeviceMessage::TurnGranted { paced }) {
                 self.pacer.end(now, dev_eui);
             }
         }
@@ -488,6 +507,7 @@ impl PoolState {
         dev_eui: DevEui,
         attempt: u32,
         item: NewQueueItem,
+        own_since: Option<Instant>,
     ) {
         let key = self.link.key(dev_eui);
         let Some(server) = self.admitted(shared) else {
@@ -497,7 +517,12 @@ impl PoolState {
             return;
         };
         self.pacer.enqueued(dev_eui);
-        let call = async move { server.enqueue(dev_eui, &item).await };
+        let call = async move {
+            if let Some(since) = own_since {
+                crate::measure::handed_over(since.elapsed());
+            }
+            server.enqueue(dev_eui, &item).await
+        };
         let pool = myself.clone();
         self.call(
             myself,

@@ -4,6 +4,7 @@
 //! ahead of the store; then the actor ends and a new one takes up what is stored, as after a crash. There is only this
 //! one way of recovery, for crashes, failed commits and restarts alike.
 
+mod own_time;
 mod running;
 mod wish;
 
@@ -23,6 +24,7 @@ use downbeat_core::time::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, oneshot};
 
+use self::own_time::OwnTime;
 use self::running::{Asked, Kept, Running, changes_state};
 use crate::chirpstack_pool::PoolMessage;
 use crate::gateway_monitor::MonitorMessage;
@@ -109,7 +111,10 @@ pub(crate) enum DeviceMessage {
     Wake {
         generation: u64,
     },
-    TurnGranted,
+    TurnGranted {
+        /// For so long it had to wait.
+        paced: Duration,
+    },
     Enqueued {
         attempt: u32,
         queue_item_id: QueueItemId,
@@ -294,6 +299,7 @@ impl DeviceState {
             watchers: Vec::new(),
             initialisation_watchers: Vec::new(),
             last_view: None,
+            own_time: OwnTime::default(),
             timer: None,
             timer_generation: 0,
             last_used: now,
@@ -392,7 +398,10 @@ impl DeviceState {
             DeviceMessage::RegistryChanged => self.reload(myself, Duration::ZERO),
             DeviceMessage::Reloaded(reloaded) => self.on_reloaded(myself, *reloaded),
             DeviceMessage::Wake { generation } => self.on_wake(myself, generation),
-            DeviceMessage::TurnGranted => {
+            DeviceMessage::TurnGranted { paced } => {
+                if let Life::Running(running) = &mut self.life {
+                    running.own_time.was_paced(paced);
+                }
                 self.step(myself, Event::TurnGranted, Kept::default(), None);
             }
             DeviceMessage::Enqueued {
@@ -497,7 +506,11 @@ impl DeviceState {
             .clone();
         let (sender, updates) = mpsc::unbounded_channel();
         running.watchers.push((downlink.id, sender));
-        Some(Submission { downlink, updates })
+        Some(Submission {
+            downlink,
+            steps: Vec::new(),
+            updates,
+        })
     }
 
     fn request(&self, scope: Scope, order: &Order, now: Timestamp) -> Result<Request, AskError> {
@@ -616,6 +629,7 @@ impl DeviceState {
             event,
             history,
             mut telemetry,
+            told_at,
         } = report;
         if let (Life::Running(running), NetworkEvent::Heard(uplink)) = (&self.life, &event) {
             add_measurements(&mut telemetry, running.machine.codec(), uplink);
@@ -635,6 +649,7 @@ impl DeviceState {
             history,
             telemetry,
             audit: None,
+            told_at: Some(told_at),
         };
         let asked = Some(Asked::Done(reply));
         self.step(myself, Event::Network(event), kept, asked);
@@ -699,7 +714,9 @@ impl DeviceState {
             running.last_used = now;
         }
         let presence = running.machine.presence();
+        let was_idle = running.machine.is_idle();
         let effects = running.machine.step(now, event, &self.link.gateways());
+        running.own_time.note(was_idle, &effects);
         kept.history
             .extend(presence_changed(presence, running.machine.presence(), now));
         let saves = saves
@@ -902,7 +919,7 @@ fn refuse(message: DeviceMessage, ending: Ending) {
         | DeviceMessage::RegistryChanged
         | DeviceMessage::Reloaded(_)
         | DeviceMessage::Wake { .. }
-        | DeviceMessage::TurnGranted
+        | DeviceMessage::TurnGranted { .. }
         | DeviceMessage::Enqueued { .. }
         | DeviceMessage::EnqueueFailed { .. }
         | DeviceMessage::QueueRead(_)

@@ -36,6 +36,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// Between two lists of the network server.
 pub(crate) const PERIOD: Duration = Duration::from_secs(30);
 
+/// The same while no gateway is there: all commands wait for the first one to come back.
+const PERIOD_IN_THE_DARK: Duration = Duration::from_secs(5);
+
 /// Between two times that what changed is stored.
 const KEEP_PERIOD: Duration = Duration::from_mins(1);
 
@@ -303,9 +306,10 @@ impl Actor for GatewayMonitor {
 
 impl MonitorState {
     fn on_tick(&mut self, myself: &ActorRef<MonitorMessage>, shared: &Arc<Shared>, now: Timestamp) {
+        let period = self.period();
         let is_due = self
             .listed_at
-            .is_none_or(|listed_at| now < listed_at || now.since(listed_at) >= PERIOD);
+            .is_none_or(|listed_at| now < listed_at || now.since(listed_at) >= period);
         if is_due {
             self.listed_at = Some(now);
             if let Some(step) = shared.clock.resync() {
@@ -323,6 +327,15 @@ impl MonitorState {
         }
         if self.link.id == NetworkServerId::Default {
             self.gauges.set(now, &shared.all_gateways());
+        }
+    }
+
+    fn period(&self) -> Duration {
+        let gateways = self.link.gateways();
+        if gateways.gateways.is_empty() || gateways.any_alive() {
+            PERIOD
+        } else {
+            PERIOD_IN_THE_DARK
         }
     }
 

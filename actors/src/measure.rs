@@ -3,6 +3,8 @@
 //! Counted after the commit, one step after the other. What a restart takes up again is not counted again: its steps
 //! were committed before.
 
+use std::time::Duration;
+
 use downbeat_core::device::{Downlink, Reason, Record, Step};
 use downbeat_core::time::Timestamp;
 
@@ -47,6 +49,18 @@ pub(crate) fn downlink(Record { downlink, entry }: &Record) {
         | Step::Transmitted { .. }
         | Step::NotTransmitted { .. }
         | Step::Refused { .. } => {}
+    }
+}
+
+/// A command's first Enqueue begins; Downbeat itself took so long from its acceptance on.
+pub(crate) fn handed_over(own: Duration) {
+    metrics::histogram!("downbeat_downlink_handover_seconds").record(own.as_secs_f64());
+}
+
+/// A step is committed, so long after word of what led to it came in from outside.
+pub(crate) fn settled(Record { downlink, .. }: &Record, since: Duration) {
+    if downlink.state.is_terminal() {
+        metrics::histogram!("downbeat_downlink_settle_seconds").record(since.as_secs_f64());
     }
 }
 

@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use downbeat_core::codec::{Command, EncodeError};
-use downbeat_core::device::{Downlink, InitialisationPlan, InitialisationStatus, Record};
+use downbeat_core::device::{
+    Downlink, InitialisationPlan, InitialisationStatus, Record, TimelineEntry,
+};
 use downbeat_core::id::{DownlinkId, JobId};
 use downbeat_core::network::NetworkEvent;
 use downbeat_core::time::Timestamp;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::port::{By, HistoryEntry, TelemetryValue};
 
@@ -21,6 +24,8 @@ pub struct Report {
     pub history: Vec<HistoryEntry>,
     /// Decoded fields, by their paths.
     pub telemetry: Vec<(String, TelemetryValue)>,
+    /// When word of it came in.
+    pub told_at: Instant,
 }
 
 /// A command as a caller gives it.
@@ -91,6 +96,8 @@ impl Order {
 pub struct Submission {
     /// As it was accepted.
     pub downlink: Downlink,
+    /// Its steps up to then; none where it had been accepted before.
+    pub steps: Vec<TimelineEntry>,
     /// Every further step of its life, each after it was committed; ends after the terminal one. It also ends when the
     /// device's actor does, so a terminal state is to be looked up when it ends without one.
     pub updates: mpsc::UnboundedReceiver<Record>,

@@ -431,6 +431,7 @@ impl World {
             event,
             history: vec![history],
             telemetry: Vec::new(),
+            told_at: tokio::time::Instant::now(),
         };
         self.system
             .report(Scope::Platform, key(device(number)), report)
@@ -719,7 +720,7 @@ async fn a_command_waits_while_no_gateway_hears_the_device_and_goes_when_one_ret
     );
     assert_eq!(waiting.attempts, 0);
     world.server.gateway_offline.store(false, Ordering::Relaxed);
-    timeout(Duration::from_secs(31), world.until_enqueued(1))
+    timeout(Duration::from_secs(6), world.until_enqueued(1))
         .await
         .expect("with the next list of gateways");
 }

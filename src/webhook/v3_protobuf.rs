@@ -191,9 +191,9 @@ fn transmitted(ack: &TxAckEvent) -> Result<NetworkEvent, ParseWebhookError> {
         timing: tx_info
             .and_then(|it| it.timing.as_ref())
             .map(|it| match it {
-                DownlinkTiming::Immediately(_) => Timing::Immediately,
-                DownlinkTiming::Delay(_) => Timing::AfterUplink,
-                DownlinkTiming::GpsEpoch(_) => Timing::AtGpsTime,
+                DownlinkTiming::Immediately(()) => Timing::Immediately,
+                DownlinkTiming::Delay(()) => Timing::AfterUplink,
+                DownlinkTiming::GpsEpoch(()) => Timing::AtGpsTime,
             }),
     }))
 }

@@ -8,5 +8,6 @@
 
 mod e2e;
 mod faults;
+mod loadtest;
 mod support;
 mod walls;

@@ -8,7 +8,9 @@ use downbeat_core::link_quality::{no_answer_is_due_after, proof_told_by};
 use downbeat_core::time::Timestamp;
 use ractor::ActorRef;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+use super::own_time::OwnTime;
 use super::{DeviceMessage, IDLE};
 use crate::chirpstack_pool::PoolMessage;
 use crate::gateway_monitor::MonitorMessage;
@@ -29,6 +31,7 @@ pub(super) struct Running {
     /// Who waits for its initialisation.
     pub(super) initialisation_watchers: Vec<mpsc::UnboundedSender<InitialisationStatus>>,
     pub(super) last_view: Option<DeviceView>,
+    pub(super) own_time: OwnTime,
     pub(super) timer: Option<Timestamp>,
     pub(super) timer_generation: u64,
     pub(super) last_used: Timestamp,
@@ -43,6 +46,8 @@ pub(super) struct Pending {
     pub(super) seq: u64,
     pub(super) at: Timestamp,
     pub(super) effects: Vec<Effect>,
+    /// When word came of what led to it, if it came from outside.
+    pub(super) told_at: Option<Instant>,
     /// What watchers see of the device, if that changed.
     pub(super) view: Option<DeviceView>,
     pub(super) reply: Option<Reply>,
@@ -82,6 +87,8 @@ pub(super) struct Kept {
     pub(super) history: Vec<HistoryEntry>,
     pub(super) telemetry: Vec<(String, TelemetryValue)>,
     pub(super) audit: Option<AuditEntry>,
+    /// When the edge got word of it.
+    pub(super) told_at: Option<Instant>,
 }
 
 /// Events after which the stored state must be the new one, whatever they lead to.
@@ -170,6 +177,7 @@ impl Running {
             seq,
             at: now,
             effects,
+            told_at: kept.told_at,
             view,
             reply,
         });
@@ -195,6 +203,11 @@ impl Running {
                 {
                     let submission = Box::new(Submission {
                         downlink: downlink.clone(),
+                        steps: records
+                            .iter()
+                            .filter(|record| record.downlink.id == id)
+                            .map(|record| record.entry.clone())
+                            .collect(),
                         updates,
                     });
                     Some(Reply::Submitted(reply, submission, sender))
@@ -240,6 +253,7 @@ impl Running {
         let Pending {
             at,
             effects,
+            told_at,
             view,
             reply,
             ..
@@ -257,6 +271,9 @@ impl Running {
                         link.monitor(MonitorMessage::Answered { dev_eui });
                     }
                     self.tell_watchers(&record);
+                    if let Some(told_at) = told_at {
+                        crate::measure::settled(&record, told_at.elapsed());
+                    }
                     shared.feed.publish(FeedEvent {
                         at,
                         tenant_id,
@@ -265,10 +282,10 @@ impl Running {
                 }
                 Effect::Enqueue(Enqueue {
                     attempt,
+                    downlink_id,
                     frame,
                     confirmed,
                     expires_at,
-                    ..
                 }) => {
                     link.pool(PoolMessage::Enqueue {
                         dev_eui: key.dev_eui,
@@ -276,6 +293,7 @@ impl Running {
                         frame,
                         confirmed,
                         expires_at,
+                        own_since: self.own_time.take(downlink_id),
                     });
                 }
                 Effect::AskTurn(_) | Effect::HoldTurn | Effect::EndTurn | Effect::ReadQueue => {}

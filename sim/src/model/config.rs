@@ -287,6 +287,24 @@ impl Default for ServerConfig {
     }
 }
 
+impl ServerConfig {
+    /// The same without its pauses: what is due is handed over and told at once.
+    #[must_use]
+    pub const fn without_pauses(self) -> Self {
+        Self {
+            scheduler_interval: Duration::ZERO,
+            scheduler_run: Duration::ZERO,
+            scheduler_lock: Duration::ZERO,
+            class_a_lock: Duration::ZERO,
+            // An item that a dark gateway got is not handed over again in the same instant.
+            class_c_lock: Duration::from_millis(10),
+            deduplication_delay: Duration::ZERO,
+            get_downlink_data_delay: Duration::ZERO,
+            ..self
+        }
+    }
+}
+
 /// How the HTTP integration delivers. ChirpStack itself never repeats a post and keeps no order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WebhookConfig {

@@ -6,8 +6,9 @@ use downbeat_core::id::{DevEui, GatewayId};
 use downbeat_core::time::Timestamp;
 
 use super::Network;
-use super::config::{Link, LinksConfig, NetworkConfig, WebhookConfig};
+use super::config::{LampConfig, Link, LinksConfig, NetworkConfig, WebhookConfig};
 use super::gateway::{Gateway, Refusal};
+use super::lamp::Lamp;
 use super::truth::{Cause, GatewayState, GatewayTruth, LightTruth};
 
 impl Network {
@@ -69,6 +70,60 @@ impl Network {
             return false;
         };
         self.links[lamp][gateway] = link;
+        true
+    }
+
+    /// Whether frames take time on air. Without, next to nothing else takes time either: gateways hear while they send,
+    /// ChirpStack hands over and tells at once, lamps answer as soon as an answer is credible. The rest is what computers
+    /// need.
+    pub fn set_airtime(&mut self, now: Timestamp, has_airtime: bool) {
+        self.catch_up(now);
+        if has_airtime != self.has_airtime() {
+            if let Some(before) = self.with_airtime.take() {
+                self.config.server = before.server;
+                self.config.links.latency = before.links.latency;
+                self.config.webhooks.latency = before.webhooks.latency;
+            } else {
+                self.with_airtime = Some(Box::new(NetworkConfig {
+                    links: self.config.links,
+                    server: self.config.server,
+                    webhooks: self.config.webhooks,
+                    ..NetworkConfig::default()
+                }));
+                self.config.server = self.config.server.without_pauses();
+                self.config.links.latency = Duration::ZERO;
+                self.config.webhooks.latency = Duration::ZERO;
+                for record in self.devices.values_mut() {
+                    record.scheduler_run_after = now;
+                }
+            }
+        }
+        for gateway in &mut self.gateways {
+            gateway.has_airtime = has_airtime;
+        }
+        for lamp in &mut self.lamps {
+            lamp.has_airtime = has_airtime;
+        }
+        self.wake_scheduler(self.now);
+    }
+
+    /// See [`Network::set_airtime`].
+    pub fn has_airtime(&self) -> bool {
+        self.with_airtime.is_none()
+    }
+
+    /// One more lamp, heard by all gateways; its life begins now. False if there is one with this `DevEUI`.
+    pub fn add_lamp(&mut self, now: Timestamp, config: LampConfig) -> bool {
+        self.catch_up(now);
+        if self.lamp_index.contains_key(&config.dev_eui) {
+            return false;
+        }
+        let index = self.lamps.len();
+        self.lamp_index.insert(config.dev_eui, index);
+        let mut lamp = Lamp::new(config, self.now, self.config.history_max);
+        lamp.has_airtime = self.has_airtime();
+        self.lamps.push(lamp);
+        self.settle(index);
         true
     }
 

@@ -154,6 +154,8 @@ pub(super) struct Gateway {
     /// The last stats before it went dark.
     last_seen_before: Option<Timestamp>,
     pub(super) frames_sent: u64,
+    /// Frames take time on air.
+    pub(super) has_airtime: bool,
 }
 
 impl Gateway {
@@ -173,6 +175,7 @@ impl Gateway {
             online_since: first_stats,
             last_seen_before: None,
             frames_sent: 0,
+            has_airtime: true,
         }
     }
 
@@ -203,9 +206,11 @@ impl Gateway {
         let Some((start, option)) = found else {
             return Err(refused.unwrap_or(Refusal::InternalError));
         };
-        let airtime = frame.time_on_air(option);
+        let airtime = self.time_on_air(&frame, option);
         let end = start + airtime;
-        self.airtime.push_back((end, airtime));
+        if !airtime.is_zero() {
+            self.airtime.push_back((end, airtime));
+        }
         self.frames_sent += 1;
         self.transmission_count += 1;
         let transmission = Transmission {
@@ -222,7 +227,7 @@ impl Gateway {
 
     /// When a frame could be sent by this option.
     fn plan(&self, frame: &Frame, option: TxOption, now: Timestamp) -> Result<Timestamp, Refusal> {
-        let airtime = frame.time_on_air(option);
+        let airtime = self.time_on_air(frame, option);
         if self.transmissions.iter().filter(|t| t.end > now).count() >= QUEUE_MAX {
             return Err(Refusal::QueueFull);
         }
@@ -232,7 +237,11 @@ impl Gateway {
                 return Err(Refusal::DutyCycleOverflow);
             }
         }
-        let earliest = now + TX_START_DELAY;
+        let earliest = if self.has_airtime {
+            now + TX_START_DELAY
+        } else {
+            now
+        };
         match option.timing {
             Timing::Immediately => Ok(self.first_gap(earliest, airtime)),
             Timing::At(start) if start < earliest => Err(Refusal::TooLate),
@@ -240,6 +249,14 @@ impl Gateway {
                 Err(Refusal::CollisionPacket)
             }
             Timing::At(start) => Ok(start),
+        }
+    }
+
+    fn time_on_air(&self, frame: &Frame, option: TxOption) -> Duration {
+        if self.has_airtime {
+            frame.time_on_air(option)
+        } else {
+            Duration::ZERO
         }
     }
 
@@ -318,7 +335,10 @@ impl Gateway {
     }
 
     fn forget(&mut self, now: Timestamp) {
-        self.transmissions.retain(|t| now.since(t.end) < MEMORY);
+        // What took no time drowned nothing.
+        let may_have_drowned = |t: &Transmission| t.start < t.end && now.since(t.end) < MEMORY;
+        self.transmissions
+            .retain(|t| t.frame.is_some() || may_have_drowned(t));
         while self
             .airtime
             .front()

@@ -132,6 +132,8 @@ pub(super) struct Lamp {
     pub(super) sending: Option<(Timestamp, Timestamp)>,
     /// When its duty cycle counts as used up to zero; before that it is in debt.
     duty_free_at: Timestamp,
+    /// Frames take time on air.
+    pub(super) has_airtime: bool,
     pub(super) truth: LightTruth,
 }
 
@@ -150,6 +152,7 @@ impl Lamp {
             report_due: false,
             sending: None,
             duty_free_at: now,
+            has_airtime: true,
             truth: LightTruth::new(
                 config.dev_eui,
                 config.start != LampStart::Unpowered,
@@ -385,8 +388,11 @@ impl Lamp {
 
     /// Sends `len` bytes of application payload from `now` on: until when.
     pub(super) fn send(&mut self, len: usize, now: Timestamp) -> Timestamp {
-        let airtime =
-            Modulation::lora_125(self.config.spreading_factor).time_on_air(len, Direction::Up);
+        let airtime = if self.has_airtime {
+            Modulation::lora_125(self.config.spreading_factor).time_on_air(len, Direction::Up)
+        } else {
+            Duration::ZERO
+        };
         let end = now + airtime;
         let DutyCycle { share, .. } = self.config.duty_cycle;
         if share < 1.0 {

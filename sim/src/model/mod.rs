@@ -74,6 +74,8 @@ pub struct Network {
     sent: BTreeMap<u32, SentFrame>,
     /// Their numbers, oldest first.
     sent_order: VecDeque<(Timestamp, u32)>,
+    /// How it was configured before it lost its airtime; `None` while it has it.
+    with_airtime: Option<Box<NetworkConfig>>,
 }
 
 impl Network {
@@ -123,6 +125,7 @@ impl Network {
             scheduler_phase,
             sent: BTreeMap::new(),
             sent_order: VecDeque::new(),
+            with_airtime: None,
         };
         for lamp in 0..network.lamps.len() {
             network.settle(lamp);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::world::HttpIntegration;
-use crate::model::config::{DutyCycle, NetworkConfig};
+use crate::model::config::{DutyCycle, LampConfig, NetworkConfig};
 
 /// The tenant key that is accepted unless others are configured.
 pub const DEFAULT_API_KEY: &str = "downbeat-sim";
@@ -79,14 +79,7 @@ pub struct SimConfig {
 impl SimConfig {
     /// So many lamps that answer each downlink, and gateways; RX2 at SF9, as a network of lamps should have it.
     pub fn fleet(lamps: u32, gateways: u32) -> Self {
-        let mut network = NetworkConfig::fleet(lamps, gateways).with_lamps(|lamp| {
-            lamp.auto_uplink = true;
-            // A second of airtime saved up lets a person try a dozen colours in a row.
-            lamp.duty_cycle = DutyCycle {
-                share: 0.01,
-                burst: Duration::from_secs(1),
-            };
-        });
+        let mut network = NetworkConfig::fleet(lamps, gateways).with_lamps(as_in_fleets);
         network.server.rx2_spreading_factor = 9;
         network.server.device_status = true;
         Self {
@@ -94,6 +87,16 @@ impl SimConfig {
             ..Self::default()
         }
     }
+}
+
+/// A lamp that answers each downlink.
+pub(super) fn as_in_fleets(lamp: &mut LampConfig) {
+    lamp.auto_uplink = true;
+    // A second of airtime saved up lets a person try a dozen colours in a row.
+    lamp.duty_cycle = DutyCycle {
+        share: 0.01,
+        burst: Duration::from_secs(1),
+    };
 }
 
 impl Default for SimConfig {

@@ -4,14 +4,18 @@
 //! |---|---|
 //! | `GET /` | gateways and links together |
 //! | `GET /lights`, `GET /lights/{dev_eui}` | what each really shows, and every change with its time and cause |
+//! | `POST /lights` | more of them: `first` (a DevEUI, the others count up), `count`, `joined` (false: without power, and unknown to ChirpStack), `heartbeat_s` |
 //! | `PATCH /lights/{dev_eui}` | `{"powered": false}` |
 //! | `POST /lights/{dev_eui}/reboot` | power off and on: it joins again |
 //! | `GET /gateways`, `GET /gateways/{id}` | as ChirpStack lists them, and as they really are |
 //! | `PATCH /gateways/{id}` | `online`, `mute`, `refusal`, `tx_ack_loss`, `tx_ack_delay_ms` |
-//! | `GET`, `PATCH /links` | `loss_up`, `loss_down`, `latency_ms`, `webhook_loss`, `webhook_duplicate`, `webhook_reorder` |
+//! | `GET`, `PATCH /links` | `loss_up`, `loss_down`, `latency_ms`, `webhook_loss`, `webhook_duplicate`, `webhook_reorder`, `airtime` (false: frames and all else take no time) |
 //! | `GET`, `PATCH /chirpstack` | `down`, `hung`, `slow_ms`, `failing`, `lose_answers` |
+//! | `GET /identity` | ids of ChirpStack's tenant, application and device profile |
 //!
 //! Whatever is left out of a `PATCH` stays. Errors are `application/problem+json`.
+
+mod new_lights;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +29,7 @@ use axum::{Json, Router};
 use downbeat_core::id::{DevEui, GatewayId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
 
 use super::world::{ChirpstackFaults, World};
 use crate::model::{GatewayTruth, LightTruth, Network, Refusal};
@@ -35,7 +40,8 @@ const PAUSE_MAX_MS: u64 = 3_600_000;
 pub(super) fn router(world: Arc<World>) -> Router {
     Router::new()
         .route("/", get(overview))
-        .route("/lights", get(lights))
+        .route("/identity", get(identity))
+        .route("/lights", get(lights).post(new_lights::create))
         .route("/lights/{dev_eui}", get(light).patch(change_light))
         .route("/lights/{dev_eui}/reboot", post(reboot_light))
         .route("/gateways", get(gateways))
@@ -282,6 +288,7 @@ struct Links {
     webhook_loss: f64,
     webhook_duplicate: f64,
     webhook_reorder: f64,
+    airtime: bool,
 }
 
 #[derive(Serialize)]
@@ -298,8 +305,10 @@ async fn overview(world: Shared) -> Json<Overview> {
 }
 
 async fn links(State(world): Shared) -> Json<Links> {
-    let (links, webhooks) =
-        world.with(|network, _| (network.config().links, network.config().webhooks));
+    let (links, webhooks, airtime) = world.with(|network, _| {
+        let config = network.config();
+        (config.links, config.webhooks, network.has_airtime())
+    });
     Json(Links {
         loss_up: links.loss_up,
         loss_down: links.loss_down,
@@ -307,6 +316,7 @@ async fn links(State(world): Shared) -> Json<Links> {
         webhook_loss: webhooks.loss,
         webhook_duplicate: webhooks.duplicate,
         webhook_reorder: webhooks.reorder,
+        airtime,
     })
 }
 
@@ -319,6 +329,7 @@ struct LinksPatch {
     webhook_loss: Option<f64>,
     webhook_duplicate: Option<f64>,
     webhook_reorder: Option<f64>,
+    airtime: Option<bool>,
 }
 
 async fn change_links(State(world): Shared, body: Bytes) -> Result<Json<Links>, Problem> {
@@ -329,7 +340,10 @@ async fn change_links(State(world): Shared, body: Bytes) -> Result<Json<Links>, 
     let loss = probability("webhook_loss", patch.webhook_loss)?;
     let duplicate = probability("webhook_duplicate", patch.webhook_duplicate)?;
     let reorder = probability("webhook_reorder", patch.webhook_reorder)?;
-    world.with(|network, _| {
+    world.with(|network, now| {
+        if let Some(airtime) = patch.airtime {
+            network.set_airtime(now, airtime);
+        }
         let (mut links, mut webhooks) = (network.config().links, network.config().webhooks);
         links.loss_up = loss_up.unwrap_or(links.loss_up);
         links.loss_down = loss_down.unwrap_or(links.loss_down);
@@ -341,6 +355,26 @@ async fn change_links(State(world): Shared, body: Bytes) -> Result<Json<Links>, 
         network.set_webhooks(webhooks);
     });
     Ok(self::links(State(world)).await)
+}
+
+#[derive(Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "ChirpStack's own names, as in the API"
+)]
+struct IdentityBody {
+    tenant_id: Uuid,
+    application_id: Uuid,
+    device_profile_id: Uuid,
+}
+
+async fn identity(State(world): Shared) -> Json<IdentityBody> {
+    let identity = &world.identity;
+    Json(IdentityBody {
+        tenant_id: identity.tenant_id,
+        application_id: identity.application_id,
+        device_profile_id: identity.device_profile_id,
+    })
 }
 
 async fn chirpstack(State(world): Shared) -> Json<ChirpstackFaults> {

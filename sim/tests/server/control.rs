@@ -209,3 +209,68 @@ async fn bad_input_is_answered_with_a_problem() {
         );
     }
 }
+
+async fn post(world: &World, path: &str, body: &str) -> (u16, Value) {
+    let client = reqwest::Client::new();
+    let request = client.post(world.control(path)).body(body.to_owned());
+    let answer = request.send().await.expect("an answer");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
+}
+
+#[tokio::test]
+async fn lights_are_added_and_live_like_the_others() {
+    let mut world = World::start(fast(1)).await;
+    let more = r#"{"first": "70b3d5e75e010000", "count": 2}"#;
+    let (status, body) = post(&world, "/lights", more).await;
+    let added = json!(["70b3d5e75e010000", "70b3d5e75e010001"]);
+    assert_eq!((status, &body["dev_euis"]), (201, &added));
+    let is_new = |post: &Post| post.json()["deviceInfo"]["devEui"] == "70b3d5e75e010001";
+    world.post("up", is_new).await;
+    let overlapping = r#"{"first": "70b3d5e75e010001", "count": 2}"#;
+    assert_eq!(post(&world, "/lights", overlapping).await.0, 409);
+    assert_eq!(
+        get(&world, "/lights").await["lights"]
+            .as_array()
+            .map(Vec::len),
+        Some(3)
+    );
+
+    // One that ChirpStack is still to be told of has no power.
+    let unknown = r#"{"first": "1", "count": 1, "joined": false}"#;
+    assert_eq!(post(&world, "/lights", unknown).await.0, 400);
+    let unknown = r#"{"first": "0000000000000001", "count": 1, "joined": false}"#;
+    assert_eq!(post(&world, "/lights", unknown).await.0, 201);
+    let light = get(&world, "/lights/0000000000000001").await;
+    assert_eq!(
+        (&light["powered"], &light["joined"]),
+        (&json!(false), &json!(false))
+    );
+}
+
+#[tokio::test]
+async fn without_airtime_an_answer_comes_as_soon_as_it_is_credible() {
+    let mut config = fast(1);
+    config.speed = 1.0;
+    let mut world = World::start(config).await;
+    world.post("up", |_| true).await;
+    let (status, _, links) = patch(&world, "/links", r#"{"airtime": false}"#).await;
+    assert_eq!(
+        (status, &links["airtime"], &links["latency_ms"]),
+        (200, &json!(false), &json!(0))
+    );
+    world.enqueue(FIRST_LAMP, &RED).await.unwrap();
+    let sent = world.post("txack", |_| true).await.json();
+    let answered = world.post("up", |_| true).await.json();
+    let millis = |event: &Value| {
+        let text = event["time"].as_str().expect("a text");
+        let seconds: f64 = text[17..23].parse().expect("seconds");
+        seconds * 1000.0
+    };
+    let took = (millis(&answered) - millis(&sent)).rem_euclid(60_000.0);
+    assert!((took - 150.0).abs() < 0.5, "{took} ms");
+    let (_, _, links) = patch(&world, "/links", r#"{"airtime": true}"#).await;
+    assert_eq!(
+        (&links["airtime"], &links["latency_ms"]),
+        (&json!(true), &json!(20))
+    );
+}

@@ -194,7 +194,7 @@ async fn settle(
     patience: Duration,
     stopping: &CancellationToken,
 ) -> (Downlink, Vec<TimelineEntry>) {
-    let mut seen = Vec::new();
+    let mut seen = std::mem::take(&mut submission.steps);
     let deadline = tokio::time::Instant::now() + patience;
     while !is_settled(&submission.downlink, verify) {
         let record = tokio::select! {
@@ -220,7 +220,7 @@ fn is_settled(downlink: &Downlink, verify: bool) -> bool {
     downlink.state.is_terminal() || (!verify && is_sent)
 }
 
-/// The downlink as it is stored; as it was last seen, if the database went away meanwhile: it is accepted all the same.
+/// The downlink as it is: with all its steps where each was seen, and else as it is stored; as it was last seen, if the database went away meanwhile: it is accepted all the same.
 async fn current(
     state: &AppState,
     caller: Caller,
@@ -228,12 +228,16 @@ async fn current(
     downlink: &Downlink,
     seen: &[TimelineEntry],
 ) -> DownlinkBody {
+    let as_seen = || DownlinkBody {
+        timeline: Some(seen.iter().map(TimelineEntryBody::new).collect()),
+        ..DownlinkBody::new(dev_eui, downlink)
+    };
+    if usize::try_from(downlink.steps).is_ok_and(|steps| steps == seen.len()) {
+        return as_seen();
+    }
     match state.store().downlink(caller.scope, downlink.id).await {
         Ok(Some(whole)) => DownlinkBody::with_timeline(&whole),
-        Ok(None) | Err(_) => DownlinkBody {
-            timeline: Some(seen.iter().map(TimelineEntryBody::new).collect()),
-            ..DownlinkBody::new(dev_eui, downlink)
-        },
+        Ok(None) | Err(_) => as_seen(),
     }
 }
 

@@ -29,6 +29,7 @@ pub(in crate::http) async fn prometheus(
         ));
     }
     downbeat_actors::mailbox::measure();
+    crate::telemetry::process::measure();
     let text = state.prometheus().render();
     Ok((
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],

@@ -16,6 +16,7 @@ use downbeat_core::id::{DeviceKey, Scope, TenantId};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use crate::store::Store;
 use crate::webhook::Incoming;
@@ -47,6 +48,8 @@ pub(in crate::http) struct Telling {
     /// Whose key delivers it.
     pub(in crate::http) scope: Scope,
     pub(in crate::http) incoming: Incoming,
+    /// When it came in.
+    pub(in crate::http) came_at: Instant,
 }
 
 /// How it ended.
@@ -218,8 +221,7 @@ impl Shared {
 
     /// One try. Gives the event back if it is to be tried again.
     async fn tell(&self, held: Held) -> Result<(), Held> {
-        let Telling { scope, incoming } = &held.telling;
-        let told = match tokio::time::timeout(TRY_MAX, self.address(*scope, incoming)).await {
+        let told = match tokio::time::timeout(TRY_MAX, self.address(&held.telling)).await {
             Ok(Ok(told)) => told,
             Ok(Err(
                 AskError::StoreUnavailable
@@ -240,7 +242,11 @@ impl Shared {
     }
 
     /// Finds out whose the event is, and tells it.
-    async fn address(&self, scope: Scope, incoming: &Incoming) -> Result<Told, AskError> {
+    async fn address(&self, telling: &Telling) -> Result<Told, AskError> {
+        let Telling {
+            scope, incoming, ..
+        } = telling;
+        let scope = *scope;
         let now = self.system.clock().now();
         let (tenant, dev_eui) = (incoming.chirpstack_tenant_id, incoming.dev_eui);
         let address = self.addresses.find(scope, tenant, dev_eui, now).await;
@@ -248,7 +254,7 @@ impl Shared {
             Address::Device(scope, key) => (scope, key),
             Address::TenantMismatch => return Ok(Told::TenantMismatch),
         };
-        match self.report(scope, key, incoming).await {
+        match self.report(scope, key, telling).await {
             Err(AskError::UnknownDevice) => {}
             told => return told.map(|()| Told::Committed),
         }
@@ -260,7 +266,7 @@ impl Shared {
             }
             Stranger::TenantMismatch => Ok(Told::TenantMismatch),
             Stranger::Elsewhere(key) => {
-                let told = self.report(scope, key, incoming).await;
+                let told = self.report(scope, key, telling).await;
                 told.map(|()| Told::Committed)
             }
             Stranger::Ambiguous => Ok(Told::AmbiguousDevice),
@@ -271,12 +277,15 @@ impl Shared {
         &self,
         scope: Scope,
         key: DeviceKey,
-        incoming: &Incoming,
+        Telling {
+            incoming, came_at, ..
+        }: &Telling,
     ) -> Result<(), AskError> {
         let report = Report {
             event: incoming.event.clone(),
             history: vec![incoming.history.clone()],
             telemetry: incoming.telemetry.clone(),
+            told_at: *came_at,
         };
         self.system.report(scope, key, report).await
     }

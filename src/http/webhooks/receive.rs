@@ -1,7 +1,7 @@
 //! `POST /api/v1/webhooks/chirpstack` and `/uplink`: an event of ChirpStack; and what becomes of any event.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -9,6 +9,7 @@ use axum::extract::{Extension, Query, State};
 use axum::http::HeaderMap;
 use downbeat_core::id::{DevEui, Scope};
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::http::AppState;
@@ -137,6 +138,7 @@ impl Delivery<'_> {
         state: &AppState,
         place: &Place,
     ) -> Result<Json<Received>, ApiError> {
+        let began = Instant::now();
         let key = bearer_of(self.headers);
         let now = state.clock().now();
         let signatures = state.signatures();
@@ -145,9 +147,8 @@ impl Delivery<'_> {
             count(self.kind(), "bad_signature");
             ApiError::BadSignature(why)
         })?;
-        let began = Instant::now();
         let kind = self.kind();
-        let received = self.store(kind, state, place).await;
+        let received = self.store(kind, state, place, began).await;
         metrics::histogram!("downbeat_webhook_seconds", "event" => name(kind))
             .record(began.elapsed().as_secs_f64());
         let received = received?;
@@ -170,6 +171,7 @@ impl Delivery<'_> {
         kind: Option<EventKind>,
         state: &AppState,
         place: &Place,
+        came_at: Instant,
     ) -> Result<Received, ApiError> {
         let encoding = encoding(self.headers)?;
         let Some(kind) = kind else {
@@ -182,6 +184,7 @@ impl Delivery<'_> {
         let telling = Telling {
             scope: self.scope,
             incoming,
+            came_at,
         };
         let Ok(over) = state.holding().tell(telling, self.body.len()) else {
             let Full = Full;

@@ -189,7 +189,7 @@ impl Pacer {
         if ask.is_scout {
             return self.check_scouts(now, ask);
         }
-        if ask.is_class_a {
+        if ask.is_class_a || !self.config.half_duplex {
             return Ok(());
         }
         self.check_air(now, ask)

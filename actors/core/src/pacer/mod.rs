@@ -50,6 +50,8 @@ pub struct PacerConfig {
     pub region: Option<Region>,
     /// A duty cycle for every sub-band in place of the region's: 0.1 is 10 %, 1 and more is none.
     pub duty_cycle: Option<f64>,
+    /// Whether gateways hear nothing while they send. Where they do, no air is left for answers.
+    pub half_duplex: bool,
     /// Up to which share of a budget jobs for many devices may fill it.
     pub bulk_ceiling: f64,
     /// Which share of each budget one tenant may use.
@@ -63,6 +65,7 @@ impl Default for PacerConfig {
             lease: Duration::from_mins(30),
             region: None,
             duty_cycle: None,
+            half_duplex: true,
             bulk_ceiling: 0.7,
             tenant_share: 1.0,
         }

@@ -502,3 +502,20 @@ fn a_tenants_share_is_its_bound() {
     let in_the_first_hour = served.iter().filter(|(at, _)| *at < 3_600_000).count();
     assert_eq!(in_the_first_hour, 27, "36 s of 1.319 s each");
 }
+
+/// With gateways that hear while they send there is nothing to leave air for: all that ChirpStack takes is handed over.
+#[test]
+fn full_duplex_gateways_need_no_pauses() {
+    let granted_at_once = |half_duplex: bool| {
+        let mut pacer = Pacer::new(PacerConfig {
+            half_duplex,
+            ..PacerConfig::default()
+        });
+        for device in 0..100 {
+            pacer.ask(at(0), ask(device, Priority::Interactive, &[0, 1]));
+        }
+        pacer.grant(at(0)).len()
+    };
+    assert_eq!(granted_at_once(false), PacerConfig::default().held_max);
+    assert!(granted_at_once(true) < 10);
+}

@@ -1,0 +1,169 @@
+//! Webhooks under load: uplinks are posted, each committed before it is answered, and counted afterwards.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::measure::Measuring;
+use super::pace::Pace;
+use super::report::{Figure, Report};
+use super::server::Snapshot;
+use super::target::{LoadError, Target, answered};
+use super::uplink::{Encoding, Uplinks, register_devices, remove_devices};
+
+/// What the server counts of them.
+const STORED: &str = "downbeat_webhooks_total{event=\"up\",outcome=\"stored\"}";
+
+/// Devices whose histories are read and counted afterwards.
+const CHECKED: usize = 20;
+
+/// What to do to which Downbeat.
+#[derive(Debug, Clone)]
+pub(super) struct WebhookLoad {
+    pub(super) target: Target,
+    /// Posts under way at once at the most.
+    pub(super) connections: usize,
+    /// Devices that speak in turn.
+    pub(super) devices: u64,
+    pub(super) encoding: Encoding,
+    /// Posts a second; `None`: each caller posts as soon as it was answered.
+    pub(super) rate: Option<f64>,
+    pub(super) duration: Duration,
+    /// The devices are left registered.
+    pub(super) keep: bool,
+}
+
+/// One caller's tally.
+#[derive(Default)]
+struct Tally {
+    times: Measuring,
+    /// Posts that were stored, by the device's number.
+    stored: BTreeMap<usize, u64>,
+}
+
+impl WebhookLoad {
+    /// Makes the run. `progress` hears of each post that is answered.
+    pub(super) async fn run(
+        &self,
+        progress: impl Fn() + Send + Clone + 'static,
+    ) -> Result<Report, LoadError> {
+        let devices = Arc::new(register_devices(&self.target, self.devices).await?);
+        let before = Snapshot::of(&self.target).await;
+        let began = Instant::now();
+        let Tally { times, stored } = self.post(&devices, progress).await;
+        let took = began.elapsed();
+        let mut report = Report {
+            what: self.in_words(),
+            measurements: vec![times.finish("webhook", took)],
+            ..Report::default()
+        };
+        let all: u64 = stored.values().sum();
+        if let Some(before) = before
+            && let Some(between) = before.until_now(&self.target).await
+        {
+            report.figures = between.usage();
+            let counted = between.grown(STORED);
+            report
+                .figures
+                .push(Figure::new("stored, as the server counts", counted, ""));
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "posts of a run are far below 2^52"
+            )]
+            let answered = all as f64;
+            if (counted - answered).abs() > 0.5 {
+                let words =
+                    format!("{all} posts were answered as stored, the server counts {counted}");
+                report.discrepancies.push(words);
+            }
+        }
+        for (number, (dev_eui, id)) in devices.iter().enumerate().take(CHECKED) {
+            let posted = stored.get(&number).copied().unwrap_or(0);
+            let path = format!(
+                "/api/v1/tenants/{}/devices/{id}/uplinks",
+                self.target.tenant()
+            );
+            let kept = self.target.all(&path, "uplinks").await?.len() as u64;
+            if kept != posted {
+                let words =
+                    format!("{posted} of {dev_eui} were answered as stored, {kept} are kept");
+                report.discrepancies.push(words);
+            }
+        }
+        if !self.keep {
+            let left = remove_devices(&self.target, devices.iter().map(|(_, id)| id)).await;
+            if left > 0 {
+                let words = format!("{left} devices of the run could not be removed");
+                report.discrepancies.push(words);
+            }
+        }
+        Ok(report)
+    }
+
+    async fn post(
+        &self,
+        devices: &Arc<Vec<(String, String)>>,
+        progress: impl Fn() + Send + Clone + 'static,
+    ) -> Tally {
+        let pace = match self.rate {
+            Some(rate) => Pace::open(rate, self.duration),
+            None => Pace::closed_for(self.duration),
+        };
+        let counters: Arc<Vec<AtomicU32>> =
+            Arc::new(devices.iter().map(|_| AtomicU32::new(0)).collect());
+        let mut callers = JoinSet::new();
+        for _ in 0..self.connections {
+            let (target, pace, devices) = (self.target.clone(), pace.clone(), Arc::clone(devices));
+            let (counters, progress) = (Arc::clone(&counters), progress.clone());
+            let uplinks = Uplinks::new(self.encoding);
+            callers.spawn(async move {
+                let mut tally = Tally::default();
+                while let Some(due) = pace.next().await {
+                    let number = usize::try_from(due.number).unwrap_or(0) % devices.len();
+                    let f_cnt = counters[number].fetch_add(1, Ordering::Relaxed);
+                    let request = uplinks.post(&target, &devices[number].0, f_cnt);
+                    match answered(request, StatusCode::OK).await {
+                        Ok(body) if body["status"] == "ok" => {
+                            tally.times.note(due.at.elapsed());
+                            *tally.stored.entry(number).or_default() += 1;
+                        }
+                        Ok(body) => tally.times.note_error(body.to_string()),
+                        Err(error) => tally.times.note_error(error),
+                    }
+                    progress();
+                }
+                tally
+            });
+        }
+        let mut all = Tally::default();
+        while let Some(caller) = callers.join_next().await {
+            match caller {
+                Ok(tally) => {
+                    all.times.add(tally.times);
+                    for (number, stored) in tally.stored {
+                        *all.stored.entry(number).or_default() += stored;
+                    }
+                }
+                Err(error) => all.times.note_error(error.to_string()),
+            }
+        }
+        all
+    }
+
+    fn in_words(&self) -> String {
+        let pace = match self.rate {
+            Some(rate) => format!("{rate} a second"),
+            None => "as fast as they are answered".to_owned(),
+        };
+        let (devices, connections) = (self.devices, self.connections);
+        format!(
+            "Webhooks ({:?}) of {devices} devices, {pace}, {connections} at once at the most",
+            self.encoding
+        )
+    }
+}
