@@ -57,10 +57,6 @@ const WRITER_CACHE: u32 = 64 * 1024;
 /// What each reader does.
 const READER_CACHE: u32 = 16 * 1024;
 
-/// Pages in the write-ahead log, 4 KiB each, that are written back to the file together: a page that changes with each
-/// commit is written back once for hundreds of them.
-const WAL_PAGES: u32 = 8_192;
-
 /// How long a query waits for a connection before the database counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -147,7 +143,6 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .row_buffer_size(ROW_BUFFER)
-        .pragma("wal_autocheckpoint", WAL_PAGES.to_string())
         // A batch's text is tens of kilobytes of placeholders.
         .disable_statement_logging()
 }
