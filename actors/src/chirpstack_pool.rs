@@ -516,7 +516,7 @@ impl PoolState {
             shared.deliver(key, DeviceMessage::EnqueueFailed { attempt, failure });
             return;
         };
-        self.pacer.enqueued(dev_eui);
+        self.pacer.enqueued(shared.clock.steady(), dev_eui);
         let call = async move {
             if let Some(since) = own_since {
                 crate::measure::handed_over(since.elapsed());

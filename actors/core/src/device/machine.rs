@@ -95,7 +95,10 @@ impl Device {
             Call::Taken => {}
             // Looks of before do not count: the second one has its time, when the slowest call is over.
             Call::UnderWay | Call::Lost { .. } => {
-                item.call = Call::Lost { looks: 0 };
+                item.call = Call::Lost {
+                    looks: 0,
+                    is_over: false,
+                };
                 item.check_at = Some(now);
             }
         }

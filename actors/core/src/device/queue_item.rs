@@ -101,7 +101,13 @@ impl Device {
         effects: &mut Vec<Effect>,
     ) {
         let Some(item) = &mut self.item else { return };
-        if item.attempt != attempt || item.call != Call::UnderWay {
+        let is_open = match item.call {
+            Call::UnderWay => true,
+            // Looks began before the call was made (its commit took long): a slow server may insert the item only now.
+            Call::Lost { is_over, .. } => !is_over && failure == EnqueueFailure::Unknown,
+            Call::Taken => false,
+        };
+        if item.attempt != attempt || !is_open {
             return;
         }
         match failure {
@@ -118,8 +124,12 @@ impl Device {
                 self.undo_attempt(again, now);
             }
             EnqueueFailure::Unknown => {
-                item.call = Call::Lost { looks: 0 };
+                item.call = Call::Lost {
+                    looks: 0,
+                    is_over: true,
+                };
                 item.check_at = Some(now);
+                self.reading = self.reading.outdated();
                 if item.owner == Owner::Active {
                     self.wait(now, Reason::AnswerLost, None, effects);
                 }

@@ -50,7 +50,10 @@ impl Device {
         if let Some(item) = &mut self.item
             && item.call == Call::UnderWay
         {
-            item.call = Call::Lost { looks: 0 };
+            item.call = Call::Lost {
+                looks: 0,
+                is_over: false,
+            };
         }
         self.reading = Reading::UnderWay {
             since: now,
@@ -148,10 +151,10 @@ impl Device {
         let Some(item) = &mut self.item else { return };
         match item.call {
             Call::UnderWay => {}
-            Call::Lost { looks } => {
+            Call::Lost { looks, is_over } => {
                 let started_at = item.started_at;
                 if looks == 0 {
-                    item.call = Call::Lost { looks: 1 };
+                    item.call = Call::Lost { looks: 1, is_over };
                     item.check_at = Some((now + SECOND_LOOK).max(started_at + LATEST_INSERT));
                 } else if self
                     .early_transmissions

@@ -248,6 +248,9 @@ pub(super) enum Call {
     /// The answer was lost; so many looks into the queue have not found it.
     Lost {
         looks: u8,
+        /// The call ended, and it is not known how; until then it may not even have begun.
+        #[serde(default)]
+        is_over: bool,
     },
 }
 

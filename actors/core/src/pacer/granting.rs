@@ -9,7 +9,8 @@ use super::ledger::{Bounds, Ledger, Whose};
 use super::snapshot::{Downlink, budget};
 use super::{
     Ask, BEAT_MEMORY, FLOOR, FRESH, Gateway, Grant, LOOK_AGAIN, PASSED_BY, PASSES_MAX, Pacer,
-    PacerConfig, Reservation, SCOUTS, SCOUTS_HELD, TELLING, TOO_CLOSE, UNEVEN, UNHURRIED_HELD,
+    PacerConfig, Reservation, SCOUTED, SCOUTS, SCOUTS_HELD, TELLING, TOO_CLOSE, UNEVEN,
+    UNHURRIED_HELD,
 };
 use crate::device::Priority;
 use crate::id::{DevEui, GatewayId};
@@ -45,21 +46,21 @@ impl Pacer {
         if !self.grants.contains_key(&ask.device) {
             let device = ask.device;
             self.place(now, ask);
-            self.enqueued(device);
+            self.enqueued(now, device);
         }
     }
 
     /// The device's item is about to be put into ChirpStack's queue.
-    pub fn enqueued(&mut self, device: DevEui) {
+    pub fn enqueued(&mut self, now: Timestamp, device: DevEui) {
         if let Some(grant) = self.grants.get_mut(&device) {
-            grant.is_enqueued = true;
+            grant.tried_at = Some(now);
         }
     }
 
     /// It certainly did not get there.
     pub fn not_enqueued(&mut self, device: DevEui) {
         if let Some(grant) = self.grants.get_mut(&device) {
-            grant.is_enqueued = false;
+            grant.tried_at = None;
         }
     }
 
@@ -112,6 +113,7 @@ impl Pacer {
 
     /// Takes back turns that nobody gave back, and forgets what is over.
     pub(super) fn tidy(&mut self, now: Timestamp) {
+        self.charge_repeats(now);
         let lease = self.config.lease;
         let is_over = |grant: &Grant| now.since(grant.at) >= lease;
         let over: Vec<DevEui> = self
@@ -130,6 +132,7 @@ impl Pacer {
             return;
         }
         self.tidied_at = Some(now);
+        self.seen.retain(|_, seen| now.since(*seen) < lease);
         self.gateways.retain(|_, gateway| {
             gateway.forget(now);
             !gateway.is_forgotten(now)
@@ -199,6 +202,15 @@ impl Pacer {
     fn check_scouts(&self, now: Timestamp, ask: &Ask) -> Result<(), NotBefore> {
         let (most, pause) = SCOUTS;
         let candidates = &ask.hearing.candidates;
+        let is_known = |id: &GatewayId| self.downlink_of(*id).is_learnt;
+        let most = if candidates.iter().any(is_known) {
+            let gateways = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+            let tried =
+                SCOUTED.saturating_mul(gateways).as_micros() / self.airtime(ask).as_micros().max(1);
+            usize::try_from(tried).map_or(most, |it| it.clamp(1, most))
+        } else {
+            most
+        };
         let out = || {
             let grants = self.grants.values();
             grants.filter(|grant| grant.ask.is_scout && !grant.is_taken)
@@ -494,7 +506,7 @@ impl Pacer {
         self.reserve(ask.whose(), &reserved, unplaced);
         let grant = Grant {
             at: now,
-            is_enqueued: false,
+            tried_at: None,
             is_refused: false,
             is_taken: false,
             reserved,
@@ -550,7 +562,7 @@ impl Pacer {
         self.grants.insert(device, grant);
     }
 
-    fn give_back(&mut self, grant: &Grant) {
+    pub(super) fn give_back(&mut self, grant: &Grant) {
         self.unplaced = self.unplaced.saturating_sub(grant.unplaced);
         let whose = grant.ask.whose();
         for reservation in &grant.reserved {
@@ -578,6 +590,7 @@ impl Pacer {
 
     /// Takes a turn back. What may have gone out without word counts as sent by each gateway that may have done it.
     fn drop_grant(&mut self, now: Timestamp, device: DevEui) {
+        self.charge_repeats(now);
         if self
             .grants
             .get(&device)
@@ -585,24 +598,9 @@ impl Pacer {
         {
             self.leave_company(device);
         }
-        let Some(grant) = self.grants.remove(&device) else {
-            return;
-        };
-        let may_have_gone_out =
-            grant.is_enqueued && !grant.is_taken && !grant.is_refused && !grant.ask.is_class_a;
-        // Of gateways that seem not to be there, silence means that they are not.
-        let may_have_gone_out = may_have_gone_out && !grant.ask.is_scout;
-        self.settle(now, &grant, may_have_gone_out);
-    }
-
-    /// Ends a grant's reservations; what was reserved is given back, or was used.
-    pub(super) fn settle(&mut self, now: Timestamp, grant: &Grant, was_used: bool) {
-        self.give_back(grant);
-        let whose = grant.ask.whose();
-        for reservation in grant.reserved.iter().filter(|_| was_used) {
-            if let Some(ledger) = self.ledger(reservation.gateway_id, reservation.band) {
-                ledger.spend(now, Some(whose), reservation.airtime);
-            }
+        if let Some(grant) = self.grants.remove(&device) {
+            self.give_back(&grant);
+            self.charge_last(now, &grant);
         }
     }
 }

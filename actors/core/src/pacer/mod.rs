@@ -5,7 +5,8 @@
 //! - ChirpStack answers, and fewer than [`PacerConfig::held_max`] devices hold an item that is not transmitted yet: its
 //!   scheduler takes up a hundred a run, in the order of their `DevEUI`s, and what cannot be transmitted stays.
 //! - Each gateway that ChirpStack may pick for it has the airtime left ([`crate::region`]). It is reserved with all of
-//!   them, because ChirpStack picks at random; the tx-ack tells which one it was and what it really cost.
+//!   them, because ChirpStack picks at random; the tx-ack tells which one it was and what it really cost (`silence`: what
+//!   is sent while none comes).
 //! - The answers that are outstanding, and its own, will be heard (`air`).
 //!
 //! Classes come in their order, and within one the tenant that got least; one turn in ten goes to whoever is passed
@@ -19,6 +20,7 @@ mod air;
 mod estimate;
 mod granting;
 mod ledger;
+mod silence;
 mod snapshot;
 mod telling;
 mod waiting;
@@ -104,6 +106,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Scouts of whom one gateway may send several, at once, and the least time between two of them: ChirpStack tries each
 /// every five seconds, and draws a gateway each time.
 const SCOUTS: (usize, Duration) = (3, Duration::from_millis(1_700));
+/// No more of them than keep each gateway busy for so much of five seconds, if it is there and only its tx-acks are lost.
+const SCOUTED: Duration = Duration::from_millis(750);
 /// Of so many turns one may be held by a scout, however many gateways are away.
 const SCOUTS_HELD: usize = 8;
 /// Turns in a row that may pass by somebody who waits for longer than [`PASSED_BY`].
@@ -213,6 +217,8 @@ pub struct Pacer {
     region: Region,
     downlinks: HeardDownlinks,
     gateways: BTreeMap<GatewayId, Gateway>,
+    /// When gateways last gave a sign of being there.
+    seen: BTreeMap<GatewayId, Timestamp>,
     grants: BTreeMap<DevEui, Grant>,
     answers: Vec<Answer>,
     waiting: Waiting,
@@ -232,8 +238,9 @@ pub struct Pacer {
 struct Grant {
     ask: Ask,
     at: Timestamp,
-    /// Whether ChirpStack may have its item.
-    is_enqueued: bool,
+    /// When ChirpStack handed it over for the last time, or will, at the earliest; all tries before are charged or were refused.
+    /// `None`: ChirpStack does not have its item.
+    tried_at: Option<Timestamp>,
     /// A gateway said that it did not send it.
     is_refused: bool,
     /// A gateway has it.

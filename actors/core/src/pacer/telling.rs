@@ -24,6 +24,8 @@ const RX_WINDOWS: Duration = Duration::from_secs(2);
 impl Pacer {
     /// A gateway took a frame of a device (tx-ack): now it is known which one sends, and what it costs.
     pub fn transmitted(&mut self, now: Timestamp, device: DevEui, event: &Transmitted) {
+        self.charge_repeats(now);
+        self.see(now, event.gateway_id);
         let grant = self.grants.get_mut(&device);
         let is_first = grant.as_ref().is_some_and(|grant| !grant.is_taken);
         if let Some(grant) = grant {
@@ -35,13 +37,14 @@ impl Pacer {
         let grant = self.grants.get(&device).cloned();
         let Some(gateway_id) = event.gateway_id else {
             if let Some(grant) = grant.filter(|_| is_first) {
-                self.settle(now, &grant, true);
+                self.give_back(&grant);
+                self.charge_all(now, &grant);
                 self.forget_reservations(device);
             }
             return;
         };
         if let Some(grant) = grant.as_ref().filter(|_| is_first) {
-            self.settle(now, grant, false);
+            self.give_back(grant);
             self.forget_reservations(device);
         }
         self.learn(
@@ -105,6 +108,9 @@ impl Pacer {
         receptions: &[Reception],
         uplink: Option<Modulation>,
     ) {
+        self.charge_repeats(now);
+        let named = receptions.iter().map(|it| it.gateway_id);
+        self.see(now, named.filter(|id| id.is_named()));
         self.answers
             .retain(|answer| answer.device != device || now < answer.window.from);
         let rerouted = |ask: &Ask| {
@@ -133,10 +139,12 @@ impl Pacer {
     /// A gateway refused a frame of a device, for the reason that ChirpStack names. Which gateway is not said: it is
     /// taken to be the one that has the most reason to.
     pub fn refused(&mut self, now: Timestamp, device: DevEui, status: &str) {
+        self.charge_repeats(now);
         let Some(grant) = self.grants.get_mut(&device) else {
             return;
         };
         grant.is_refused = true;
+        grant.skip_try(now);
         let candidates = grant.ask.hearing.candidates.clone();
         match status {
             "DUTY_CYCLE_OVERFLOW" => {

@@ -184,7 +184,7 @@ impl World {
         }
     }
 
-    /// No gateway sends for longer than it may, but where a process began with a clock that had been set forward.
+    /// No gateway sends for longer than it may, but where what was sent may have been forgotten.
     fn check_airtime(&mut self) {
         let hour = DUTY_CYCLE_WINDOW + Duration::from_mins(1);
         let is_lately = |at: Timestamp| self.now.since(at) <= hour;

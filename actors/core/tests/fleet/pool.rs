@@ -176,7 +176,7 @@ impl World {
                 if self.is_admitted() {
                     let checked = self.slots[slot].promises.check_attempt(self.now, &enqueue);
                     self.check(checked);
-                    self.pool.pacer.enqueued(dev_eui);
+                    self.pool.pacer.enqueued(clock, dev_eui);
                     self.begin_call(What::Enqueue(slot, enqueue));
                 } else {
                     self.pool.pacer.not_enqueued(dev_eui);
@@ -540,6 +540,7 @@ impl World {
             return;
         }
         self.tally.count(Count::ServiceRestarts);
+        self.note_forgotten(self.tx_acks_lost_at);
         self.pool = self.pool.next();
         self.recall_sent();
         self.deliver_to_all(&Event::ServicesRestarted, false);

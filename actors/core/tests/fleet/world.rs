@@ -58,8 +58,10 @@ pub(crate) struct World {
     pub(crate) steps: Steps,
     /// When it was last set forward.
     clock_set_forward_at: Option<Timestamp>,
-    /// When a process last began after that: what is not an hour old yet may be forgotten from then on, because the
-    /// clock is all that it has to go by.
+    /// When it was last begun or ended to lose tx-acks.
+    pub(crate) tx_acks_lost_at: Option<Timestamp>,
+    /// When a process, or a pool, last began after either: what is not an hour old yet may be forgotten from then on. The clock
+    /// is all that a process has to go by, and what was sent without tx-ack is in no history.
     pub(crate) may_forget_at: Option<Timestamp>,
     /// Actions until the process dies.
     crash_in: Option<u64>,
@@ -157,6 +159,7 @@ impl World {
             steady_ahead: 0,
             steps: Steps::default(),
             clock_set_forward_at: None,
+            tx_acks_lost_at: None,
             may_forget_at: None,
             crash_in: None,
             is_faulty: true,
@@ -349,6 +352,13 @@ impl World {
         self.plan(until, Planned::ProcessStarts);
     }
 
+    /// What was sent in the last hour is known from what is stored, and a fault in that hour may have made it too little.
+    pub(crate) fn note_forgotten(&mut self, fault_at: Option<Timestamp>) {
+        if fault_at.is_some_and(|at| self.now.since(at) < DUTY_CYCLE_WINDOW) {
+            self.may_forget_at = Some(self.now);
+        }
+    }
+
     /// Takes up what is stored.
     fn on_process_starts(&mut self) {
         if !self.database_up {
@@ -359,10 +369,8 @@ impl World {
             .all(self.now, "START", || "from what is stored");
         self.is_down = false;
         (self.steady_ahead, self.steps) = (self.clock_ahead, Steps::default());
-        let is_lately = |at: &Timestamp| self.now.since(*at) < DUTY_CYCLE_WINDOW;
-        if self.clock_set_forward_at.as_ref().is_some_and(is_lately) {
-            self.may_forget_at = Some(self.now);
-        }
+        self.note_forgotten(self.clock_set_forward_at);
+        self.note_forgotten(self.tx_acks_lost_at);
         self.monitor = Monitor::new(self.clock());
         self.recall_sent();
         for slot in 0..self.slots.len() {

@@ -12,3 +12,4 @@ mod learning;
 mod optimum;
 mod promises;
 mod shell;
+mod silence;

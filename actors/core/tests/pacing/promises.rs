@@ -13,16 +13,16 @@ use downbeat_core::time::Timestamp;
 use proptest::prelude::*;
 
 const RX2_HZ: u32 = 869_525_000;
-const SF12: Modulation = Modulation::lora_125(12);
+pub(crate) const SF12: Modulation = Modulation::lora_125(12);
 /// The floor of a class that nobody waits for: the frame that it may always have must fit in.
 const DUTY_CYCLE: f64 = 0.01;
-const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
 
-fn device(number: u64) -> DevEui {
+pub(crate) fn device(number: u64) -> DevEui {
     DevEui::from_u64(number)
 }
 
-fn gateway(number: u64) -> GatewayId {
+pub(crate) fn gateway(number: u64) -> GatewayId {
     GatewayId::from_u64(0xa000 + number)
 }
 
@@ -30,7 +30,7 @@ fn tenant(number: u128) -> TenantId {
     TenantId::from_uuid(uuid::Uuid::from_u128(number + 1))
 }
 
-fn at(ms: u64) -> Timestamp {
+pub(crate) fn at(ms: u64) -> Timestamp {
     Timestamp::from_millis(1_800_000_000_000 + i64::try_from(ms).unwrap())
 }
 
@@ -42,7 +42,7 @@ fn heard_by(gateways: &[u64]) -> Hearing {
     }
 }
 
-fn ask(number: u64, priority: Priority, gateways: &[u64]) -> Ask {
+pub(crate) fn ask(number: u64, priority: Priority, gateways: &[u64]) -> Ask {
     Ask {
         device: device(number),
         tenant: tenant(0),
@@ -55,7 +55,7 @@ fn ask(number: u64, priority: Priority, gateways: &[u64]) -> Ask {
     }
 }
 
-fn taken_by(number: u64) -> Transmitted {
+pub(crate) fn taken_by(number: u64) -> Transmitted {
     Transmitted {
         queue_item_id: None,
         f_cnt_down: 0,
@@ -80,7 +80,7 @@ fn serve(pacer: &mut Pacer, count: usize) -> Vec<(u64, DevEui)> {
             !is_out
         });
         for device in pacer.grant(at(now)) {
-            pacer.enqueued(device);
+            pacer.enqueued(at(now), device);
             served.push((now, device));
             open.push((now, device));
         }
@@ -203,7 +203,7 @@ proptest! {
                 Happening::Sent { .. } | Happening::Dropped(_) | Happening::Refused(..) => {}
             }
             for device in pacer.grant(at(now)) {
-                pacer.enqueued(device);
+                pacer.enqueued(at(now), device);
                 let (class, by) = asked.remove(&device).expect("it asked");
                 held.push((device, class, by));
             }
@@ -344,7 +344,7 @@ fn nothing_is_granted_before_a_run_has_told_all() {
     let granted = pacer.grant(at(0));
     assert_eq!(granted.len(), 5);
     for (number, device) in (0..).zip(granted) {
-        pacer.enqueued(device);
+        pacer.enqueued(at(0), device);
         pacer.transmitted(at(1_000 + number), device, &taken_by(number % 3));
         pacer.end(at(1_000 + number), device);
         assert_eq!(pacer.grant(at(1_000 + number)), [], "{number}");
@@ -367,7 +367,7 @@ fn scouts_are_few_and_cost_nothing_as_long_as_nobody_answers() {
     let mut granted = Vec::new();
     for ms in (0..10_000).step_by(100) {
         for device in pacer.grant(at(ms)) {
-            pacer.enqueued(device);
+            pacer.enqueued(at(ms), device);
             granted.push((ms, device));
         }
     }
@@ -386,6 +386,29 @@ fn scouts_are_few_and_cost_nothing_as_long_as_nobody_answers() {
     pacer.transmitted(at(21_000), device(1), &taken_by(0));
     let air = pacer.snapshot(at(21_000)).gateway(gateway(0));
     assert!(air.sending_band().unwrap().used > Duration::ZERO);
+}
+
+/// If it is there after all, one scout keeps a gateway busy at SF12 for a quarter of the time.
+#[test]
+fn where_frames_are_long_one_scouts_at_a_time() {
+    for (spreading_factor, most) in [(7, 3), (9, 3), (10, 2), (12, 1)] {
+        let mut pacer = Pacer::new(PacerConfig::default());
+        let taken = Transmitted {
+            modulation: Some(Modulation::lora_125(spreading_factor)),
+            ..taken_by(0)
+        };
+        pacer.transmitted(at(0), device(99), &taken);
+        for number in 0..4 {
+            let scout = Ask {
+                is_scout: true,
+                ..ask(number, Priority::Interactive, &[0])
+            };
+            pacer.ask(at(5_000), scout);
+        }
+        let seconds = (5_000..15_000).step_by(1_000);
+        let granted: usize = seconds.map(|ms| pacer.grant(at(ms)).len()).sum();
+        assert_eq!(granted, most, "SF{spreading_factor}");
+    }
 }
 
 #[test]
@@ -444,7 +467,7 @@ fn a_gateway_that_is_over_its_duty_cycle_is_left_alone_for_a_while() {
     let mut pacer = Pacer::new(PacerConfig::default());
     pacer.ask(at(0), ask(1, Priority::Interactive, &[0]));
     assert_eq!(pacer.grant(at(0)), [device(1)]);
-    pacer.enqueued(device(1));
+    pacer.enqueued(at(0), device(1));
     pacer.refused(at(500), device(1), "DUTY_CYCLE_OVERFLOW");
     pacer.end(at(20_000), device(1));
     pacer.ask(at(20_000), ask(2, Priority::Interactive, &[0, 1]));

@@ -215,7 +215,7 @@ impl Shell {
                 Effect::HoldTurn => unreachable!("nothing restarts"),
                 Effect::EndTurn => self.pacer.end(self.now, dev_eui),
                 Effect::Enqueue(enqueue) => {
-                    self.pacer.enqueued(dev_eui);
+                    self.pacer.enqueued(self.now, dev_eui);
                     self.plan(self.now + CALL, lamp, Planned::Enqueue(enqueue));
                 }
                 Effect::ReadQueue => self.read_queue(lamp),

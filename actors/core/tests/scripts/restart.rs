@@ -167,3 +167,21 @@ fn a_new_pool_of_calls_is_told_who_holds_a_turn_and_asked_for_what_was_under_way
     lamp.at(16.2, enqueued(1), "A enqueued");
     lamp.at(16.3, failed(1, EnqueueFailure::Unknown), "");
 }
+
+/// The change took long to be committed, so the call began after the first look.
+#[test]
+fn a_call_that_ends_without_an_answer_after_the_looks_began_is_looked_up_anew() {
+    let mut lamp = Story::new();
+    lamp.at(10.0, ask(light('A', RED)), "A accepted, ask turn");
+    lamp.at(10.0, Event::TurnGranted, "enqueue 1");
+    lamp.at(11.0, Event::ServicesRestarted, "hold turn, read queue");
+    lamp.at(11.1, queue(&[], 0), "");
+    lamp.at(
+        15.5,
+        failed(1, EnqueueFailure::Unknown),
+        "A waits: answer_lost, read queue",
+    );
+    lamp.at(15.6, queue(&[], 0), "");
+    assert_eq!(lamp.wakes("read queue"), 17.6);
+    lamp.at(17.7, queue(&[(1, 30.0, RED)], 0), "A enqueued");
+}

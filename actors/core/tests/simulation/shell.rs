@@ -450,7 +450,7 @@ impl Shell {
             }
             Effect::EndTurn => self.pacer.end(self.now, dev_eui),
             Effect::Enqueue(enqueue) => {
-                self.pacer.enqueued(dev_eui);
+                self.pacer.enqueued(self.now, dev_eui);
                 self.call_enqueue(lamp, enqueue);
             }
             Effect::ReadQueue => {

@@ -1,0 +1,96 @@
+//! What was sent without a word.
+//!
+//! As long as no tx-ack tells ChirpStack that a gateway took an item, it hands it over again every five seconds, and
+//! draws a gateway each time (chirpstack-observed.md §3, §6). If the gateway is dark, nothing was sent; if its tx-acks are
+//! lost, all was. What tells the two apart are its other signs of life: uplinks that it received, and those of its tx-acks
+//! that do come. So each try counts as sent by each gateway that may have been drawn and gave a sign at about that time. A dark
+//! one gives none, and when it is back, its budget is as it was.
+
+use std::time::Duration;
+
+use super::ledger::Whose;
+use super::{Grant, Pacer, Reservation};
+use crate::gateway::GATEWAYS_MAX;
+use crate::id::GatewayId;
+use crate::time::Timestamp;
+
+/// ChirpStack hands over an item again no sooner than this (`class_c_lock_duration`).
+const REPEAT: Duration = Duration::from_secs(5);
+
+/// A gateway that gave a sign so long before a try, or since, may have sent it.
+const PRESENCE: Duration = Duration::from_secs(15);
+
+impl Pacer {
+    /// These gateways are there.
+    pub(super) fn see(&mut self, now: Timestamp, ids: impl IntoIterator<Item = GatewayId>) {
+        for id in ids {
+            if self.seen.len() < GATEWAYS_MAX || self.seen.contains_key(&id) {
+                self.seen.insert(id, now);
+            }
+        }
+    }
+
+    fn may_have_sent(&self, id: GatewayId, tried_at: Timestamp) -> bool {
+        self.seen
+            .get(&id)
+            .is_some_and(|seen| *seen + PRESENCE >= tried_at)
+    }
+
+    /// Charges the tries of items that were followed by another one: no tx-ack told of them.
+    pub(super) fn charge_repeats(&mut self, now: Timestamp) {
+        let mut tries = Vec::new();
+        let silent = self
+            .grants
+            .values_mut()
+            .filter(|grant| !grant.is_taken && !grant.ask.is_class_a);
+        for grant in silent {
+            while let Some(at) = grant.tried_at.filter(|at| now.since(*at) >= REPEAT) {
+                grant.tried_at = Some(at + REPEAT);
+                let whose = grant.ask.whose();
+                tries.extend(grant.reserved.iter().map(|it| (at, whose, *it)));
+            }
+        }
+        for (at, whose, reservation) in tries {
+            if self.may_have_sent(reservation.gateway_id, at) {
+                self.charge(now, whose, reservation);
+            }
+        }
+    }
+
+    /// Charges the last try of an item that ended without a word, to all gateways that seemed to be there.
+    pub(super) fn charge_last(&mut self, now: Timestamp, grant: &Grant) {
+        let Some(at) = grant.tried_at.filter(|at| *at <= now) else {
+            return;
+        };
+        if grant.is_taken || grant.ask.is_class_a {
+            return;
+        }
+        for reservation in &grant.reserved {
+            if !grant.ask.is_scout || self.may_have_sent(reservation.gateway_id, at) {
+                self.charge(now, grant.ask.whose(), *reservation);
+            }
+        }
+    }
+
+    /// Charges a frame that was sent, nobody knows by which gateway, to all that may have.
+    pub(super) fn charge_all(&mut self, now: Timestamp, grant: &Grant) {
+        for reservation in &grant.reserved {
+            self.charge(now, grant.ask.whose(), *reservation);
+        }
+    }
+
+    fn charge(&mut self, now: Timestamp, whose: Whose, reservation: Reservation) {
+        if let Some(ledger) = self.ledger(reservation.gateway_id, reservation.band) {
+            ledger.spend(now, Some(whose), reservation.airtime);
+        }
+    }
+}
+
+impl Grant {
+    /// The last try was refused: it was not sent.
+    pub(super) fn skip_try(&mut self, now: Timestamp) {
+        if let Some(at) = self.tried_at.filter(|at| *at <= now) {
+            self.tried_at = Some(at + REPEAT);
+        }
+    }
+}
