@@ -227,7 +227,10 @@ struct Server {
     enqueued: Mutex<Vec<(DevEui, QueueItemId)>>,
     away: AtomicBool,
     gateway_offline: AtomicBool,
+    /// What has expired is dropped when it would be its turn, as ChirpStack does.
+    drops_expired: AtomicBool,
     may_flush: AtomicBool,
+    flushed: AtomicUsize,
     key_refused: AtomicBool,
 }
 
@@ -295,18 +298,21 @@ impl NetworkServer for Server {
 
     async fn queue(&self, dev_eui: DevEui) -> Result<Vec<QueueItem>, NetworkServerError> {
         self.reachable()?;
-        Ok(self
-            .queues
-            .lock()
-            .unwrap()
-            .get(&dev_eui)
-            .cloned()
-            .unwrap_or_default())
+        let mut queues = self.queues.lock().unwrap();
+        let queue = queues.entry(dev_eui).or_default();
+        if let Some(clock) = self.clock.get()
+            && self.drops_expired.load(Ordering::Relaxed)
+        {
+            let now = clock.now();
+            queue.retain(|item| item.expires_at.is_none_or(|at| now < at));
+        }
+        Ok(queue.clone())
     }
 
     async fn flush_queue(&self, dev_eui: DevEui) -> Result<(), NetworkServerError> {
         let may_flush = self.may_flush.load(Ordering::Relaxed);
         assert!(may_flush, "the life of a downlink never flushes");
+        self.flushed.fetch_add(1, Ordering::Relaxed);
         self.queues.lock().unwrap().remove(&dev_eui);
         Ok(())
     }
@@ -708,19 +714,29 @@ async fn eighty_items_at_the_most_wait_for_transmission() {
 async fn a_command_waits_while_no_gateway_hears_the_device_and_goes_when_one_returns() {
     let world = World::with_devices(1).await;
     world.report(0, reports(LightState::OFF, 1, 0)).await;
+    world.server.drops_expired.store(true, Ordering::Relaxed);
     world.server.gateway_offline.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(400)).await;
     let submission = world.order(0).await.unwrap();
     let id = submission.downlink.id.as_uuid();
-    tokio::time::sleep(Duration::from_mins(5)).await;
-    let waiting = world.store.downlink(id);
-    assert_eq!(
-        (waiting.state, waiting.reason),
-        (DownlinkState::Waiting, Some(Reason::NoGateway))
-    );
+    // Sent now and then to find out whether a gateway is back, which is no attempt.
+    tokio::time::sleep(Duration::from_secs(280)).await;
+    let waiting = timeout(Duration::from_mins(1), async {
+        loop {
+            let downlink = world.store.downlink(id);
+            if downlink.state == DownlinkState::Waiting {
+                return downlink;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let waiting = waiting.await.expect("it waits again");
+    assert_eq!(waiting.reason, Some(Reason::NoGateway));
     assert_eq!(waiting.attempts, 0);
+    let tried = world.server.enqueued().len();
+    assert!((1..=8).contains(&tried), "{tried}");
     world.server.gateway_offline.store(false, Ordering::Relaxed);
-    timeout(Duration::from_secs(6), world.until_enqueued(1))
+    timeout(Duration::from_secs(6), world.until_enqueued(tried + 1))
         .await
         .expect("with the next list of gateways");
 }
