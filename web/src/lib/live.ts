@@ -51,9 +51,10 @@ export function listen(tenant: string, handlers: LiveHandlers): () => void {
   let pause = RETRY_MIN_MS;
   let wake: (() => void) | null = null;
 
-  // When the network is back there is nothing to wait for.
+  // When the network or the page is back there is nothing to wait for.
   const hurry = () => wake?.();
   addEventListener('online', hurry);
+  addEventListener('pageshow', hurry);
   void keepOpen();
 
   async function keepOpen(): Promise<void> {
@@ -78,6 +79,8 @@ export function listen(tenant: string, handlers: LiveHandlers): () => void {
     };
     const offline = () => dead.abort();
     addEventListener('offline', offline);
+    // A page that the browser keeps for going back holds on to its connection, of which it has six in all.
+    addEventListener('pagehide', offline);
     try {
       const response = await fetch(url, {
         headers: { accept: 'text/event-stream', ...(lastId === '' ? {} : { 'last-event-id': lastId }) },
@@ -103,6 +106,7 @@ export function listen(tenant: string, handlers: LiveHandlers): () => void {
     } finally {
       clearTimeout(watchdog);
       removeEventListener('offline', offline);
+      removeEventListener('pagehide', offline);
     }
   }
 
@@ -110,6 +114,7 @@ export function listen(tenant: string, handlers: LiveHandlers): () => void {
     stopped.abort();
     wake?.();
     removeEventListener('online', hurry);
+    removeEventListener('pageshow', hurry);
     batch.stop();
   };
 }
