@@ -22,6 +22,9 @@ export const ADMIN_KEY = 'an-administrator-of-the-tests';
 /** How much faster than real time lights, air and ChirpStack live. */
 const SPEED = 10;
 
+/** A light that joins and speaks does so well within this. */
+const REBOOT_AGAIN_MS = 15_000;
+
 /** A simulated network and the service in front of it, with all its lights registered. */
 export class World {
   /** Where the service listens, the same after each start: `http://127.0.0.1:port`. */
@@ -86,14 +89,25 @@ export class World {
       const name = `Desk ${String(index + 1).padStart(2, '0')}`;
       const device = { name, lorawan_dev_eui: light.dev_eui, codec: 'kuando_busylight', tags: { floor: `${index % 3}` } };
       await this.api('POST', '/tenants/default/devices', device);
-      // What it said before was said to nobody: power again, and it joins and speaks.
-      const rebooted = await fetch(`${this.control}/lights/${light.dev_eui}/reboot`, { method: 'POST' });
-      if (!rebooted.ok) throw new Error(`the light ${light.dev_eui} does not restart: ${rebooted.status}`);
+      await this.#reboot(light.dev_eui);
     }
+    // A light speaks once after its start and then not for long: one whose word is lost on the air is started again.
+    let again = Date.now() + REBOOT_AGAIN_MS;
     await until('every light is heard', async () => {
       const { devices } = await this.api('GET', '/tenants/default/devices?limit=1000');
-      return devices.every((device) => device.reported);
+      const silent = devices.filter((device) => !device.reported);
+      if (Date.now() > again) {
+        again = Date.now() + REBOOT_AGAIN_MS;
+        for (const device of silent) await this.#reboot(device.lorawan_dev_eui);
+      }
+      return silent.length === 0;
     });
+  }
+
+  /** What a light said before was said to nobody: power again, and it joins and speaks. */
+  async #reboot(devEui) {
+    const rebooted = await fetch(`${this.control}/lights/${devEui}/reboot`, { method: 'POST' });
+    if (!rebooted.ok) throw new Error(`the light ${devEui} does not restart: ${rebooted.status}`);
   }
 
   /** Starts the service, on the data that it had. */
