@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::http::AppState;
 use crate::http::auth::PlatformAdmin;
-use crate::http::problem::ApiError;
+use crate::http::problem::{ApiError, Problem};
 
 use super::test::{TestedNetworkServer, try_service};
 
@@ -56,7 +56,10 @@ pub(in crate::http) async fn get(
     post,
     path = "/api/v1/network-server/test",
     tag = "network server",
-    responses((status = 200, description = "What came of it, good or bad", body = TestedNetworkServer)),
+    responses(
+        (status = 200, description = "What came of it, good or bad", body = TestedNetworkServer),
+        (status = 400, description = "None is configured", body = Problem),
+    ),
 )]
 pub(in crate::http) async fn test(
     State(state): State<AppState>,
