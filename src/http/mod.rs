@@ -69,8 +69,10 @@ use auth::attempts::Attempts;
 use auth::keys::Keys;
 use auth::limits::Limits;
 use auth::session::{Sessions, Unstored};
+use devices::bodies::DeviceBodies;
 use idempotency::InProgress;
 use tenants::commands::TenantCommands;
+use tenants::known::KnownTenants;
 use webhooks::held::Holding;
 use webhooks::signature::Signatures;
 
@@ -102,6 +104,8 @@ struct Shared {
     key_limits: Limits,
     key_requests_per_minute: u32,
     tenant_commands: TenantCommands,
+    known_tenants: KnownTenants,
+    device_bodies: DeviceBodies,
     /// Held while a key is taken back, so that two callers do not take the last two back at once.
     revoking: tokio::sync::Mutex<()>,
     /// Tells open streams that keys were taken back.
@@ -151,6 +155,8 @@ impl AppState {
             key_limits: Limits::default(),
             key_requests_per_minute: limits.key_requests_per_minute,
             tenant_commands: TenantCommands::default(),
+            known_tenants: KnownTenants::default(),
+            device_bodies: DeviceBodies::default(),
             revoking: tokio::sync::Mutex::new(()),
             revoked: watch::Sender::new(()),
             connector,
@@ -246,6 +252,16 @@ impl AppState {
         &self.shared.tenant_commands
     }
 
+    /// Which tenants paths named lately.
+    fn known_tenants(&self) -> &KnownTenants {
+        &self.shared.known_tenants
+    }
+
+    /// Devices as they were shown lately.
+    fn device_bodies(&self) -> &DeviceBodies {
+        &self.shared.device_bodies
+    }
+
     /// Counts a command of a tenant, and refuses it if there were too many: to be asked right before one is given.
     async fn count_command(&self, tenant_id: TenantId) -> Result<(), ApiError> {
         let now = self.clock().now();
@@ -286,6 +302,7 @@ impl AppState {
         self.sessions()
             .end_those(|session| session.key.as_ref().is_some_and(is_of_tenant));
         self.tenant_commands().forget(tenant_id);
+        self.known_tenants().forget_all();
         self.shared.revoked.send_replace(());
     }
 

@@ -1,6 +1,6 @@
 //! The registry's devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use downbeat_actors::port::StoreError;
@@ -94,6 +94,31 @@ impl DeviceSync {
     pub const fn is_synced(&self) -> bool {
         self.synced_generation == self.generation
     }
+}
+
+/// Which of its states a device is in: another number with every change of what is known of it, of whatever kind, and
+/// never one that it had before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision(pub(super) i64);
+
+/// A device's place in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceRevision {
+    /// Which device.
+    pub id: DeviceId,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// As it was when the list was read.
+    pub revision: Revision,
+}
+
+/// A device as it was in one revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RevisedDevice {
+    /// The device.
+    pub device: Device,
+    /// What it was in.
+    pub revision: Revision,
 }
 
 /// A device to be registered.
@@ -348,7 +373,16 @@ impl Store {
 
     /// A device.
     pub async fn device(&self, scope: Scope, id: DeviceId) -> Result<Option<Device>, StoreError> {
-        on_backend!(self.device(scope, id))
+        self.loader.device(scope, id).await
+    }
+
+    /// Devices with their revisions, those that there are.
+    pub async fn devices_by_id(
+        &self,
+        scope: Scope,
+        ids: &BTreeSet<DeviceId>,
+    ) -> Result<Vec<RevisedDevice>, StoreError> {
+        on_backend!(self.devices_by_id(scope, ids))
     }
 
     /// The device with that `DevEUI`. The platform may have several, on different network servers: it gets the one on
@@ -389,6 +423,16 @@ impl Store {
         page: PageRequest,
     ) -> Result<Page<Device>, StoreError> {
         on_backend!(self.list_devices(scope, filter, page))
+    }
+
+    /// Which devices there are, oldest first, and in which revision each is.
+    pub async fn list_device_revisions(
+        &self,
+        scope: Scope,
+        filter: &DeviceFilter,
+        page: PageRequest,
+    ) -> Result<Page<DeviceRevision>, StoreError> {
+        on_backend!(self.list_device_revisions(scope, filter, page))
     }
 
     /// How many devices there are.

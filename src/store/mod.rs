@@ -23,6 +23,7 @@ mod figures;
 mod gateway;
 mod idempotency;
 mod job;
+mod loader;
 mod migration;
 mod network_server;
 mod outcome;
@@ -55,8 +56,8 @@ pub use api_key::{ApiKey, ApiKeyId, KeyHash, Role};
 pub use audit::{AuditEntry, AuditFilter, By};
 pub use browser_session::{BrowserSession, BrowserSessionId, SessionKey};
 pub use device::{
-    AppKeyChange, AppKeyState, Device, DeviceEvent, DeviceFields, DeviceFilter, DeviceSync,
-    NewDevice, WriteDeviceError,
+    AppKeyChange, AppKeyState, Device, DeviceEvent, DeviceFields, DeviceFilter, DeviceRevision,
+    DeviceSync, NewDevice, RevisedDevice, Revision, WriteDeviceError,
 };
 pub use downlink::{DownlinkFilter, DownlinkWithTimeline, StoredDownlink};
 pub use drift::{Difference, Drift, DriftKind};
@@ -73,6 +74,7 @@ pub use telemetry::{
 pub use tenant::{DEFAULT_TENANT, Scope, Tenant, TenantFields, WriteTenantError};
 pub use unclaimed::{UNCLAIMED_MAX, UnclaimedDevice, UnclaimedSighting};
 
+use loader::Loader;
 use postgres::Postgres;
 pub use postgres::RoleError;
 #[cfg(test)]
@@ -138,6 +140,7 @@ pub enum OpenStoreError {
 pub struct Store {
     backend: Backend,
     registrar: Registrar,
+    loader: Loader,
 }
 
 /// A database; each has every method of [`Store`], under the same name.
@@ -173,6 +176,7 @@ impl Store {
         };
         Ok(Self {
             registrar: Registrar::start(backend.clone()),
+            loader: Loader::start(backend.clone()),
             backend,
         })
     }

@@ -47,16 +47,16 @@ pub(in crate::http) async fn create(
     headers: HeaderMap,
     body: JsonBody<WriteDevice>,
 ) -> Result<Response, ApiError> {
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
     let wanted = body.value.checked()?;
     let making = Making {
         scope: caller.scope,
         headers: &headers,
-        operation: format!("POST /api/v1/tenants/{}/devices", tenant.id),
+        operation: format!("POST /api/v1/tenants/{}/devices", tenant_id),
         body: &body.bytes,
         location,
     };
-    let make = |target| register(&state, &caller, tenant.id, wanted, target);
+    let make = |target| register(&state, &caller, tenant_id, wanted, target);
     making.once(&state, make).await
 }
 

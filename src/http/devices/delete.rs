@@ -37,8 +37,8 @@ pub(in crate::http) async fn delete(
     Path((tenant, id)): Path<(String, String)>,
     if_match: IfMatch,
 ) -> Result<StatusCode, ApiError> {
-    let (tenant, id) = of_path(&state, &caller, &tenant, &id).await?;
-    let scope = Scope::Tenant(tenant.id);
+    let (tenant_id, id) = of_path(&state, &caller, &tenant, &id).await?;
+    let scope = Scope::Tenant(tenant_id);
     registry::delete(&state, scope, id, &if_match, &caller.by()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

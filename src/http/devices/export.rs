@@ -49,10 +49,10 @@ pub(in crate::http) async fn export(
     Viewer(caller): Viewer,
     Path(tenant): Path<String>,
 ) -> Result<Response, ApiError> {
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
     let reader = Reader {
         state,
-        scope: Scope::Tenant(tenant.id),
+        scope: Scope::Tenant(tenant_id),
     };
     // The first page is read before the answer begins: if the database is away, that can still be said.
     let first = reader.page(PageRequest::first(PAGE_MAX)).await?;

@@ -14,6 +14,7 @@ use crate::http::{AppState, tenants};
 use crate::store::{DeviceFilter, PAGE_MAX, PageRequest, Scope};
 
 use super::DeviceBody;
+use super::bodies::MadeBody;
 use super::fields::is_plain;
 
 /// Rows of a page if the caller does not say.
@@ -59,7 +60,8 @@ pub(in crate::http) struct ListQuery {
 /// A page of devices.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct DevicePage {
-    devices: Vec<DeviceBody>,
+    #[schema(value_type = Vec<DeviceBody>)]
+    devices: Vec<MadeBody>,
     /// Where the next page begins; null on the last one.
     next_cursor: Option<String>,
 }
@@ -83,12 +85,14 @@ pub(in crate::http) async fn list(
     QueryFields(query): QueryFields<ListQuery>,
 ) -> Result<Json<DevicePage>, ApiError> {
     let (filter, page) = checked(query)?;
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
     // The path's tenant, also for who may see all.
-    let scope = Scope::Tenant(tenant.id);
-    let page = state.store().list_devices(scope, &filter, page).await?;
+    let scope = Scope::Tenant(tenant_id);
+    let store = state.store();
+    let page = store.list_device_revisions(scope, &filter, page).await?;
+    let bodies = state.device_bodies();
     Ok(Json(DevicePage {
-        devices: page.items.into_iter().map(DeviceBody::new).collect(),
+        devices: bodies.of_page(store, scope, &page.items).await?,
         next_cursor: page.next.map(|cursor| cursor.to_string()),
     }))
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use downbeat_actors::observe::DeviceView;
 use downbeat_core::device::{InitialisationStatus, Presence};
-use downbeat_core::id::DeviceId;
+use downbeat_core::id::{DeviceId, TenantId};
 use downbeat_core::light::{Color, LightState};
 use downbeat_core::sync::SyncStatus;
 use downbeat_core::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::store::{AppKeyState, Device, DeviceSync, Scope, Tenant};
+use crate::store::{AppKeyState, Device, DeviceSync, Scope};
 
 use super::auth::Caller;
 use super::extract::path_field;
@@ -19,6 +19,7 @@ use super::policy::PolicyBody;
 use super::problem::ApiError;
 use super::{AppState, tenants};
 
+pub(super) mod bodies;
 pub(super) mod create;
 pub(super) mod delete;
 pub(super) mod desired;
@@ -42,10 +43,10 @@ pub(super) async fn of_path(
     caller: &Caller,
     tenant: &str,
     device_id: &str,
-) -> Result<(Tenant, DeviceId), ApiError> {
+) -> Result<(TenantId, DeviceId), ApiError> {
     let id = path_field("device_id", device_id)?;
-    let tenant = tenants::of_path(state, caller, tenant).await?;
-    Ok((tenant, id))
+    let tenant_id = tenants::id_of_path(state, caller, tenant).await?;
+    Ok((tenant_id, id))
 }
 
 /// The device of a path.
@@ -55,9 +56,9 @@ pub(super) async fn device_of_path(
     tenant: &str,
     device_id: &str,
 ) -> Result<Device, ApiError> {
-    let (tenant, id) = of_path(state, caller, tenant, device_id).await?;
+    let (tenant_id, id) = of_path(state, caller, tenant, device_id).await?;
     // The path's tenant, also for who may see all.
-    let found = state.store().device(Scope::Tenant(tenant.id), id).await?;
+    let found = state.store().device(Scope::Tenant(tenant_id), id).await?;
     found.ok_or(ApiError::NotFound("device"))
 }
 

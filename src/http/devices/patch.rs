@@ -47,8 +47,8 @@ pub(in crate::http) async fn patch(
     if_match: IfMatch,
     PatchBody(change): PatchBody<PatchDevice>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let (tenant, id) = of_path(&state, &caller, &tenant, &id).await?;
-    let scope = Scope::Tenant(tenant.id);
+    let (tenant_id, id) = of_path(&state, &caller, &tenant, &id).await?;
+    let scope = Scope::Tenant(tenant_id);
     let by = caller.by();
     let written = registry::update(&state, scope, id, &if_match, &by, |device| {
         change.clone().over(device)?.checked()

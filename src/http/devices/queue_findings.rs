@@ -73,12 +73,12 @@ pub(in crate::http) async fn queue_findings(
     Viewer(caller): Viewer,
     Path(tenant): Path<String>,
 ) -> Result<Json<QueueFindings>, ApiError> {
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let server = state.store().network_server_of(tenant.id).await?;
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let server = state.store().network_server_of(tenant_id).await?;
     let found = state.system().queue_findings(server);
     let own = found
         .iter()
-        .filter(|finding| finding.owner.tenant_id == tenant.id);
+        .filter(|finding| finding.owner.tenant_id == tenant_id);
     Ok(Json(QueueFindings {
         findings: own.map(QueueFindingBody::new).collect(),
     }))

@@ -45,9 +45,9 @@ pub(in crate::http) async fn replace(
     if_match: IfMatch,
     body: JsonBody<WriteDevice>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let (tenant, id) = of_path(&state, &caller, &tenant, &id).await?;
+    let (tenant_id, id) = of_path(&state, &caller, &tenant, &id).await?;
     let wanted = body.value.checked()?;
-    let scope = Scope::Tenant(tenant.id);
+    let scope = Scope::Tenant(tenant_id);
     let by = caller.by();
     let written = registry::update(&state, scope, id, &if_match, &by, |_| Ok(wanted.clone()));
     let device = written.await?.device;

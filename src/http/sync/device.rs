@@ -59,8 +59,8 @@ pub(in crate::http) async fn sync(
             "Force needs a key with the role admin.",
         ));
     }
-    let (tenant, id) = of_path(&state, &caller, &tenant, &id).await?;
-    let scope = Scope::Tenant(tenant.id);
+    let (tenant_id, id) = of_path(&state, &caller, &tenant, &id).await?;
+    let scope = Scope::Tenant(tenant_id);
     let requested = registry::request_sync(&state, scope, id, force, caller.by()).await?;
     let device = state.store().device(scope, id).await?;
     let device = device.ok_or(ApiError::NotFound("device"))?;

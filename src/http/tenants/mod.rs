@@ -1,6 +1,6 @@
 //! Tenants: the one of a path, and how they are administered.
 
-use downbeat_core::id::{NetworkServerId, Scope};
+use downbeat_core::id::{NetworkServerId, Scope, TenantId};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -17,6 +17,7 @@ pub(super) mod commands;
 pub(super) mod create;
 pub(super) mod delete;
 pub(super) mod get;
+pub(super) mod known;
 pub(super) mod list;
 pub(super) mod update;
 
@@ -94,6 +95,27 @@ fn refused(error: WriteTenantError) -> ApiError {
         WriteTenantError::VersionMismatch { current } => ApiError::VersionMismatch { current },
         WriteTenantError::Store(error) => error.into(),
     }
+}
+
+/// The id of the tenant that a path names by its id or its name. Another tenant's is not found.
+pub(super) async fn id_of_path(
+    state: &AppState,
+    caller: &Caller,
+    text: &str,
+) -> Result<TenantId, ApiError> {
+    let known = state.known_tenants();
+    let id = match known.find(text, state.now()) {
+        Ok(id) => id,
+        Err(asked) => {
+            let id = of_path(state, caller, text).await?.id;
+            known.remember(text, id, asked);
+            id
+        }
+    };
+    if !caller.scope.contains(id) {
+        return Err(ApiError::NotFound("tenant"));
+    }
+    Ok(id)
 }
 
 /// The tenant that a path names by its id or its name. Another tenant's is not found.

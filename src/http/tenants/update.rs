@@ -96,6 +96,7 @@ pub(in crate::http) async fn update(
         }
     };
     state.tenant_commands().forget(changed.id);
+    state.known_tenants().forget_all();
     state.system().tenant_changed(changed.id);
     let body = TenantBody::new(&state, &changed).await?;
     Ok((etag(changed.version), Json(body)))

@@ -18,6 +18,7 @@ pub(super) mod outcomes;
 pub(super) mod policies;
 pub(super) mod presence;
 pub(super) mod registry;
+pub(super) mod revisions;
 pub(super) mod servers;
 pub(super) mod sessions;
 pub(super) mod telemetry;
@@ -55,6 +56,9 @@ macro_rules! conformance {
             registry::another_dev_eui_forgets_what_the_old_one_said,
             registry::a_deleted_device_is_gone_and_its_dev_eui_free,
             registry::devices_are_listed_in_pages_and_filtered,
+            revisions::whatever_is_shown_of_a_device_is_another_revision,
+            revisions::another_tenants_revisions_do_not_exist,
+            revisions::devices_asked_for_at_once_are_each_scopes_own,
             policies::policies_of_tenant_and_device_are_kept_and_loaded,
             policies::devices_are_listed_by_whether_they_show_what_is_wanted,
             policies::how_far_an_initialisation_is_stays_with_the_device,

@@ -10,10 +10,28 @@ use uuid::Uuid;
 use super::Postgres;
 use super::error::store_error;
 use super::text::text;
-use crate::store::row::{DeviceRow, count, millis, tenant_of};
-use crate::store::{Cursor, Device, DeviceFilter, PAGE_MAX, Page, PageRequest, Scope};
+use crate::store::row::{DeviceRow, RevisionRow, count, millis, tenant_of};
+use crate::store::{
+    Cursor, Device, DeviceFilter, DeviceRevision, PAGE_MAX, Page, PageRequest, RevisedDevice, Scope,
+};
 
-/// A device with its newest wish, if it has one of its own.
+/// A device's newest wish, if it has one of its own.
+macro_rules! join_sync {
+    () => {
+        " LEFT JOIN device_sync AS s
+             ON s.network_server_id = device.network_server_id AND s.dev_eui = device.dev_eui
+             AND s.device_id = device.id "
+    };
+}
+
+/// A device's row and its wish's are each of the transaction that wrote them last.
+macro_rules! revision {
+    () => {
+        "(device.xmin::text::bigint << 32) | coalesce(s.xmin::text::bigint, 0)"
+    };
+}
+
+/// A device with its newest wish.
 macro_rules! select_device {
     ($rest:literal) => {
         concat!(
@@ -26,23 +44,30 @@ macro_rules! select_device {
                 device.last_seen, device.rssi_dbm, device.snr_db, device.battery_percent, device.desired_color,
                 device.desired_on_time, device.desired_off_time, device.reported_color, device.reported_on_time,
                 device.reported_off_time, device.reported_at,
-                s.generation, s.synced_generation, s.sync_state, s.sync_error, s.sync_attempts, s.next_attempt_at
-             FROM device LEFT JOIN device_sync AS s
-                ON s.network_server_id = device.network_server_id AND s.dev_eui = device.dev_eui
-                AND s.device_id = device.id ",
+                s.generation, s.synced_generation, s.sync_state, s.sync_error, s.sync_attempts, s.next_attempt_at,
+                ",
+            revision!(),
+            " AS revision FROM device",
+            join_sync!(),
             $rest
         )
     };
 }
 
 impl Postgres {
-    pub(in crate::store) async fn device(
+    pub(in crate::store) async fn devices_by_id(
         &self,
         scope: Scope,
-        id: DeviceId,
-    ) -> Result<Option<Device>, StoreError> {
+        ids: &BTreeSet<DeviceId>,
+    ) -> Result<Vec<RevisedDevice>, StoreError> {
         let mut transaction = self.sessions.begin_to_read(scope).await?;
-        find(&mut transaction, id).await
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+        let rows: Vec<DeviceRow> = sqlx::query_as(select_device!("WHERE device.id = ANY ($1)"))
+            .bind(ids)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        rows.into_iter().map(RevisedDevice::try_from).collect()
     }
 
     pub(in crate::store) async fn device_by_dev_eui(
@@ -111,15 +136,7 @@ impl Postgres {
         let mut transaction = self.sessions.begin_to_read(scope).await?;
         let mut query = QueryBuilder::new(select_device!("WHERE true"));
         push_filter(&mut query, scope, filter);
-        if let Some(Cursor { at, id }) = page.after {
-            query
-                .push(" AND (device.created_at, device.id) > (")
-                .push_bind(millis(at));
-            query.push(", ").push_bind(id).push(")");
-        }
-        query
-            .push(" ORDER BY device.created_at, device.id LIMIT ")
-            .push_bind(page.rows());
+        push_page(&mut query, page);
         let rows: Vec<DeviceRow> = query
             .build_query_as()
             .fetch_all(&mut *transaction)
@@ -135,18 +152,45 @@ impl Postgres {
         }))
     }
 
+    pub(in crate::store) async fn list_device_revisions(
+        &self,
+        scope: Scope,
+        filter: &DeviceFilter,
+        page: PageRequest,
+    ) -> Result<Page<DeviceRevision>, StoreError> {
+        let mut transaction = self.sessions.begin_to_read(scope).await?;
+        let mut query = QueryBuilder::new(concat!(
+            "SELECT device.id, device.created_at, ",
+            revision!(),
+            " AS revision FROM device",
+            join_sync!(),
+            "WHERE true"
+        ));
+        push_filter(&mut query, scope, filter);
+        push_page(&mut query, page);
+        let rows: Vec<RevisionRow> = query
+            .build_query_as()
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        let devices = rows.into_iter().map(DeviceRevision::from).collect();
+        Ok(Page::of(devices, page, |device: &DeviceRevision| Cursor {
+            at: device.created_at,
+            id: device.id.as_uuid(),
+        }))
+    }
+
     pub(in crate::store) async fn count_devices(
         &self,
         scope: Scope,
         filter: &DeviceFilter,
     ) -> Result<u64, StoreError> {
         let mut transaction = self.sessions.begin_to_read(scope).await?;
-        let mut query = QueryBuilder::new(
-            "SELECT count(*) FROM device LEFT JOIN device_sync AS s
-                ON s.network_server_id = device.network_server_id AND s.dev_eui = device.dev_eui
-                AND s.device_id = device.id
-             WHERE true",
-        );
+        let mut query = QueryBuilder::new(concat!(
+            "SELECT count(*) FROM device",
+            join_sync!(),
+            "WHERE true"
+        ));
         push_filter(&mut query, scope, filter);
         let rows = query
             .build_query_scalar::<i64>()
@@ -156,15 +200,7 @@ impl Postgres {
     }
 }
 
-/// A device that the transaction may see.
-pub(super) async fn find(
-    connection: &mut PgConnection,
-    id: DeviceId,
-) -> Result<Option<Device>, StoreError> {
-    read(connection, id, select_device!("WHERE device.id = $1")).await
-}
-
-/// The same, held against others' changes until the transaction's end.
+/// A device that the transaction may see, held against others' changes until the transaction's end.
 pub(super) async fn lock(
     connection: &mut PgConnection,
     id: DeviceId,
@@ -205,6 +241,18 @@ async fn read(
         .await
         .map_err(store_error)?;
     row.map(Device::try_from).transpose()
+}
+
+fn push_page(query: &mut QueryBuilder<Db>, page: PageRequest) {
+    if let Some(Cursor { at, id }) = page.after {
+        query
+            .push(" AND (device.created_at, device.id) > (")
+            .push_bind(millis(at));
+        query.push(", ").push_bind(id).push(")");
+    }
+    query
+        .push(" ORDER BY device.created_at, device.id LIMIT ")
+        .push_bind(page.rows());
 }
 
 fn push_filter(query: &mut QueryBuilder<Db>, scope: Scope, filter: &DeviceFilter) {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::sync::DeviceSyncColumns;
 use super::{corrupt, count, instant, parse_dev_eui, policy, policy_text, span, uuid};
 use crate::seal::Sealer;
-use crate::store::{AppKeyState, Device, DeviceFields};
+use crate::store::{AppKeyState, Device, DeviceFields, DeviceRevision, RevisedDevice, Revision};
 
 const TABLE: &str = "device";
 
@@ -57,6 +57,30 @@ pub(crate) struct DeviceRow {
     pub(crate) reported_at: Option<i64>,
     #[sqlx(flatten)]
     pub(crate) sync: DeviceSyncColumns,
+    pub(crate) revision: i64,
+}
+
+/// `id`, `created_at` and `revision`.
+pub(crate) type RevisionRow = (Uuid, i64, i64);
+
+impl From<RevisionRow> for DeviceRevision {
+    fn from((id, created_at, revision): RevisionRow) -> Self {
+        Self {
+            id: DeviceId::from_uuid(id),
+            created_at: instant(created_at),
+            revision: Revision(revision),
+        }
+    }
+}
+
+impl TryFrom<DeviceRow> for RevisedDevice {
+    type Error = StoreError;
+
+    fn try_from(row: DeviceRow) -> Result<Self, StoreError> {
+        let revision = Revision(row.revision);
+        let device = row.try_into()?;
+        Ok(Self { device, revision })
+    }
 }
 
 impl TryFrom<DeviceRow> for Device {

@@ -33,7 +33,7 @@ use super::Scope;
 pub(crate) use api_key::ApiKeyRow;
 pub(crate) use audit::{AuditRow, AuditValues};
 pub(crate) use browser_session::{BrowserSessionRow, SELECT_SESSIONS};
-pub(crate) use device::{AppKeyValues, DeviceRow, FieldValues, open_app_key};
+pub(crate) use device::{AppKeyValues, DeviceRow, FieldValues, RevisionRow, open_app_key};
 pub(crate) use downlink::{DownlinkRow, timeline};
 pub(crate) use drift::{DriftRow, DriftValues, carried_over};
 pub(crate) use event::{EventRow, SentRow, event_id, first_id_of};

@@ -142,6 +142,7 @@ async fn execute(
 fn update_devices(rows: &[DeviceRow<'_>]) -> QueryBuilder<Db> {
     let mut query = QueryBuilder::new(
         "UPDATE device SET
+            revision = revision + 1,
             unfinished = v.column3,
             last_seen = coalesce(v.column4, last_seen),
             rssi_dbm = coalesce(v.column5, rssi_dbm),

@@ -149,21 +149,22 @@ async fn insert(
 
 async fn update(
     connection: &mut SqliteConnection,
-    updates: impl Iterator<Item = &Update>,
+    updates: impl Iterator<Item = &Update> + Clone,
     sealer: &Sealer,
 ) -> Result<(), WriteDeviceError> {
     let mut query = QueryBuilder::new(
         "UPDATE device SET
+            revision = revision + 1,
             name = v.column2, description = v.column3, device_type = v.column4, tags = v.column5, codec = v.column6,
-            dev_eui = v.column7, chirpstack_app_id = v.column8, device_profile_id = v.column9, join_eui = v.column10,
-            uplink_interval_ms = v.column11, updated_at = v.column12, version = v.column13,
-            app_key = CASE WHEN v.column14 THEN app_key ELSE v.column15 END,
-            app_key_revision = app_key_revision + (v.column15 IS NOT NULL),
-            app_key_default = CASE WHEN v.column14 THEN app_key_default ELSE v.column16 END,
-            policy = v.column17
+            chirpstack_app_id = v.column7, device_profile_id = v.column8, join_eui = v.column9,
+            updated_at = v.column10, version = v.column11,
+            app_key = CASE WHEN v.column12 THEN app_key ELSE v.column13 END,
+            app_key_revision = app_key_revision + (v.column13 IS NOT NULL),
+            app_key_default = CASE WHEN v.column12 THEN app_key_default ELSE v.column14 END,
+            policy = v.column15
          FROM (",
     );
-    query.push_values(updates, |mut row, update| {
+    query.push_values(updates.clone(), |mut row, update| {
         let device = &update.after;
         let fields = &device.fields;
         let values = FieldValues::of(fields);
@@ -177,11 +178,9 @@ async fn update(
             .push_bind(&fields.device_type)
             .push_bind(values.tags)
             .push_bind(fields.codec.name())
-            .push_bind(values.dev_eui)
             .push_bind(values.chirpstack_app_id)
             .push_bind(values.device_profile_id)
             .push_bind(values.join_eui)
-            .push_bind(values.uplink_interval_ms)
             .push_bind(millis(device.updated_at))
             .push_bind(device.version)
             .push_bind(update.app_key == AppKeyChange::Keep)
@@ -190,7 +189,33 @@ async fn update(
             .push_bind(values.policy);
     });
     query.push(") AS v WHERE device.id = v.column1");
-    execute(connection, query).await.map_err(write_error)
+    execute(connection, query).await.map_err(store_error)?;
+    update_indexed(connection, updates).await
+}
+
+/// What indexes hold, where it is other than before. `SQLite` writes the entries of every column that a statement
+/// names anew, also of those that stay as they are, and most changes are of none of these.
+async fn update_indexed(
+    connection: &mut SqliteConnection,
+    updates: impl Iterator<Item = &Update>,
+) -> Result<(), WriteDeviceError> {
+    let moved = updates.filter(|update| {
+        let (before, after) = (&update.before.fields, &update.after.fields);
+        before.dev_eui != after.dev_eui || before.uplink_interval != after.uplink_interval
+    });
+    for Update { after, .. } in moved {
+        let values = FieldValues::of(&after.fields);
+        sqlx::query(
+            "UPDATE device SET dev_eui = ?2, uplink_interval_ms = ?3, revision = revision + 1 WHERE id = ?1",
+        )
+        .bind(after.id.as_uuid())
+        .bind(values.dev_eui)
+        .bind(values.uplink_interval_ms)
+        .execute(&mut *connection)
+        .await
+        .map_err(write_error)?;
+    }
+    Ok(())
 }
 
 fn push_ids(query: &mut QueryBuilder<Db>, ids: impl Iterator<Item = DeviceId>) {
@@ -217,7 +242,7 @@ async fn forget_what_was_heard(
     for statement in [
         "DELETE FROM device_state WHERE device_id = ?1",
         "UPDATE device SET
-            presence = 'never_seen', uplinks_heard = 0, uplinks_missed = 0,
+            revision = revision + 1, presence = 'never_seen', uplinks_heard = 0, uplinks_missed = 0,
             last_seen = NULL, rssi_dbm = NULL, snr_db = NULL, battery_percent = NULL,
             initialisation = NULL,
             desired_color = NULL, desired_on_time = NULL, desired_off_time = NULL,

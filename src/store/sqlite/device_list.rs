@@ -7,10 +7,21 @@ use downbeat_core::id::{DevEui, DeviceId, DeviceKey, TenantId};
 use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection, SqliteExecutor};
 
 use super::{Sqlite, store_error};
-use crate::store::row::{DeviceRow, count, millis, tenant_of};
-use crate::store::{Cursor, Device, DeviceFilter, PAGE_MAX, Page, PageRequest, Scope};
+use crate::store::row::{DeviceRow, RevisionRow, count, millis, tenant_of};
+use crate::store::{
+    Cursor, Device, DeviceFilter, DeviceRevision, PAGE_MAX, Page, PageRequest, RevisedDevice, Scope,
+};
 
-/// A device with its newest wish, if it has one of its own.
+/// A device's newest wish, if it has one of its own.
+macro_rules! join_sync {
+    () => {
+        " LEFT JOIN device_sync AS s
+             ON s.network_server_id = device.network_server_id AND s.dev_eui = device.dev_eui
+             AND s.device_id = device.id "
+    };
+}
+
+/// A device with its newest wish.
 macro_rules! select_device {
     ($rest:literal) => {
         concat!(
@@ -23,22 +34,23 @@ macro_rules! select_device {
                 device.last_seen, device.rssi_dbm, device.snr_db, device.battery_percent, device.desired_color,
                 device.desired_on_time, device.desired_off_time, device.reported_color, device.reported_on_time,
                 device.reported_off_time, device.reported_at,
-                s.generation, s.synced_generation, s.sync_state, s.sync_error, s.sync_attempts, s.next_attempt_at
-             FROM device LEFT JOIN device_sync AS s
-                ON s.network_server_id = device.network_server_id AND s.dev_eui = device.dev_eui
-                AND s.device_id = device.id ",
+                s.generation, s.synced_generation, s.sync_state, s.sync_error, s.sync_attempts, s.next_attempt_at,
+                device.revision
+             FROM device",
+            join_sync!(),
             $rest
         )
     };
 }
 
 impl Sqlite {
-    pub(in crate::store) async fn device(
+    pub(in crate::store) async fn devices_by_id(
         &self,
         scope: Scope,
-        id: DeviceId,
-    ) -> Result<Option<Device>, StoreError> {
-        find(&self.readers, scope, id).await
+        ids: &BTreeSet<DeviceId>,
+    ) -> Result<Vec<RevisedDevice>, StoreError> {
+        let rows = rows_by_id(&self.readers, scope, ids).await?;
+        rows.into_iter().map(RevisedDevice::try_from).collect()
     }
 
     pub(in crate::store) async fn device_by_dev_eui(
@@ -102,15 +114,7 @@ impl Sqlite {
     ) -> Result<Page<Device>, StoreError> {
         let mut query = QueryBuilder::new(select_device!("WHERE true"));
         push_filter(&mut query, scope, filter);
-        if let Some(Cursor { at, id }) = page.after {
-            query
-                .push(" AND (device.created_at, device.id) > (")
-                .push_bind(millis(at));
-            query.push(", ").push_bind(id).push(")");
-        }
-        query
-            .push(" ORDER BY device.created_at, device.id LIMIT ")
-            .push_bind(page.rows());
+        push_page(&mut query, page);
         let rows: Vec<DeviceRow> = query
             .build_query_as()
             .fetch_all(&self.readers)
@@ -126,17 +130,42 @@ impl Sqlite {
         }))
     }
 
+    pub(in crate::store) async fn list_device_revisions(
+        &self,
+        scope: Scope,
+        filter: &DeviceFilter,
+        page: PageRequest,
+    ) -> Result<Page<DeviceRevision>, StoreError> {
+        let mut query =
+            QueryBuilder::new("SELECT device.id, device.created_at, device.revision FROM device");
+        if filter.synced.is_some() {
+            query.push(join_sync!());
+        }
+        query.push(" WHERE true");
+        push_filter(&mut query, scope, filter);
+        push_page(&mut query, page);
+        let rows: Vec<RevisionRow> = query
+            .build_query_as()
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        let devices = rows.into_iter().map(DeviceRevision::from).collect();
+        Ok(Page::of(devices, page, |device: &DeviceRevision| Cursor {
+            at: device.created_at,
+            id: device.id.as_uuid(),
+        }))
+    }
+
     pub(in crate::store) async fn count_devices(
         &self,
         scope: Scope,
         filter: &DeviceFilter,
     ) -> Result<u64, StoreError> {
-        let mut query = QueryBuilder::new(
-            "SELECT count(*) FROM device LEFT JOIN device_sync AS s
-                ON s.network_server_id = device.network_server_id AND s.dev_eui = device.dev_eui
-                AND s.device_id = device.id
-             WHERE true",
-        );
+        let mut query = QueryBuilder::new(concat!(
+            "SELECT count(*) FROM device",
+            join_sync!(),
+            "WHERE true"
+        ));
         push_filter(&mut query, scope, filter);
         let rows = query
             .build_query_scalar::<i64>()
@@ -171,24 +200,42 @@ pub(super) async fn find_many(
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut query = QueryBuilder::new(select_device!("WHERE device.id IN ("));
-    let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id.as_uuid());
-    }
-    query.push(")");
-    if let Some(tenant) = tenant_of(scope) {
-        query.push(" AND device.tenant_id = ").push_bind(tenant);
-    }
-    let rows: Vec<DeviceRow> = query
-        .build_query_as()
-        .persistent(false)
-        .fetch_all(connection)
-        .await
-        .map_err(store_error)?;
+    let rows = rows_by_id(connection, scope, ids).await?;
     rows.into_iter()
         .map(|row| Device::try_from(row).map(|device| (device.id, device)))
         .collect()
+}
+
+/// One statement for any number of ids, so that it is kept prepared.
+async fn rows_by_id(
+    executor: impl SqliteExecutor<'_>,
+    scope: Scope,
+    ids: &BTreeSet<DeviceId>,
+) -> Result<Vec<DeviceRow>, StoreError> {
+    let ids: Vec<_> = ids
+        .iter()
+        .map(|id| id.as_uuid().simple().to_string())
+        .collect();
+    sqlx::query_as(select_device!(
+        "WHERE device.id IN (SELECT unhex(value) FROM json_each(?1)) AND (?2 IS NULL OR device.tenant_id = ?2)"
+    ))
+    .bind(serde_json::json!(ids).to_string())
+    .bind(tenant_of(scope))
+    .fetch_all(executor)
+    .await
+    .map_err(store_error)
+}
+
+fn push_page(query: &mut QueryBuilder<Db>, page: PageRequest) {
+    if let Some(Cursor { at, id }) = page.after {
+        query
+            .push(" AND (device.created_at, device.id) > (")
+            .push_bind(millis(at));
+        query.push(", ").push_bind(id).push(")");
+    }
+    query
+        .push(" ORDER BY device.created_at, device.id LIMIT ")
+        .push_bind(page.rows());
 }
 
 fn push_filter(query: &mut QueryBuilder<Db>, scope: Scope, filter: &DeviceFilter) {

@@ -194,12 +194,14 @@ async fn move_devices(
     if stay {
         return Err(WriteNetworkServerError::HasDevices);
     }
-    sqlx::query("UPDATE device SET network_server_id = ?2 WHERE tenant_id = ?1")
-        .bind(tenant_id.as_uuid())
-        .bind(server.as_uuid())
-        .execute(connection)
-        .await
-        .map_err(store_error)?;
+    sqlx::query(
+        "UPDATE device SET network_server_id = ?2, revision = revision + 1 WHERE tenant_id = ?1",
+    )
+    .bind(tenant_id.as_uuid())
+    .bind(server.as_uuid())
+    .execute(connection)
+    .await
+    .map_err(store_error)?;
     Ok(())
 }
 

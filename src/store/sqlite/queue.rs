@@ -108,6 +108,14 @@ async fn run(
                 continue;
             }
         }
+        // Whoever was just answered may have its next write ready: another turn of the others costs microseconds, a
+        // transaction of its own a wait for the disk.
+        tokio::task::yield_now().await;
+        while gathered.len() < TRANSACTION_MAX
+            && let Ok(one) = waiting.try_recv()
+        {
+            gathered.push(one);
+        }
         let began = Instant::now();
         let done = transact(&pool, &mut gathered).await;
         note(&gathered, &waiting, began.elapsed());

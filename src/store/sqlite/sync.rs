@@ -261,7 +261,7 @@ fn wish_anew(wishes: &[&WishRow], number: &mut impl FnMut() -> i64) -> QueryBuil
 fn wish_otherwise(wishes: &[&WishRow], number: &mut impl FnMut() -> i64) -> QueryBuilder<Db> {
     let mut query = QueryBuilder::new(
         "UPDATE device_sync SET
-            tenant_id = v.column3, device_id = v.column4, force = (force = 1 AND synced_generation < generation),
+            force = (force = 1 AND synced_generation < generation),
             generation = v.column5, sync_state = 'pending', sync_error = NULL, sync_attempts = 0,
             next_attempt_at = NULL, unfinished = 1
          FROM (",

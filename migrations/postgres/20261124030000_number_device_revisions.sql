@@ -1,0 +1,1 @@
+-- SQLite counts a device's revisions in a column. PostgreSQL counts them by itself: a row's version is its `xmin`.
