@@ -19,6 +19,7 @@ const ACTIONS: Record<string, string> = {
   'device.delete': 'deleted the device',
   'device.desire': 'wants a colour of the device',
   'device.desire_nothing': 'wants nothing of the device any more',
+  'device.flush_queue': 'flushed the queue in ChirpStack of the device',
   'device.initialise': 'initialised the device',
   'device.sync': 're-synced the device',
   'device.sync_all': 're-synced all devices',
