@@ -1,9 +1,7 @@
 //! How often something was turned away of late: what an operator is told, and forgotten when it is over.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// So long after the last one it is over.
 const LATELY: Duration = Duration::from_mins(5);
@@ -17,15 +15,23 @@ pub(super) struct Refusals {
 impl Refusals {
     /// Counts one.
     pub(super) fn count(&self) {
-        let before = self.lately();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some((Instant::now(), before.saturating_add(1)));
+        self.count_at(Instant::now());
     }
 
     /// How many there were, each at most five minutes after the one before and the last at most five minutes ago.
     pub(super) fn lately(&self) -> u64 {
+        self.lately_at(Instant::now())
+    }
+
+    fn count_at(&self, now: Instant) {
+        let before = self.lately_at(now);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((now, before.saturating_add(1)));
+    }
+
+    fn lately_at(&self, now: Instant) -> u64 {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.filter(|(at, _)| at.elapsed() < LATELY)
+        last.filter(|(at, _)| now.duration_since(*at) < LATELY)
             .map_or(0, |(_, count)| count)
     }
 }
@@ -34,18 +40,18 @@ impl Refusals {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn five_minutes_after_the_last_one_all_are_forgotten() {
-        let refusals = Refusals::default();
-        assert_eq!(refusals.lately(), 0);
+    #[test]
+    fn five_minutes_after_the_last_one_all_are_forgotten() {
+        let (refusals, mut now) = (Refusals::default(), Instant::now());
+        assert_eq!(refusals.lately_at(now), 0);
         for count in 1..=3 {
-            refusals.count();
-            tokio::time::advance(LATELY / 2).await;
-            assert_eq!(refusals.lately(), count);
+            refusals.count_at(now);
+            now += LATELY / 2;
+            assert_eq!(refusals.lately_at(now), count);
         }
-        tokio::time::advance(LATELY / 2).await;
-        assert_eq!(refusals.lately(), 0);
-        refusals.count();
-        assert_eq!(refusals.lately(), 1);
+        now += LATELY / 2;
+        assert_eq!(refusals.lately_at(now), 0);
+        refusals.count_at(now);
+        assert_eq!(refusals.lately_at(now), 1);
     }
 }

@@ -1,9 +1,9 @@
 /** Many pages of one browser: what one does the others show, and none keeps another from working. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { assertQuiet, live, NOT_SIGNED_IN, openPage, signIn, startBrowser } from './support/browser.mjs';
+import { assertQuiet, live, NOT_SIGNED_IN, openPage, signIn, startBrowser, violations } from './support/browser.mjs';
 import { ADMIN_KEY, World } from './support/processes.mjs';
-import { until } from './support/until.mjs';
+import { PATIENCE_MS, until } from './support/until.mjs';
 
 /** More than the six connections that a browser opens to a host. */
 const TABS = 8;
@@ -23,6 +23,8 @@ describe('several tabs', () => {
     while (tabs.length < TABS) {
       await show(tabs.at(-1), false);
       const tab = await first.context().newPage();
+      tab.setDefaultTimeout(PATIENCE_MS);
+      tab.setDefaultNavigationTimeout(PATIENCE_MS);
       await tab.goto('/devices');
       await live(tab);
       tabs.push(tab);
@@ -43,6 +45,27 @@ describe('several tabs', () => {
     await first.context().close();
   });
 
+  test('how closely lights stand is remembered, and their colours have names all the same', async () => {
+    const page = await openPage(browser, world, { expected: [NOT_SIGNED_IN] });
+    await signIn(page, ADMIN_KEY, '/devices');
+    const { devices } = await world.api('GET', '/tenants/default/devices');
+    await world.api('POST', `/downlink/${devices[0].lorawan_dev_eui}?wait=60`, { color: '#0000ff', on_time: 5, off_time: 5 });
+    const light = page.getByRole('gridcell').filter({ hasText: devices[0].name });
+    await light.getByText('blue').first().waitFor();
+    const { height } = await light.boundingBox();
+    await page.getByRole('button', { name: 'Compact' }).click();
+    await light.getByText('blue, blinks').waitFor();
+    assert.ok((await light.boundingBox()).height < height * 0.6);
+    assert.deepEqual(await violations(page), []);
+    await page.reload();
+    await page.getByRole('button', { name: 'Compact', pressed: true }).waitFor();
+    await page.getByRole('button', { name: 'As a table' }).click();
+    await light.getByText('blue').first().waitFor();
+    assert.deepEqual(await violations(page), []);
+    assertQuiet(page);
+    await page.context().close();
+  });
+
   test('a device that somebody registers, renames and deletes is followed', async () => {
     const page = await openPage(browser, world, { expected: [NOT_SIGNED_IN] });
     await signIn(page, ADMIN_KEY, '/devices');
@@ -59,6 +82,7 @@ describe('several tabs', () => {
     assert.equal(await tile('70b3d57ed2000099').count(), 0);
 
     const own = await page.context().newPage();
+    own.setDefaultTimeout(PATIENCE_MS);
     await own.goto(`/devices/${made.id}`);
     await own.getByRole('heading', { level: 1, name: 'Renamed' }).waitFor();
     await live(own);

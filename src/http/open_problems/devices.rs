@@ -28,8 +28,8 @@ pub(super) fn of_presence(figures: &TenantFigures, health: Health) -> Vec<OpenPr
         );
         problem.map(|problem| {
             problem.at("/devices?status=never_seen").saying(
-                "They are registered, and nothing came of them.",
-                "See whether they have power and joined, and whether their DevEUI and AppKey are right.",
+                "Registered here, and nothing was ever heard.",
+                "See to power and to the join, and whether DevEUI and AppKey are right.",
             )
         })
     } else if health.network_server_configured {
@@ -50,8 +50,8 @@ pub(super) fn of_presence(figures: &TenantFigures, health: Health) -> Vec<OpenPr
     );
     let silent = silent.map(|problem| {
         problem.at("/devices?status=offline").saying(
-            "They have not spoken for twice as long as they should at the most.",
-            "See to their power, and whether a gateway near them is silent.",
+            "Nothing was heard for twice as long as it should take at the most.",
+            "See to power, and whether a gateway near by is silent.",
         )
     });
     never_seen.into_iter().chain(silent).collect()

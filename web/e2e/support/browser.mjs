@@ -66,8 +66,8 @@ export async function openPage(browser, world, { viewport = WIDE, theme = 'light
 async function fulfil(route) {
   const { pathname, origin } = new URL(route.request().url());
   const isFile = extname(pathname) !== '' && existsSync(join(PAGE, pathname));
-  const { headers } = await fetch(origin);
-  const policy = headers.get('content-security-policy');
+  const { headers } = await fetch(origin, { method: 'HEAD' });
+  const policy = headers.get('content-security-policy') ?? '';
   await route.fulfill({ path: join(PAGE, isFile ? pathname : 'index.html'), headers: { 'content-security-policy': policy } });
 }
 

@@ -24,7 +24,7 @@ const ACTIONS: Record<string, string> = {
   'device.sync': 're-synced the device',
   'device.sync_all': 're-synced all devices',
   'downlink.send': 'sent a command to the device',
-  'downlink.cancel': 'cancelled the command',
+  'downlink.cancel': 'cancelled the command to',
   'downlink.initialise': 'initialised the device',
   'job.create': 'began the job',
   'job.pause': 'paused the job',
@@ -60,6 +60,13 @@ export function objectPath(action: string, objectId: string): string | null {
   if (action.startsWith('job.')) return `/jobs/${id}`;
   const isDevice = action.startsWith('device.') && action !== 'device.delete' && action !== 'device.sync_all';
   return isDevice && UUID.test(objectId) ? `/devices/${id}` : null;
+}
+
+/** The DevEUI of the device that an entry's command is for; null if it is about no command, or does not say. */
+export function commandedDevice({ action, before, after }: { action: string; before: unknown; after: unknown }): string | null {
+  if (!action.startsWith('downlink.')) return null;
+  const devEui = record(after)['dev_eui'] ?? record(before)['dev_eui'];
+  return typeof devEui === 'string' ? devEui : null;
 }
 
 /** What an entry is about, as people call it: its name, else its DevEUI, else its id. */
