@@ -18,6 +18,10 @@ use figment::{Figment, Metadata, Profile, Provider};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+mod network;
+
+pub use network::{Network, Networks, ParseNetworkError};
+
 use crate::seal::{self, EncryptionKeyError, Sealer};
 
 /// Everything that can be set.
@@ -26,6 +30,9 @@ use crate::seal::{self, EncryptionKeyError, Sealer};
 pub struct Config {
     /// Address of HTTP: API, webhooks, page.
     pub listen: SocketAddr,
+    /// Proxies in front of this service, as networks with commas between: what they say in `X-Forwarded-For` of who
+    /// called them is believed, in the audit log and where failed sign-ins are counted.
+    pub trusted_proxies: Networks,
     /// `sqlite://FILE`, or `postgres://USER:PASSWORD@HOST/DATABASE` of PostgreSQL 13 or later; a file in the data
     /// directory when empty.
     #[serde(serialize_with = "mask_password")]
@@ -210,6 +217,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            trusted_proxies: Networks::default(),
             database_url: String::new(),
             data_dir: dirs::data_dir()
                 .unwrap_or_else(|| PathBuf::from("."))
@@ -340,6 +348,7 @@ const fn secret(path: &'static str, variable: &'static str) -> Key {
 
 const KEYS: &[Key] = &[
     key("listen", "DOWNBEAT_LISTEN"),
+    key("trusted_proxies", "DOWNBEAT_TRUSTED_PROXIES"),
     secret("database_url", "DOWNBEAT_DATABASE_URL"),
     key("data_dir", "DOWNBEAT_DATA_DIR"),
     secret("admin_key", "DOWNBEAT_ADMIN_KEY"),
@@ -425,6 +434,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             listen,
+            trusted_proxies,
             database_url,
             data_dir,
             admin_key,
@@ -439,6 +449,7 @@ impl fmt::Debug for Config {
         } = self;
         f.debug_struct("Config")
             .field("listen", listen)
+            .field("trusted_proxies", trusted_proxies)
             .field("database_url", &without_password(database_url))
             .field("data_dir", data_dir)
             .field("admin_key", admin_key)
@@ -581,6 +592,7 @@ impl Loaded {
 #[derive(Serialize)]
 struct PrintedConfig {
     listen: SocketAddr,
+    trusted_proxies: Networks,
     database_url: String,
     data_dir: PathBuf,
     log: String,
@@ -609,6 +621,7 @@ impl PrintedConfig {
     fn defaults() -> Self {
         let Config {
             listen,
+            trusted_proxies,
             database_url,
             data_dir,
             log,
@@ -636,6 +649,7 @@ impl PrintedConfig {
         };
         Self {
             listen,
+            trusted_proxies,
             database_url,
             data_dir,
             log,
@@ -961,6 +975,24 @@ mod tests {
             loaded.describe()
         );
         assert!(!format!("{:?}", loaded.config).contains("0123456789abcdef"));
+    }
+
+    #[test]
+    fn proxies_are_networks_or_nothing_begins() {
+        let proxies = |text: &str| {
+            let option = ("trusted_proxies", text.to_owned());
+            Loaded::new(None, nothing, &[option])
+        };
+        let loaded = proxies("10.0.0.0/8, ::1").unwrap();
+        assert_eq!(loaded.config.trusted_proxies.as_slice().len(), 2);
+        let line = "trusted_proxies = \"10.0.0.0/8, ::1\"";
+        assert!(loaded.describe().contains(line), "{}", loaded.describe());
+        let error = proxies("10.0.0.0/33").unwrap_err();
+        let cause = error.source().unwrap().to_string();
+        assert!(
+            cause.contains("10.0.0.0/33") && cause.contains("trusted_proxies"),
+            "{cause}"
+        );
     }
 
     #[test]

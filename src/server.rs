@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt as _;
 use downbeat_actors::clock::Clock;
 use downbeat_actors::port::{NetworkServer, StoreError};
 use downbeat_actors::{StartError, System, SystemConfig};
@@ -211,6 +212,13 @@ async fn serve(listener: TcpListener, router: axum::Router, mut stopping: watch:
         // Fails only when the server is gone, which is a reason to stop, too.
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
+    // A live event is a small write after another: Nagle's algorithm would hold it until the browser has acknowledged the
+    // one before, which it delays for 40 ms.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps TCP's delay");
+        }
+    });
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     if let Err(error) = axum::serve(listener, service)
         .with_graceful_shutdown(stopped)

@@ -166,6 +166,12 @@ impl Link {
         }
     }
 
+    pub(crate) fn cleaner(&self, message: CleanerMessage) {
+        if let Some(services) = self.services() {
+            let _ = services.cleaner.post(message);
+        }
+    }
+
     /// Ends those behind it without warning.
     #[cfg(test)]
     pub(crate) fn kill_services(&self) {

@@ -102,6 +102,12 @@ pub(crate) fn taken<M: Mail>() {
     M::mailboxes().taken.fetch_add(1, Ordering::AcqRel);
 }
 
+/// Messages that wait, by kind of actor.
+pub(crate) fn backlogs() -> Vec<(&'static str, u64)> {
+    let mailboxes = all().into_iter();
+    mailboxes.map(|it| (it.actor, it.waiting())).collect()
+}
+
 /// Brings the metrics up to date; called before they are shown.
 pub fn measure() {
     for mailboxes in all() {

@@ -47,6 +47,8 @@ pub enum FeedBody {
     Gateway(Box<GatewayView>),
     /// A device's queue in the network server is stuck, or was cleaned (`queue.stuck`, `queue.flushed`).
     Queue(QueueView),
+    /// A device was registered, changed or taken out of the registry (`registry.changed`).
+    Registry(RegistryView),
     /// A job came further, at most once a second for each, or began, was held up, or ended (`job.changed`).
     Job(Box<JobView>),
 }
@@ -71,6 +73,39 @@ pub struct QueueView {
     pub items: u32,
     /// Why it was left alone; `None` if it was flushed.
     pub finding: Option<QueueFinding>,
+}
+
+/// What watchers see of a change of the registry: that there was one. What it is now they look up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RegistryView {
+    /// The device's id.
+    pub device_id: DeviceId,
+    /// Its `DevEUI` after the change; that which it had, if it is gone; `None` if it is not on LoRaWAN.
+    pub dev_eui: Option<DevEui>,
+    /// What happened to it.
+    pub change: RegistryChange,
+}
+
+/// What happened to a device in the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegistryChange {
+    /// It is new.
+    Created,
+    /// It says something else.
+    Changed,
+    /// It is gone.
+    Deleted,
+}
+
+impl RegistryChange {
+    /// Its word in events, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::Deleted => "deleted",
+        }
+    }
 }
 
 /// What watchers see of a job.
@@ -342,6 +377,11 @@ fn log(event: &FeedEvent) {
                 metrics::counter!("downbeat_queues_flushed_total").increment(1);
                 tracing::info!(device.dev_eui = %dev_eui, items, "queue.flushed");
             }
+        }
+        FeedBody::Registry(view) => {
+            let change = view.change.name();
+            metrics::counter!("downbeat_registry_changes_total", "change" => change).increment(1);
+            tracing::debug!(device.id = %view.device_id, change, "registry.changed");
         }
         FeedBody::Job(view) => {
             metrics::counter!("downbeat_job_changes_total").increment(1);

@@ -44,10 +44,8 @@ pub(crate) enum CleanerMessage {
         found: Vec<FoundItem>,
         go_on: oneshot::Sender<CleanerVerdict>,
     },
-    Flushed {
-        owner: Owner,
-        items: u32,
-    },
+    /// A queue was flushed, here or because somebody wanted it.
+    Flushed { owner: Owner, items: u32 },
     /// All looks of the round are done.
     RoundEnded,
 }
@@ -134,6 +132,7 @@ impl Actor for Cleaner {
             }
             CleanerMessage::Flushed { owner, items } => {
                 state.cleaner.flushed(owner.dev_eui);
+                state.link.publish_findings(state.cleaner.findings());
                 let view = QueueView {
                     owner,
                     items,

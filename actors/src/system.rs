@@ -31,6 +31,7 @@ use crate::order::{AskError, Cancellation, Desire, Initialising, Order, Report, 
 use crate::port::{
     By, DeviceStore, JobStore, NetworkServer, NetworkServerError, StoreError, StoredDevice,
 };
+use crate::queue_cleaner::CleanerMessage;
 use crate::shard::{self, ShardMessage};
 use crate::supervisor::{Root, RootArguments, RootMessage};
 use crate::synchronizer::SyncMessage;
@@ -452,6 +453,30 @@ impl System {
     /// Queues of a network server that are stuck, and that were left alone because not all in them is ours.
     pub fn queue_findings(&self, server: NetworkServerId) -> Vec<QueueFinding> {
         self.shared.link(server).findings()
+    }
+
+    /// Deletes all items of a device's queue in its network server, others' and those of commands under way too: only
+    /// because a person wants it. A command of ours that was among them counts as lost on the air and is sent again.
+    /// `items` is how many a look found there, for who watches.
+    pub async fn flush_queue(
+        &self,
+        server: NetworkServerId,
+        owner: Owner,
+        items: u32,
+    ) -> Result<(), NetworkServerError> {
+        let dev_eui = owner.dev_eui;
+        let flush = self.call_server(server, move |server| async move {
+            server.flush_queue(dev_eui).await
+        });
+        flush.await?;
+        let flushed = CleanerMessage::Flushed { owner, items };
+        self.shared.link(server).cleaner(flushed);
+        Ok(())
+    }
+
+    /// Messages that wait in the actors' mailboxes, by kind of actor, all of the process.
+    pub fn backlogs(&self) -> Vec<(&'static str, u64)> {
+        crate::mailbox::backlogs()
     }
 
     /// The budgets of a network server's gateways, as of a second ago at the most.

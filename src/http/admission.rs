@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::problem::ApiError;
+use super::refusals::Refusals;
 
 /// The places there are.
 #[derive(Debug, Clone)]
@@ -18,6 +19,7 @@ pub(super) struct Admission {
     requests: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
 }
 
 /// A request's place, in its extensions: whoever goes on to wait gives it back early.
@@ -38,7 +40,13 @@ impl Admission {
             requests: places(requests),
             waits: places(waits),
             streams: places(streams),
+            refusals: Arc::default(),
         }
+    }
+
+    /// Requests that were turned away of late.
+    pub(super) fn refused_lately(&self) -> u64 {
+        self.refusals.lately()
     }
 
     /// A place to wait for a device; `None` when all are taken.
@@ -61,6 +69,7 @@ pub(super) async fn admit(
 ) -> Response {
     let Ok(permit) = Arc::clone(&admission.requests).try_acquire_owned() else {
         metrics::counter!("downbeat_http_refused_total").increment(1);
+        admission.refusals.count();
         return ApiError::Overloaded.into_response();
     };
     let place = Place(Arc::new(Mutex::new(Some(permit))));
@@ -100,6 +109,7 @@ mod tests {
         let refused = ask().await.unwrap();
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(refused.headers().contains_key("retry-after"));
+        assert_eq!(admission.refused_lately(), 1);
         place.give_back().await;
         let second = tokio::spawn(ask());
         inside.recv().await.unwrap();

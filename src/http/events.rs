@@ -97,10 +97,22 @@ pub(super) struct QueueEventBody {
     finding: Option<QueueFindingBody>,
 }
 
+/// A `registry` event: a device was registered, changed or deleted, by whomever. What it is now is to be looked up.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RegistryEventBody {
+    /// `created`, `changed` or `deleted`.
+    change: &'static str,
+    /// The device's id.
+    id: String,
+    /// Its DevEUI after the change, or the last one that it had; null if it is not on LoRaWAN.
+    lorawan_dev_eui: Option<String>,
+}
+
 /// What happens, as Server-Sent Events
 ///
 /// `device`: what is known of a device after a change. `sync`: how far ChirpStack is in step with a device. `downlink`: a command and its newest step. `gateway`: a gateway
-/// after a change. `queue`: a device's queue in ChirpStack that does not move.
+/// after a change. `queue`: a device's queue in ChirpStack that does not move. `registry`: a device was registered, changed or
+/// deleted.
 /// `job`: how far a job is, once a second at the most. `reset`: events are missing, load everything anew.
 #[utoipa::path(
     get,
@@ -295,6 +307,15 @@ impl Reader {
                 items: view.items,
                 finding: view.finding.as_ref().map(QueueFindingBody::new),
             }),
+            FeedBody::Registry(view) => {
+                Event::default()
+                    .event("registry")
+                    .json_data(RegistryEventBody {
+                        change: view.change.name(),
+                        id: view.device_id.to_string(),
+                        lorawan_dev_eui: view.dev_eui.map(|it| it.to_string()),
+                    })
+            }
             FeedBody::Job(view) => Event::default()
                 .event("job")
                 .json_data(JobEventBody::new(view)),

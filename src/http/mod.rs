@@ -21,7 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ChirpstackSection, Config};
+use crate::config::{ChirpstackSection, Config, Networks};
 use crate::drift::Comparer;
 use crate::store::{ApiKeyId, SessionKey, Store};
 
@@ -30,6 +30,7 @@ mod airtime;
 mod api_keys;
 mod audit;
 mod auth;
+mod client_address;
 mod devices;
 mod downlinks;
 mod etag;
@@ -47,6 +48,7 @@ mod openapi;
 mod overview;
 mod policy;
 mod problem;
+mod refusals;
 mod registry;
 mod request;
 mod router;
@@ -112,6 +114,7 @@ struct Shared {
     revoked: watch::Sender<()>,
     connector: Arc<dyn Connect>,
     tenants_may_set_network_server: bool,
+    trusted_proxies: Arc<Networks>,
     /// The configuration's network server.
     chirpstack: ChirpstackSection,
     drift_interval_s: u64,
@@ -161,6 +164,7 @@ impl AppState {
             revoked: watch::Sender::new(()),
             connector,
             tenants_may_set_network_server: limits.tenants_may_set_network_server,
+            trusted_proxies: Arc::new(config.trusted_proxies.clone()),
             chirpstack: config.chirpstack.clone(),
             drift_interval_s: config.registry.drift_interval_s,
             attempts: Attempts::default(),
@@ -313,6 +317,11 @@ impl AppState {
     /// Whether a tenant's own administrators may set its network server.
     fn tenants_may_set_network_server(&self) -> bool {
         self.shared.tenants_may_set_network_server
+    }
+
+    /// Proxies whose word is taken for who called them.
+    fn trusted_proxies(&self) -> &Arc<Networks> {
+        &self.shared.trusted_proxies
     }
 
     /// The configuration's network server.

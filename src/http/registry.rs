@@ -5,6 +5,7 @@
 //! change is carried out to its end, also when the caller goes away in the middle of it.
 
 use downbeat_actors::AskError;
+use downbeat_actors::observe::{FeedBody, FeedEvent, RegistryChange, RegistryView};
 use downbeat_actors::port::{By, DeviceStore as _};
 use downbeat_core::app_key::AppKey;
 use downbeat_core::id::{DevEui, DeviceId, DeviceKey, NetworkServerId, Scope};
@@ -40,6 +41,7 @@ pub(super) async fn create(
     to_the_end(async move {
         let device = state.store().create_device(scope, &device, &by).await?;
         changed(&state, None, Some(&device));
+        tell(&state, &device, RegistryChange::Created);
         Ok(device)
     })
     .await
@@ -132,6 +134,9 @@ async fn remove(state: AppState, scope: Scope, before: Device, by: By) -> Result
         Err(error) => Err(error),
     };
     changed(&state, Some(&before), None);
+    if removed.is_ok() {
+        tell(&state, &before, RegistryChange::Deleted);
+    }
     removed
 }
 
@@ -163,6 +168,19 @@ pub(super) fn changed(state: &AppState, before: Option<&Device>, after: Option<&
         state.system().registry_changed(key);
         state.system().sync_wanted(key);
     }
+}
+
+/// Tells who watches that the registry changed.
+fn tell(state: &AppState, device: &Device, change: RegistryChange) {
+    state.system().feed().publish(FeedEvent {
+        at: state.clock().now(),
+        tenant_id: Some(device.tenant_id),
+        body: FeedBody::Registry(RegistryView {
+            device_id: device.id,
+            dev_eui: device.fields.dev_eui,
+            change,
+        }),
+    });
 }
 
 /// A device on the air; `None` if it is not on LoRaWAN.
@@ -231,6 +249,9 @@ impl Change {
             Err(error) => Err(error),
         };
         changed(&state, Some(&before), written.as_ref().ok());
+        if let Ok(device) = &written {
+            tell(&state, device, RegistryChange::Changed);
+        }
         written
     }
 }

@@ -1,5 +1,7 @@
 //! Puts the routes together, and around them what every request goes through.
 
+use std::sync::Arc;
+
 use axum::extract::{DefaultBodyLimit, Extension, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Request};
@@ -19,9 +21,9 @@ use super::extract::BODY_MAX;
 use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
-    AppState, admission, airtime, api_keys, audit, devices, downlinks, events, gateways, health,
-    jobs, metrics, network_server, open_problems, overview, request, session, sessions, sync,
-    tenants, unclaimed, webhooks,
+    AppState, admission, airtime, api_keys, audit, client_address, devices, downlinks, events,
+    gateways, health, jobs, metrics, network_server, open_problems, overview, request, session,
+    sessions, sync, tenants, unclaimed, webhooks,
 };
 
 /// The page of the API's description loads its own files only. Its styles are set by its scripts.
@@ -42,7 +44,8 @@ pub(super) struct HasSimulator(pub(super) bool);
 /// The service: API, webhooks, live feed, health, description, and the parts beside it. The dashboard's routes may be
 /// merged into it.
 ///
-/// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that failed sign-ins are counted by address.
+/// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so that failed sign-ins are counted by address
+/// and the audit log says whence a change came.
 pub fn router(state: AppState, parts: RouterParts) -> Router {
     let Routes {
         api,
@@ -73,6 +76,7 @@ pub fn router(state: AppState, parts: RouterParts) -> Router {
             state.admission().clone(),
             admission::admit,
         ));
+    let trusted = Arc::clone(state.trusted_proxies());
     admitted
         .merge(open)
         .with_state(state)
@@ -80,6 +84,7 @@ pub fn router(state: AppState, parts: RouterParts) -> Router {
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(header(X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(header(REFERRER_POLICY, "no-referrer"))
+        .layer(from_fn_with_state(trusted, client_address::note))
         .layer(from_fn(request::trace))
 }
 
@@ -112,6 +117,7 @@ pub(super) fn routes() -> Routes {
             devices::desired::delete
         ))
         .routes(routes!(devices::initialize::initialize))
+        .routes(routes!(devices::flush_queue::flush_queue))
         .routes(routes!(devices::telemetry::telemetry))
         .routes(routes!(devices::links::links))
         .routes(routes!(devices::queue_findings::queue_findings))

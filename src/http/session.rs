@@ -1,9 +1,7 @@
 //! `POST`, `GET` and `DELETE /api/v1/session`: how a browser signs in and out. Which others are signed in: `sessions`.
 
-use std::net::{IpAddr, SocketAddr};
-
 use axum::Json;
-use axum::extract::{ConnectInfo, Extension, State};
+use axum::extract::{Extension, State};
 use axum::http::header::{ORIGIN, SET_COOKIE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -14,6 +12,7 @@ use crate::store::{Role, SessionKey};
 
 use super::auth::session::Beginning;
 use super::auth::{Caller, SESSION_COOKIE, Viewer, require_own_page, session_cookie};
+use super::client_address::ClientAddress;
 use super::extract::{Fields, JsonBody, QueryFields};
 use super::problem::{ApiError, Problem};
 use super::router::HasSimulator;
@@ -74,13 +73,13 @@ pub(super) struct SessionTenant {
 )]
 pub(super) async fn sign_in(
     State(state): State<AppState>,
-    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    client: Option<Extension<ClientAddress>>,
     headers: HeaderMap,
     body: JsonBody<SignIn>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1]), ApiError> {
     require_own_page(&headers)?;
     let now = state.clock().now();
-    let address: Option<IpAddr> = peer.map(|Extension(ConnectInfo(peer))| peer.ip());
+    let address = client.map(|Extension(ClientAddress(address))| address);
     let attempts = state.attempts();
     let may_try = attempts.may_try(address, now);
     may_try.map_err(|retry_after| ApiError::TooManySignIns { retry_after })?;

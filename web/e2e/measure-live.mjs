@@ -7,7 +7,7 @@
  *
  * A simulated fleet is sent commands at an even rate and answers as it does. Beside it, lights of which nobody else
  * speaks report a new colour now and then: from the moment at which such a report is handed to the service until the
- * frame after the one in which the page shows it, that is the figure. Both ends run on this machine, by one clock.
+ * frame in which the page shows it is done, that is the figure. Both ends run on this machine, by one clock.
  */
 import { parseArgs } from 'node:util';
 import { openPage, signIn, startBrowser } from './support/browser.mjs';
@@ -45,11 +45,18 @@ async function measure() {
   const page = await openPage(browser, world, { viewport: { width: 1920, height: 1080 } });
   await signIn(page, ADMIN_KEY, values.path);
   const sentAt = new Map();
-  const took = [];
+  const [took, answered] = [[], []];
   await page.exposeFunction('seen', (colour, at) => {
     const sent = sentAt.get(colour);
-    if (sent !== undefined) took.push(at - sent);
+    if (sent !== undefined) took.push(at - sent.at);
     sentAt.delete(colour);
+  });
+  const heard = [];
+  const reading = new AbortController();
+  const reader = read(reading.signal, (text, at) => {
+    for (const [colour, sent] of sentAt) {
+      if (!sent.told && text.includes(parts(colour))) heard.push(at - sent.at), (sent.told = true);
+    }
   });
   for (const devEui of probes) await report(devEui, 0, '#ffffff');
   await page.getByRole('gridcell').filter({ hasText: 'A probe' }).nth(PROBES - 1).waitFor();
@@ -64,21 +71,48 @@ async function measure() {
     // The page draws every colour as bright as it goes: one part is at its most.
     const colour = `#ff${((number * 37) % 0x10000).toString(16).padStart(4, '0')}`;
     const due = new Promise((resume) => setTimeout(resume, PROBE_EVERY_MS));
-    sentAt.set(colour, Date.now());
+    sentAt.set(colour, { at: performance.timeOrigin + performance.now(), told: false });
+    const begun = performance.now();
     await report(probes[number % PROBES], number, colour);
+    answered.push(performance.now() - begun);
     await due;
   }
   load.abort();
   const { sent, failed } = await commands;
   await new Promise((resume) => setTimeout(resume, 2_000));
-  took.sort((a, b) => a - b);
-  const at = (share) => Math.round(took[Math.min(took.length - 1, Math.floor(took.length * share))] ?? NaN);
+  reading.abort();
+  await reader;
   const figures = await world.api('GET', '/metrics/downlinks?hours=1');
   return [
     `${LIGHTS} lights, ${sent} commands in ${SECONDS} s (${failed} refused), ${figures.success} verified, ${figures.under_way} under way`,
     `${took.length} reports seen, ${sentAt.size} not (a later one was quicker)`,
-    `webhook to screen: p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, p99 ${at(0.99)} ms, longest ${at(1)} ms`,
+    `webhook to its answer:  ${shares(answered)}`,
+    `webhook to the stream:  ${shares(heard)}`,
+    `webhook to the screen:  ${shares(took)}`,
   ].join('\n');
+}
+
+function shares(took) {
+  took.sort((a, b) => a - b);
+  const at = (share) => Math.round(took[Math.min(took.length - 1, Math.floor(took.length * share))] ?? NaN);
+  return `p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, p99 ${at(0.99)} ms, longest ${at(1)} ms (${took.length})`;
+}
+
+/** Reads the stream of events beside the page: how much of the time is the service's. */
+async function read(signal, take) {
+  const headers = { authorization: `Bearer ${ADMIN_KEY}`, accept: 'text/event-stream' };
+  try {
+    const { body } = await fetch(`${world.address}/api/v1/tenants/default/events`, { headers, signal });
+    for await (const piece of body.pipeThrough(new TextDecoderStream())) take(piece, performance.timeOrigin + performance.now());
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
+/** A colour as events tell it. */
+function parts(colour) {
+  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  return `"red":${red},"blue":${blue},"green":${green},`;
 }
 
 /** Sends colours at an even rate until it is told to stop. */
@@ -128,24 +162,40 @@ async function report(devEui, fCnt, colour) {
   if (!answer.ok) throw new Error(`the webhook was answered ${answer.status}: ${await answer.text()}`);
 }
 
-/** Runs in the page: tells each colour that comes to be in it, with the time after it was painted. */
+/**
+ * Runs in the page: tells each colour that comes to be in it, with the time at which its frame was handed to the screen.
+ *
+ * It looks at what changed and no further, so that what is measured is the page and not this.
+ */
 function watch() {
   const known = new Set();
   const hex = ([, red, green, blue]) =>
     `#${[red, green, blue].map((part) => Number(part).toString(16).padStart(2, '0')).join('')}`;
-  const look = () => {
-    for (const tile of document.querySelectorAll('[role=gridcell]')) {
-      if (!tile.textContent.includes('A probe')) continue;
-      const title = tile.innerHTML.matchAll(/#[0-9a-f]{6}|rgb\((\d+),? (\d+),? (\d+)\)/g);
-      for (const match of title) {
+  // What is posted while a frame is made arrives when it is done.
+  let inFrame = false;
+  const after = (told) => {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = () => told(performance.timeOrigin + performance.now());
+    channel.port2.postMessage(null);
+  };
+  const nextFrame = requestAnimationFrame.bind(window);
+  window.requestAnimationFrame = (callback) =>
+    nextFrame((time) => {
+      inFrame = true;
+      after(() => (inFrame = false));
+      callback(time);
+    });
+  const look = (changes) => {
+    const tiles = new Set(changes.map(({ target }) => (target instanceof Element ? target : target.parentElement)?.closest('[role=gridcell]')));
+    for (const tile of tiles) {
+      if (!tile?.textContent.includes('A probe')) continue;
+      for (const match of tile.innerHTML.matchAll(/#[0-9a-f]{6}|rgb\((\d+),? (\d+),? (\d+)\)/g)) {
         const colour = match[0].startsWith('#') ? match[0] : hex(match);
         if (known.has(colour)) continue;
         known.add(colour);
-        requestAnimationFrame(() => {
-          const channel = new MessageChannel();
-          channel.port1.onmessage = () => window.seen(colour, performance.timeOrigin + performance.now());
-          channel.port2.postMessage(null);
-        });
+        const seen = (at) => window.seen(colour, at);
+        if (inFrame) after(seen);
+        else nextFrame(() => after(seen));
       }
     }
   };

@@ -19,8 +19,7 @@
 //! What remains possible is that the last try went out unnoticed before the gateway went dark. Then the counter is used
 //! twice, and the next attempt fails and is repeated: what an attempt that is lost on the air costs.
 //!
-//! Everything else that is stuck is reported: an operator who knows whose items they are may flush the queue in
-//! ChirpStack.
+//! Everything else that is stuck is reported: an operator who knows whose items they are may have the queue flushed.
 //!
 //! Looks are few: devices with an item of ours or with an open finding at each round, others in turn.
 
@@ -227,6 +226,7 @@ impl QueueCleaner {
     pub fn flushed(&mut self, dev_eui: DevEui) {
         if let Some(watched) = self.watched.get_mut(&dev_eui) {
             watched.head = None;
+            watched.finding = None;
         }
     }
 

@@ -86,6 +86,24 @@ fn what_is_not_ours_not_expired_or_pending_is_reported_and_stays() {
 }
 
 #[test]
+fn what_somebody_flushed_is_reported_no_more_and_watched_anew() {
+    let foreign = [FoundItem {
+        is_ours: false,
+        ..ours(1, 20)
+    }];
+    let mut cleaner = QueueCleaner::default();
+    cleaner.plan(at(0), &[holding(1)]).len();
+    assert_eq!(cleaner.looked(at(0), LAMP, &foreign), Leave);
+    let report = cleaner.looked(at(10), LAMP, &foreign);
+    assert!(matches!(report, CleanerVerdict::Report(_)), "{report:?}");
+    cleaner.flushed(LAMP);
+    assert!(cleaner.findings().is_empty());
+    assert_eq!(cleaner.looked(at(11), LAMP, &foreign), Leave);
+    let again = cleaner.looked(at(21), LAMP, &foreign);
+    assert!(matches!(again, CleanerVerdict::Report(_)), "{again:?}");
+}
+
+#[test]
 fn looks_are_few_and_the_urgent_ones_come_first() {
     let config = CleanerConfig {
         looks_max: 3,

@@ -6,10 +6,10 @@
 //! by forgetting a line.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRef, FromRequestParts, OptionalFromRequestParts};
+use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
@@ -21,6 +21,7 @@ use crate::secret_key;
 use crate::store::{ApiKey, ApiKeyId, By, KeyHash, Role};
 
 use super::AppState;
+use super::client_address::ClientAddress;
 use super::problem::ApiError;
 use super::request::RequestId;
 
@@ -147,9 +148,8 @@ where
             }
             caller
         };
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let caller = Self {
-            address: peer.map(|ConnectInfo(peer)| peer.ip()),
+            address: parts.extensions.get().map(|ClientAddress(it)| *it),
             request_id: parts.extensions.get::<RequestId>().cloned(),
             ..caller
         };

@@ -27,6 +27,7 @@ pub(super) mod downlinks;
 pub(super) mod events;
 pub(super) mod export;
 pub(super) mod fields;
+pub(super) mod flush_queue;
 pub(super) mod get;
 pub(super) mod import;
 pub(super) mod initialize;

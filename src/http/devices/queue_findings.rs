@@ -57,7 +57,7 @@ impl QueueFindingBody {
 ///
 /// Of devices that no gateway reaches, whose first item has been the same for ten minutes. Queues that hold nothing but
 /// expired items of this service are flushed by it. These hold something else: another application's items, or such as
-/// never expire. ChirpStack can only flush a queue as a whole, so that is for people to decide.
+/// never expire. ChirpStack can only flush a queue as a whole, so that is for people to decide: `flush-queue`.
 #[utoipa::path(
     get,
     path = "/api/v1/tenants/{tenant_id}/queue-findings",

@@ -12,6 +12,7 @@ on_both_stores! {
     a_ticket_signs_in_once_and_guessing_is_slowed_down,
     the_description_and_its_page_are_for_who_has_a_key,
     health_is_open_to_everybody,
+    a_trusted_proxy_names_the_caller_and_nobody_else_does,
     a_password_is_good_for_webhooks_alone,
 }
 
@@ -305,4 +306,47 @@ async fn a_password_is_good_for_webhooks_alone(service: Service) {
         };
         assert_eq!(answer.status, expected, "{role:?}");
     }
+}
+
+async fn a_trusted_proxy_names_the_caller_and_nobody_else_does(service: Service) {
+    let config = Config {
+        trusted_proxies: "10.0.0.0/8".parse().unwrap(),
+        ..Config::default()
+    };
+    let (app, _) = Service::on(&service.store, &config).await;
+    let from = |peer: &str, mut request: Request<Body>| {
+        let peer: std::net::SocketAddr = peer.parse().unwrap();
+        request
+            .extensions_mut()
+            .insert(axum::extract::ConnectInfo(peer));
+        let named = "203.0.113.9, 198.51.100.7".parse().unwrap();
+        request.headers_mut().insert("x-forwarded-for", named);
+        request
+    };
+    for (number, peer) in [(0, "10.1.2.3:4711"), (1, "192.0.2.1:4711")] {
+        let device = json!({"name": format!("Sensor {number}")});
+        let path = "/api/v1/tenants/default/devices";
+        let made = request("POST", path, &service.admin, Some(&device));
+        let made = app.clone().oneshot(from(peer, made)).await.unwrap();
+        assert_eq!(made.status(), StatusCode::CREATED);
+    }
+    let log = "/api/v1/tenants/default/audit?action=device.create";
+    let log = service.get(log, &service.admin).await.json();
+    let entries = log["entries"].as_array().unwrap().iter();
+    let addresses: Vec<_> = entries.map(|it| it["address"].as_str().unwrap()).collect();
+    assert_eq!(addresses, ["192.0.2.1", "198.51.100.7"], "newest first");
+
+    // Whoever guesses behind the proxy is slowed down alone.
+    let wrong = json!({"key": "guessed"});
+    let mut status = StatusCode::OK;
+    for _ in 0..11 {
+        let guess = from("10.1.2.3:4711", page("POST", SESSION, None, Some(&wrong)));
+        status = app.clone().oneshot(guess).await.unwrap().status();
+    }
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    let mut other = from("10.1.2.3:4711", page("POST", SESSION, None, Some(&wrong)));
+    let named = "198.51.100.8".parse().unwrap();
+    other.headers_mut().insert("x-forwarded-for", named);
+    let other = app.clone().oneshot(other).await.unwrap();
+    assert_eq!(other.status(), StatusCode::UNAUTHORIZED);
 }

@@ -5,6 +5,9 @@ use downbeat_core::sync::RemoteDevice;
 use downbeat_sim::server::{DEFAULT_API_KEY, Identity, RunningSim, SimConfig};
 use serde_json::{Value, json};
 
+use downbeat_actors::port::NewQueueItem;
+
+use super::live::Events;
 use super::*;
 
 on_both_stores! {
@@ -12,6 +15,7 @@ on_both_stores! {
     an_application_is_imported_once_and_only_by_whom_it_belongs_to,
     another_tenants_devices_are_never_listed,
     a_sync_is_asked_for_by_who_may,
+    a_queue_is_flushed_by_who_may_and_the_log_says_so,
 }
 
 const DEVICES: &str = "/api/v1/tenants/default/devices";
@@ -437,4 +441,49 @@ async fn a_sync_is_asked_for_by_who_may(service: Service) {
             .await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
     }
+}
+
+async fn a_queue_is_flushed_by_who_may_and_the_log_says_so(service: Service) {
+    let world = World::start(service).await;
+    let id = world.synced(1).await;
+    let service = &world.service;
+    let item = NewQueueItem {
+        f_port: 7,
+        payload: vec![1, 2, 3],
+        confirmed: false,
+        expires_at: service.state.now() + Duration::from_hours(1),
+    };
+    for _ in 0..2 {
+        world.others.enqueue(eui(1), &item).await.unwrap();
+    }
+    let mut events = Events::open(service, None).await;
+    let path = format!("/api/v1/devices/{}/flush-queue", eui(1));
+    let refused = service.send(request("POST", &path, &service.viewer, None));
+    assert_eq!(refused.await.status, StatusCode::FORBIDDEN);
+    assert_eq!(world.others.queue(eui(1)).await.unwrap().len(), 2);
+    let (_, stranger) = service.other_tenant().await;
+    let unknown = service.send(request("POST", &path, &stranger, None));
+    assert_eq!(unknown.await.status, StatusCode::NOT_FOUND);
+
+    let flushed = service
+        .send(request("POST", &path, &service.operator, None))
+        .await;
+    assert_eq!(flushed.status, StatusCode::OK, "{}", flushed.json());
+    let expected = json!({"dev_eui": eui(1).to_string(), "items": 2});
+    assert_eq!(flushed.json(), expected);
+    assert_eq!(world.others.queue(eui(1)).await.unwrap(), []);
+    let (_, told) = events.next_of("queue").await;
+    assert_eq!(
+        (&told["state"], &told["id"], &told["items"]),
+        (&json!("flushed"), &json!(id), &json!(2))
+    );
+    let log = "/api/v1/tenants/default/audit?action=device.flush_queue";
+    let log = service.get(log, &service.admin).await.json();
+    let [entry] = log["entries"].as_array().unwrap().as_slice() else {
+        panic!("{log}");
+    };
+    assert_eq!(
+        (&entry["object_id"], &entry["before"]["items"]),
+        (&json!(id), &json!(2))
+    );
 }

@@ -14,11 +14,12 @@ on_both_stores! {
 }
 
 /// What operators may change; all other changes are for administrators.
-const OPERATORS_CHANGE: [&str; 14] = [
+const OPERATORS_CHANGE: [&str; 15] = [
     "POST /api/v1/downlink/{dev_eui}",
     "POST /api/v1/downlinks/{id}/cancel",
     "PUT /api/v1/devices/{dev_eui}/desired",
     "DELETE /api/v1/devices/{dev_eui}/desired",
+    "POST /api/v1/devices/{dev_eui}/flush-queue",
     "POST /api/v1/devices/{dev_eui}/initialize",
     "POST /api/v1/devices/initialize",
     "POST /api/v1/tenants/{tenant_id}/devices/{device_id}/sync",

@@ -8,6 +8,7 @@ use super::*;
 on_both_stores! {
     what_happens_is_told_and_resumed_where_it_broke,
     devices_and_gateways_are_told,
+    changes_of_the_registry_are_told_to_their_tenant_alone,
     a_stop_ends_the_feed_and_answers_who_waits,
 }
 
@@ -19,8 +20,12 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) async fn open(service: &Service, last_event_id: Option<&str>) -> Self {
-        let path = "/api/v1/tenants/default/events";
-        let mut request = request("GET", path, &service.viewer, None);
+        Self::of("default", service, last_event_id).await
+    }
+
+    async fn of(tenant: &str, service: &Service, last_event_id: Option<&str>) -> Self {
+        let path = format!("/api/v1/tenants/{tenant}/events");
+        let mut request = request("GET", &path, &service.viewer, None);
         if let Some(id) = last_event_id {
             let value = id.parse().unwrap();
             request.headers_mut().insert("last-event-id", value);
@@ -136,6 +141,41 @@ async fn devices_and_gateways_are_told(service: Service) {
         (&json!(id), &json!(LAMP), &json!("online"))
     );
     assert_eq!(device["reported"]["red"], 255);
+}
+
+async fn changes_of_the_registry_are_told_to_their_tenant_alone(service: Service) {
+    let (other, stranger) = service.other_tenant().await;
+    let (mut own, mut theirs) = (
+        Events::open(&service, None).await,
+        Events::of("other", &service, None).await,
+    );
+    let id = service.register(LAMP).await;
+    let path = format!("/api/v1/tenants/default/devices/{id}");
+    let admin = service.admin.clone();
+    let refused = json!({"lorawan_dev_eui": "none"});
+    let same = json!({"name": "Desk 1"});
+    let other_name = json!({"name": "Desk 2"});
+    for (body, status) in [
+        (&refused, StatusCode::BAD_REQUEST),
+        (&same, StatusCode::OK),
+        (&other_name, StatusCode::OK),
+    ] {
+        let answer = service.send(request("PATCH", &path, &admin, Some(body)));
+        assert_eq!(answer.await.status, status, "{body}");
+    }
+    let gone = service.send(request("DELETE", &path, &admin, None)).await;
+    assert_eq!(gone.status, StatusCode::NO_CONTENT);
+    for change in ["created", "changed", "deleted"] {
+        let (_, told) = own.next_of("registry").await;
+        let expected = json!({"change": change, "id": id, "lorawan_dev_eui": LAMP});
+        assert_eq!(told, expected);
+    }
+    let device = json!({"name": "Sensor without radio"});
+    let path = format!("/api/v1/tenants/{other}/devices");
+    let made = service.post(&path, &stranger, &device).await.json();
+    let (_, told) = theirs.next_of("registry").await;
+    let expected = json!({"change": "created", "id": made["id"], "lorawan_dev_eui": null});
+    assert_eq!(told, expected, "the first that this tenant hears of");
 }
 
 async fn a_stop_ends_the_feed_and_answers_who_waits(service: Service) {

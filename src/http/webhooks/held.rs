@@ -18,6 +18,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
+use crate::http::refusals::Refusals;
 use crate::store::Store;
 use crate::webhook::Incoming;
 
@@ -84,6 +85,7 @@ struct Shared {
     sightings: Sightings,
     places: Arc<Semaphore>,
     places_max: u32,
+    refusals: Refusals,
     bytes: Arc<Semaphore>,
     waiting: Mutex<VecDeque<Held>>,
     /// Somebody waits in `waiting`.
@@ -128,6 +130,7 @@ impl Holding {
             sightings: Sightings::default(),
             places: Arc::new(Semaphore::new(places_max as usize)),
             places_max,
+            refusals: Refusals::default(),
             bytes: Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS))),
             waiting: Mutex::default(),
             came: Notify::new(),
@@ -142,6 +145,11 @@ impl Holding {
     pub(in crate::http) fn waiting(&self) -> usize {
         let waiting = self.shared.waiting.lock();
         waiting.unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Events that were refused of late because all places were taken.
+    pub(in crate::http) fn refused_lately(&self) -> u64 {
+        self.shared.refusals.lately()
     }
 
     /// The tenant that a path names by its id or its name, if a caller may see it.
@@ -161,7 +169,10 @@ impl Holding {
         telling: Telling,
         size: usize,
     ) -> Result<oneshot::Receiver<Told>, Full> {
-        let place = Shared::place(&self.shared, size).ok_or(Full)?;
+        let Some(place) = Shared::place(&self.shared, size) else {
+            self.shared.refusals.count();
+            return Err(Full);
+        };
         let (done, over) = oneshot::channel();
         let held = Held {
             telling,

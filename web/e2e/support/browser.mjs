@@ -1,8 +1,8 @@
 /** Debian's Chromium, driven by playwright-core; nothing is downloaded. */
 import assert from 'node:assert/strict';
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { delimiter, join } from 'node:path';
+import { delimiter, extname, join, resolve } from 'node:path';
 import { chromium } from 'playwright-core';
 import { PATIENCE_MS, until } from './until.mjs';
 import { ADMIN_KEY } from './processes.mjs';
@@ -14,6 +14,12 @@ const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-pra
 
 /** Every page that needs no id, by its path. */
 export const PATHS = ['/', '/devices', '/gateways', '/jobs', '/unclaimed', '/drift', '/audit', '/settings'];
+
+/**
+ * A directory with a page as `npm run build` makes it, to be tested in place of the binary's: a change of the page then
+ * needs no new binary. It is served under the binary's own headers, its Content-Security-Policy among them.
+ */
+const PAGE = process.env.DOWNBEAT_PAGE && resolve(process.env.DOWNBEAT_PAGE);
 
 const WIDE = { width: 1280, height: 880 };
 
@@ -38,6 +44,7 @@ export async function openPage(browser, world, { viewport = WIDE, theme = 'light
     reducedMotion: 'reduce',
     acceptDownloads: true,
   });
+  if (PAGE) await context.route((url) => !url.pathname.startsWith('/api/'), fulfil);
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   page.setDefaultNavigationTimeout(PATIENCE_MS);
@@ -53,6 +60,15 @@ export async function openPage(browser, world, { viewport = WIDE, theme = 'light
   page.on('request', (request) => request.url().endsWith('/events') || page.underWay.add(request));
   for (const over of ['requestfinished', 'requestfailed']) page.on(over, (request) => page.underWay.delete(request));
   return page;
+}
+
+/** Answers with a file of `PAGE`; paths that name none are the page's own. */
+async function fulfil(route) {
+  const { pathname, origin } = new URL(route.request().url());
+  const isFile = extname(pathname) !== '' && existsSync(join(PAGE, pathname));
+  const { headers } = await fetch(origin, { method: 'HEAD' });
+  const policy = headers.get('content-security-policy') ?? '';
+  await route.fulfill({ path: join(PAGE, isFile ? pathname : 'index.html'), headers: { 'content-security-policy': policy } });
 }
 
 /** That the browser is asked who is signed in before anybody is, it logs. */

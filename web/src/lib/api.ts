@@ -72,6 +72,11 @@ export async function* devicePages(tenant: string): AsyncGenerator<Device[]> {
   }
 }
 
+/** One light. */
+export function device(tenant: string, id: string): Promise<Device> {
+  return request('GET', `/tenants/${encodeURIComponent(tenant)}/devices/${encodeURIComponent(id)}`);
+}
+
 /** The newest commands. */
 export async function downlinks(tenant: string): Promise<Downlink[]> {
   const query = `tenant_id=${encodeURIComponent(tenant)}&limit=50`;

@@ -1,14 +1,18 @@
-/** What the person at the screen prefers: theme, and whether lights may blink. Kept in this browser. */
+/** What the person at the screen prefers: theme, whether lights may blink, and how closely they stand. Kept in this browser. */
 
 export type Theme = 'system' | 'light' | 'dark';
 
 const THEME_KEY = 'downbeat.theme';
 const STILL_KEY = 'downbeat.still';
+const DENSE_KEY = 'downbeat.dense';
 
 class Appearance {
   theme = $state<Theme>(asTheme(read(THEME_KEY)));
   /** Lights that blink are shown lit: what moves by itself must be stoppable. */
   still = $state(read(STILL_KEY) === 'true' || matchMedia('(prefers-reduced-motion: reduce)').matches);
+
+  /** Many lights on the screen rather than much about each. */
+  dense = $state(read(DENSE_KEY) === 'true');
 
   constructor() {
     applyTheme(this.theme);
@@ -28,6 +32,11 @@ class Appearance {
   toggleStill(): void {
     this.still = !this.still;
     write(STILL_KEY, String(this.still));
+  }
+
+  toggleDense(): void {
+    this.dense = !this.dense;
+    write(DENSE_KEY, String(this.dense));
   }
 }
 

@@ -1,5 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { actionWords, changes, objectName, objectPath, originWords, pathWords } from './audit-words';
+import { actionWords, changes, commandedDevice, objectName, objectPath, originWords, pathWords } from './audit-words';
+
+describe('whom an entry’s command is for', () => {
+  it('is told by commands alone, and by those that know it', () => {
+    const entry = { action: 'downlink.send', before: null, after: { dev_eui: '0011' } };
+    expect(commandedDevice(entry)).toBe('0011');
+    expect(commandedDevice({ ...entry, after: null })).toBeNull();
+    expect(commandedDevice({ ...entry, action: 'device.desire' })).toBeNull();
+  });
+});
 
 describe('what an entry changed', () => {
   it('is told field by field, without what stayed', () => {

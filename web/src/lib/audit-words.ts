@@ -19,11 +19,12 @@ const ACTIONS: Record<string, string> = {
   'device.delete': 'deleted the device',
   'device.desire': 'wants a colour of the device',
   'device.desire_nothing': 'wants nothing of the device any more',
+  'device.flush_queue': 'flushed the queue in ChirpStack of the device',
   'device.initialise': 'initialised the device',
   'device.sync': 're-synced the device',
   'device.sync_all': 're-synced all devices',
   'downlink.send': 'sent a command to the device',
-  'downlink.cancel': 'cancelled the command',
+  'downlink.cancel': 'cancelled the command to',
   'downlink.initialise': 'initialised the device',
   'job.create': 'began the job',
   'job.pause': 'paused the job',
@@ -59,6 +60,13 @@ export function objectPath(action: string, objectId: string): string | null {
   if (action.startsWith('job.')) return `/jobs/${id}`;
   const isDevice = action.startsWith('device.') && action !== 'device.delete' && action !== 'device.sync_all';
   return isDevice && UUID.test(objectId) ? `/devices/${id}` : null;
+}
+
+/** The DevEUI of the device that an entry's command is for; null if it is about no command, or does not say. */
+export function commandedDevice({ action, before, after }: { action: string; before: unknown; after: unknown }): string | null {
+  if (!action.startsWith('downlink.')) return null;
+  const devEui = record(after)['dev_eui'] ?? record(before)['dev_eui'];
+  return typeof devEui === 'string' ? devEui : null;
 }
 
 /** What an entry is about, as people call it: its name, else its DevEUI, else its id. */

@@ -44,6 +44,13 @@ describe('eventWords', () => {
     expect(words).toEqual({ title: 'Uplink', detail: 'fCnt 7, heard by 1, best Roof-1 at −80 dBm' });
   });
 
+  it('writes what a gateway sent as people do', () => {
+    const body = { gateway_id: 'a', f_cnt_down: 2, frequency_hz: 869525000, queue_id: '4f77bbb5-48f3-4ff3-938a-f3c772a2613e', margin_db: 8, confirmed: false };
+    const event = { id: '1', at: '', kind: 'txack', body };
+    const detail = 'gateway Roof-1, frame counter 2, 869.525 MHz, queue item 4f77bbb5, margin 8 dB';
+    expect(eventWords(event, () => 'Roof-1').detail).toBe(detail);
+  });
+
   it('shows what nobody wrote words for', () => {
     const event = { id: '1', at: '', kind: 'new_kind', body: { level: 'ERROR', nested: {} } };
     expect(eventWords(event, String)).toEqual({ title: 'new kind', detail: 'level ERROR' });

@@ -153,8 +153,19 @@ export function eventWords({ kind, body }: DeviceEvent, gatewayName: (id: string
   }
   const shown = Object.entries(body)
     .filter(([, value]) => ['string', 'number', 'boolean'].includes(typeof value))
-    .map(([name, value]) => `${name.replaceAll('_', ' ')} ${name === 'gateway_id' ? gatewayName(String(value)) : String(value)}`);
+    .map(([name, value]) => fieldWords(name, value as string | number | boolean, gatewayName));
   return { title, detail: shown.slice(0, 5).join(', ') };
+}
+
+/** A field of an event, as people write it. */
+function fieldWords(name: string, value: string | number | boolean, gatewayName: (id: string) => string): string {
+  if (name === 'gateway_id') return `gateway ${gatewayName(String(value))}`;
+  if (name === 'frequency_hz') return `${Number(value) / 1e6} MHz`;
+  if (name === 'f_cnt_down') return `frame counter ${value}`;
+  if (name === 'queue_id') return `queue item ${String(value).slice(0, 8)}`;
+  const words = name.replaceAll('_', ' ');
+  if (typeof value === 'boolean') return value ? words : `no ${words}`;
+  return words.endsWith(' db') ? `${words.slice(0, -3)} ${value} dB` : `${words} ${value}`;
 }
 
 /** What a link's diagnosis means. */

@@ -5,6 +5,8 @@ import { listen, type LiveEvent } from './live';
 class Server {
   readonly asked: (string | null)[] = [];
   refuses = false;
+  /** Whether there is a stream that nobody ended. */
+  open = false;
   #stream: ReadableStreamDefaultController<Uint8Array> | null = null;
 
   readonly fetch = (_: string, init: RequestInit): Promise<Response> => {
@@ -13,7 +15,11 @@ class Server {
     const body = new ReadableStream<Uint8Array>({
       start: (controller) => {
         this.#stream = controller;
-        init.signal?.addEventListener('abort', () => controller.error(init.signal?.reason));
+        this.open = true;
+        init.signal?.addEventListener('abort', () => {
+          this.open = false;
+          controller.error(init.signal?.reason);
+        });
       },
     });
     return Promise.resolve(new Response(body));
@@ -28,7 +34,41 @@ class Server {
   }
 }
 
+/** A document that is hidden and shown by hand. */
+class Screen extends EventTarget {
+  hidden = false;
+
+  hide(): void {
+    this.hidden = true;
+    this.dispatchEvent(new Event('visibilitychange'));
+  }
+
+  show(): void {
+    this.hidden = false;
+    this.dispatchEvent(new Event('visibilitychange'));
+  }
+}
+
+/** Messages between the pages of one browser. */
+class Channel {
+  static readonly all = new Set<Channel>();
+  onmessage: (() => void) | null = null;
+
+  constructor() {
+    Channel.all.add(this);
+  }
+
+  postMessage(): void {
+    for (const other of Channel.all) if (other !== this) other.onmessage?.();
+  }
+
+  close(): void {
+    Channel.all.delete(this);
+  }
+}
+
 describe('listen', () => {
+  let screen: Screen;
   let server: Server;
   let told: string[];
   let events: LiveEvent[];
@@ -40,7 +80,12 @@ describe('listen', () => {
     told = [];
     events = [];
     vi.stubGlobal('fetch', server.fetch);
-    vi.stubGlobal('document', { hidden: true, addEventListener: () => undefined, removeEventListener: () => undefined });
+    screen = new Screen();
+    Channel.all.clear();
+    vi.stubGlobal('document', screen);
+    vi.stubGlobal('BroadcastChannel', Channel);
+    vi.stubGlobal('requestAnimationFrame', (call: () => void) => setTimeout(call, 16));
+    vi.stubGlobal('cancelAnimationFrame', (frame: number) => clearTimeout(frame));
     vi.stubGlobal('addEventListener', () => undefined);
     vi.stubGlobal('removeEventListener', () => undefined);
     stop = listen('default', {
@@ -97,6 +142,46 @@ describe('listen', () => {
     await vi.advanceTimersByTimeAsync(60_000);
     expect(told.filter((word) => word === 'refused').length).toBeGreaterThan(3);
     expect(server.asked.length).toBeLessThan(16);
+  });
+
+  it('gives its stream up when it is hidden for long, and resumes where it was when it is shown', async () => {
+    await vi.advanceTimersByTimeAsync(0);
+    server.says('event: reset\nid: a-7\ndata: {}\n\n');
+    await vi.advanceTimersByTimeAsync(10);
+    screen.hide();
+    await vi.advanceTimersByTimeAsync(29_000);
+    server.says(': still here\n\n');
+    screen.show();
+    await vi.advanceTimersByTimeAsync(29_000);
+    server.says(': still here\n\n');
+    expect(server.open, 'it was back in time').toBe(true);
+    screen.hide();
+    await vi.advanceTimersByTimeAsync(31_000);
+    expect(server.open).toBe(false);
+    await vi.advanceTimersByTimeAsync(3_600_000);
+    expect(server.asked, 'nobody looks, so nobody asks').toEqual([null]);
+    screen.show();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(server.asked).toEqual([null, 'a-7']);
+    expect(told, 'nothing was lost').toEqual(['opened', 'resumed']);
+  });
+
+  it('gives its stream up at once when it is hidden and another page is looked at', async () => {
+    await vi.advanceTimersByTimeAsync(0);
+    const another = new Channel();
+    another.postMessage();
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(server.open, 'both are in sight').toBe(true);
+    screen.hide();
+    another.postMessage();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(server.open).toBe(false);
+    let others = 0;
+    another.onmessage = () => (others += 1);
+    screen.show();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(server.open).toBe(true);
+    expect(others, 'the other one hears of it').toBe(1);
   });
 
   it('is quiet once it was stopped', async () => {

@@ -5,9 +5,12 @@
  * and says `reset` when those that were missed are not among them any more. A stream that is silent for too long is dead
  * and opened anew. Events are handed on in batches, at most one a frame: a fleet that answers all at once must not stall
  * the page.
+ *
+ * A browser has six connections to a host in all, and each open stream holds one. So a page that nobody looks at gives its
+ * stream up after a while, at once when another page of this browser is looked at, and resumes when it is shown again.
  */
 import { StreamParser, type StreamEvent } from './sse';
-import type { DevicePatch, DownlinkEvent, Gateway, JobEvent, QueueEvent, SyncEvent } from './types';
+import type { DevicePatch, DownlinkEvent, Gateway, JobEvent, QueueEvent, RegistryEvent, SyncEvent } from './types';
 
 /** One event of the stream. */
 export type LiveEvent =
@@ -17,6 +20,7 @@ export type LiveEvent =
   | { type: 'sync'; data: SyncEvent }
   | { type: 'job'; data: JobEvent }
   | { type: 'queue'; data: QueueEvent }
+  | { type: 'registry'; data: RegistryEvent }
   | { type: 'reset' };
 
 /** What happens on the stream. */
@@ -31,13 +35,19 @@ export interface LiveHandlers {
 }
 
 /** Events that carry data. */
-const TYPES = ['device', 'downlink', 'gateway', 'sync', 'job', 'queue'] as const;
+const TYPES = ['device', 'downlink', 'gateway', 'sync', 'job', 'queue', 'registry'] as const;
 
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 10_000;
 
 /** The server says something at least every 15 s; a stream that is silent for longer is dead. */
 const SILENCE_MAX_MS = 40_000;
+
+/** A hidden page keeps its stream for so long: many who leave come back at once. */
+const HIDDEN_GRACE_MS = 30_000;
+
+/** Where pages of this browser tell each other that they are looked at. */
+const CHANNEL = 'downbeat.shown';
 
 /** A hidden page gets no frames: its events are handed on this often. */
 const HIDDEN_BATCH_MS = 1_000;
@@ -50,6 +60,12 @@ export function listen(tenant: string, handlers: LiveHandlers): () => void {
   let lastId = '';
   let pause = RETRY_MIN_MS;
   let wake: (() => void) | null = null;
+  /** Ends the stream that is open, or being opened. */
+  let release: (() => void) | null = null;
+  const attention = watched({
+    left: () => release?.(),
+    back: () => wake?.(),
+  });
 
   // When the network or the page is back there is nothing to wait for.
   const hurry = () => wake?.();
@@ -59,8 +75,14 @@ export function listen(tenant: string, handlers: LiveHandlers): () => void {
 
   async function keepOpen(): Promise<void> {
     while (!stopped.signal.aborted) {
+      if (attention.isAway) {
+        await new Promise<void>((resolve) => (wake = resolve));
+        continue;
+      }
       await once().catch(() => undefined);
       if (stopped.signal.aborted) return;
+      // It was given up, not lost: what is shown was true then, and nobody looks.
+      if (attention.isAway) continue;
       handlers.lost();
       await new Promise<void>((resolve) => {
         wake = resolve;
@@ -78,6 +100,7 @@ export function listen(tenant: string, handlers: LiveHandlers): () => void {
       watchdog = setTimeout(() => dead.abort(), SILENCE_MAX_MS);
     };
     const offline = () => dead.abort();
+    release = offline;
     addEventListener('offline', offline);
     // A page that the browser keeps for going back holds on to its connection, of which it has six in all.
     addEventListener('pagehide', offline);
@@ -112,10 +135,47 @@ export function listen(tenant: string, handlers: LiveHandlers): () => void {
 
   return () => {
     stopped.abort();
+    attention.stop();
     wake?.();
     removeEventListener('online', hurry);
     removeEventListener('pageshow', hurry);
     batch.stop();
+  };
+}
+
+/** Whether anybody looks at the page: not since it was hidden for a while, or since another one was looked at instead. */
+function watched({ left, back }: { left: () => void; back: () => void }) {
+  const others = new BroadcastChannel(CHANNEL);
+  let isAway = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const leave = () => {
+    if (isAway || !document.hidden) return;
+    isAway = true;
+    left();
+  };
+  const look = () => {
+    clearTimeout(timer);
+    if (document.hidden) {
+      timer = setTimeout(leave, HIDDEN_GRACE_MS);
+      return;
+    }
+    others.postMessage(null);
+    if (!isAway) return;
+    isAway = false;
+    back();
+  };
+  others.onmessage = leave;
+  document.addEventListener('visibilitychange', look);
+  look();
+  return {
+    get isAway() {
+      return isAway;
+    },
+    stop() {
+      clearTimeout(timer);
+      document.removeEventListener('visibilitychange', look);
+      others.close();
+    },
   };
 }
 

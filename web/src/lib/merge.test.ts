@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { activeByDevice, fromEvent, mergeDevice, mergeDownlink, mergeTimelines, verifiedShare } from './merge';
+import { activeByDevice, fromEvent, mergeDevice, mergeDownlink, mergeRegistered, mergeTimelines, verifiedShare } from './merge';
 import type { Downlink, TimelineEntry } from './types';
 
 const at = (second: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, second)).toISOString();
@@ -35,6 +35,22 @@ describe('mergeDevice', () => {
   it('takes null as news', () => {
     const known = mergeDevice(undefined, { lorawan_dev_eui: '01', battery_level: 80 });
     expect(mergeDevice(known, { lorawan_dev_eui: '01', battery_level: null }).battery_level).toBeNull();
+  });
+});
+
+describe('mergeRegistered', () => {
+  const light = (fields: object) => ({ ...mergeDevice(undefined, { lorawan_dev_eui: '01', id: 'a', name: 'Desk 1' }), ...fields });
+
+  it('takes what people decide, and keeps what live events told', () => {
+    const known = light({ status: 'online', signal_strength: -80 });
+    const after = mergeRegistered(known, light({ name: 'Reception', status: 'never_seen', tags: { floor: '2' } }));
+    expect(after).toEqual({ ...known, name: 'Reception', tags: { floor: '2' } });
+  });
+
+  it('knows nothing of another device with the same address', () => {
+    const other = light({ id: 'b' });
+    expect(mergeRegistered(light({ status: 'online' }), other)).toBe(other);
+    expect(mergeRegistered(undefined, other)).toBe(other);
   });
 });
 

@@ -31,6 +31,16 @@ export function mergeDevice(known: Device | undefined, patch: DevicePatch): Devi
   return { ...(known ?? { ...BLANK_DEVICE, name: patch.lorawan_dev_eui }), ...patch };
 }
 
+/**
+ * The device after the registry was asked for it: what people decide is the answer's, and what changes by itself stays as
+ * live events told it, of which some may have overtaken the answer.
+ */
+export function mergeRegistered(known: Device | undefined, answer: Device): Device {
+  if (!known || known.id !== answer.id) return answer;
+  const { status, last_seen, signal_strength, snr, battery_level, desired, reported } = known;
+  return { ...answer, status, last_seen, signal_strength, snr, battery_level, desired, reported };
+}
+
 /** The gateway after an event. */
 export function mergeGateway(known: Gateway | undefined, patch: Gateway): Gateway {
   return { ...known, ...patch };

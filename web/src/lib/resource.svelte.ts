@@ -26,10 +26,22 @@ export function resource<T>(load: (signal: AbortSignal) => Promise<T>, every?: n
   });
   $effect(() => {
     if (every === undefined) return;
+    let isDue = false;
+    const look = () => {
+      if (!isDue || document.hidden) return;
+      isDue = false;
+      void state.run(load);
+    };
     const timer = setInterval(() => {
-      if (!document.hidden) void state.run(load);
+      isDue = true;
+      look();
     }, every);
-    return () => clearInterval(timer);
+    // Whoever comes back to a page sees it as it is now.
+    document.addEventListener('visibilitychange', look);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener('visibilitychange', look);
+    };
   });
   return {
     get value() {

@@ -9,11 +9,11 @@ import * as api from './api';
 import { isConverged } from './device-filter';
 import { DeviceSelection } from './device-selection.svelte';
 import { listen, type LiveEvent } from './live';
-import { activeByDevice, fromEvent, mergeDevice, mergeDownlink, mergeGateway, verifiedShare } from './merge';
+import { activeByDevice, fromEvent, mergeDevice, mergeDownlink, mergeGateway, mergeRegistered, verifiedShare } from './merge';
 import { notices } from './notices.svelte';
 import { Registry } from './registry.svelte';
 import { keepChoice, withChoice } from './tenant-choice';
-import type { ColourCommand, Device, Downlink, Gateway, Session, SyncEvent } from './types';
+import type { ColourCommand, Device, Downlink, Gateway, RegistryEvent, Session, SyncEvent } from './types';
 
 /** Commands kept in the page; older ones are in the API. */
 const DOWNLINKS_MAX = 200;
@@ -23,6 +23,15 @@ const SENDS_AT_ONCE = 6;
 
 /** Without an open stream after this long, the lists are loaded all the same. */
 const STREAM_PATIENCE_MS = 1_500;
+
+/** Changes of the registry that come within this are looked up together. */
+const SETTLE_MS = 300;
+
+/** After the list was loaded for many of them, no sooner than this: an import goes on for a while. */
+const SETTLE_MANY_MS = 5_000;
+
+/** So many changed devices are looked up one by one; of more, the list is loaded. */
+const LOOKED_UP_MAX = 20;
 
 class Fleet {
   phase = $state<'starting' | 'signed-out' | 'ready' | 'unreachable'>('starting');
@@ -67,6 +76,10 @@ class Fleet {
   #loading = false;
   #loadAgain = false;
   #held: LiveEvent[] = [];
+  /** Ids of devices that somebody changed in the registry, and that are to be looked up. */
+  readonly #changed = new Set<string>();
+  #settling: ReturnType<typeof setTimeout> | undefined;
+  #settle = SETTLE_MS;
 
   constructor() {
     api.whenSignedOut(() => {
@@ -258,6 +271,9 @@ class Fleet {
     this.#stopListening?.();
     this.#stopListening = null;
     this.#held = [];
+    this.#changed.clear();
+    clearTimeout(this.#settling);
+    this.#settling = undefined;
     this.loaded = false;
     this.loadError = null;
     this.stream = 'connecting';
@@ -331,6 +347,7 @@ class Fleet {
       else if (event.type === 'downlink') this.#putDownlink(fromEvent(event.data));
       else if (event.type === 'gateway') this.#putGateway(event.data);
       else if (event.type === 'sync') this.#putSync(event.data);
+      else if (event.type === 'registry') this.#follow(event.data);
       for (const listener of this.#listeners) listener(event);
     }
     this.#prune();
@@ -338,6 +355,45 @@ class Fleet {
 
   #putDevice(patch: Parameters<typeof mergeDevice>[1]): void {
     this.deviceByEui.set(patch.lorawan_dev_eui, mergeDevice(this.deviceByEui.get(patch.lorawan_dev_eui), patch));
+  }
+
+  /** The registry changed: what is gone goes, and what is new or other is looked up. */
+  #follow({ change, id, lorawan_dev_eui: devEui }: RegistryEvent): void {
+    if (change === 'deleted') {
+      this.#changed.delete(id);
+      if (devEui !== null) this.forgetDevice(devEui);
+      return;
+    }
+    this.#changed.add(id);
+    this.#settling ??= setTimeout(() => {
+      this.#settling = undefined;
+      void this.#lookUp();
+    }, this.#settle);
+  }
+
+  async #lookUp(): Promise<void> {
+    const { session } = this;
+    const ids = [...this.#changed];
+    this.#changed.clear();
+    if (!session) return;
+    const isMany = ids.length > LOOKED_UP_MAX;
+    this.#settle = isMany ? SETTLE_MANY_MS : SETTLE_MS;
+    if (isMany) return this.load();
+    const found = await Promise.all(ids.map((id) => api.device(tenantPath(session), id).catch((error: unknown) => error)));
+    if (this.session !== session) return;
+    for (const [index, device] of found.entries()) {
+      if (device instanceof api.ApiError && device.status === 404) continue;
+      // Rather all than not knowing.
+      if (device instanceof Error) return this.load();
+      this.#putRegistered(ids[index] ?? '', device as Device);
+    }
+  }
+
+  #putRegistered(id: string, device: Device): void {
+    const devEui = device.lorawan_dev_eui;
+    const before = this.devices.find((known) => known.id === id)?.lorawan_dev_eui ?? null;
+    if (before !== null && before !== devEui) this.forgetDevice(before);
+    if (devEui !== null) this.deviceByEui.set(devEui, mergeRegistered(this.deviceByEui.get(devEui), device));
   }
 
   #putSync(event: SyncEvent): void {

@@ -3,6 +3,7 @@
 const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
 const MOMENT = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
 const HOUR = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+const SECOND = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 const DAY = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' });
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 
@@ -63,9 +64,10 @@ export function moment(seconds: number): string {
   return MOMENT.format(seconds * 1000);
 }
 
-/** "14:05", or the day at midnight: a mark on a chart's axis, seconds since the epoch. */
-export function axisTime(seconds: number): string {
+/** "14:05", or the day at midnight, or "14:05:10" where marks are less than a minute apart: a mark on a chart's axis, seconds since the epoch. */
+export function axisTime(seconds: number, step = 60): string {
   const date = new Date(seconds * 1000);
+  if (step < 60) return SECOND.format(date);
   const midnight = date.getHours() === 0 && date.getMinutes() === 0;
   return midnight ? DAY.format(date) : HOUR.format(date);
 }

@@ -109,6 +109,15 @@ export interface QueueEvent {
   items: number;
 }
 
+/** A live `registry` event: a device was registered, changed or deleted, by whomever. */
+export interface RegistryEvent {
+  change: 'created' | 'changed' | 'deleted';
+  /** The device's id. */
+  id: string;
+  /** Null if it is not on LoRaWAN. */
+  lorawan_dev_eui: string | null;
+}
+
 /** A live `device` event: the address, and whatever changed. */
 export type DevicePatch = Partial<Device> & { lorawan_dev_eui: string };
 

@@ -89,6 +89,11 @@ export function resolve(tenant: string, action: Resolution, devEuis: readonly st
   return request('POST', `${path(tenant)}/drift/resolve`, { action, ...whom });
 }
 
+/** Deletes all that stands in a device's queue in ChirpStack; answers how much that was. */
+export function flushQueue(devEui: string): Promise<{ items: number }> {
+  return request('POST', `/devices/${encodeURIComponent(devEui)}/flush-queue`);
+}
+
 /** Queues that do not move, by DevEUI. */
 export async function queueFindings(tenant: string): Promise<QueueFinding[]> {
   return (await request<{ findings: QueueFinding[] }>('GET', `${path(tenant)}/queue-findings`)).findings;
