@@ -5,6 +5,7 @@
 //! hour: budgets outlive a restart. All times are those of the steady clock. Calls run in tasks and come back as messages; those that change nothing are repeated.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use downbeat_core::radio::Modulation;
 use downbeat_core::random::Random;
 use downbeat_core::region::DUTY_CYCLE_WINDOW;
 use downbeat_core::time::Timestamp;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Semaphore, oneshot};
@@ -183,9 +185,15 @@ pub(crate) struct PoolState {
     /// While the circuit is open: when to ask whether the server is back.
     probe_at: Option<Timestamp>,
     calls: Arc<Semaphore>,
-    alarm: Option<JoinHandle<()>>,
+    alarm: Option<Alarm>,
     generation: u64,
     turns: ToldTurns,
+}
+
+/// Wakes the pool.
+struct Alarm {
+    at: Timestamp,
+    task: JoinHandle<()>,
 }
 
 /// What this pool has added to the gauges of turns, in which those of all network servers add up.
@@ -226,7 +234,7 @@ impl Drop for ToldTurns {
 impl Drop for PoolState {
     fn drop(&mut self) {
         if let Some(alarm) = self.alarm.take() {
-            alarm.abort();
+            alarm.task.abort();
         }
     }
 }
@@ -458,9 +466,6 @@ impl PoolState {
     }
 
     fn set_alarm(&mut self, myself: &ActorRef<PoolMessage>, shared: &Shared) {
-        if let Some(alarm) = self.alarm.take() {
-            alarm.abort();
-        }
         let Some(at) = [self.pacer.next_wake(), self.probe_at, self.publish_at()]
             .into_iter()
             .flatten()
@@ -468,16 +473,24 @@ impl PoolState {
         else {
             return;
         };
+        // One that comes too soon changes nothing, and a new one for each message would cost more than that.
+        if self.alarm.as_ref().is_some_and(|alarm| alarm.at <= at) {
+            return;
+        }
+        if let Some(alarm) = self.alarm.take() {
+            alarm.task.abort();
+        }
         self.generation += 1;
         let (generation, instant, myself) = (
             self.generation,
             shared.clock.steady_instant(at),
             myself.clone(),
         );
-        self.alarm = Some(tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             tokio::time::sleep_until(instant).await;
             let _ = myself.post(PoolMessage::Wake { generation });
-        }));
+        });
+        self.alarm = Some(Alarm { at, task });
     }
 
     fn probe(&mut self, myself: &ActorRef<PoolMessage>, shared: &Arc<Shared>, now: Timestamp) {
@@ -642,16 +655,21 @@ impl PoolState {
         tokio::spawn(async move {
             let result = {
                 let _place = calls.acquire_owned().await;
-                tokio::spawn(call).await
+                AssertUnwindSafe(call).catch_unwind().await
             };
             let result =
-                result.unwrap_or_else(|error| Err(NetworkServerError::AnswerLost(Box::new(error))));
+                result.unwrap_or_else(|_| Err(NetworkServerError::AnswerLost(Box::new(Panicked))));
             let outcome = outcome_of(&result);
             deliver(&shared, result);
             let _ = myself.post(PoolMessage::Called(outcome));
         });
     }
 }
+
+/// A call of the network server ended in a panic.
+#[derive(Debug, thiserror::Error)]
+#[error("the call panicked")]
+struct Panicked;
 
 /// Learns what was sent in the last hour; as long as that is not known, nobody sends.
 async fn recall(pool: ActorRef<PoolMessage>, shared: Arc<Shared>, server: NetworkServerId) {

@@ -299,6 +299,7 @@ impl DeviceState {
             watchers: Vec::new(),
             initialisation_watchers: Vec::new(),
             last_view: None,
+            last_row: None,
             own_time: OwnTime::default(),
             timer: None,
             timer_generation: 0,
@@ -820,6 +821,8 @@ impl DeviceState {
                 let state = running.stored.state.take();
                 running.stored = StoredDevice { state, ..stored };
                 running.retired = false;
+                // Whoever changed the registry may have changed its row.
+                running.last_row = None;
                 self.step(myself, Event::Elapsed, Kept::default(), None);
                 for message in mem::take(&mut self.parked) {
                     if let DeviceMessage::Submit {

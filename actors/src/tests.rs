@@ -550,14 +550,20 @@ async fn a_device_that_panics_takes_nobody_along_and_starts_anew_from_the_store(
         world.report(number, reports(LightState::OFF, 1, 0)).await;
         submissions.push(world.order(number).await.unwrap());
     }
-    let items = world.until_enqueued(40).await;
-    world.system.panic_device(key(device(7)));
-    for (dev_eui, item) in items {
-        let number = dev_eui.as_u64() - device(0).as_u64();
-        let transmitted = world.server.transmit(dev_eui, item);
-        world.report(number, transmitted).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        world.report(number, reports(RED, 2, 1)).await;
+    let mut taken = 0;
+    while taken < 40 {
+        let items = world.until_enqueued(taken + 1).await;
+        for (dev_eui, item) in items.into_iter().skip(taken) {
+            if dev_eui == device(7) {
+                world.system.panic_device(key(dev_eui));
+            }
+            let number = dev_eui.as_u64() - device(0).as_u64();
+            let transmitted = world.server.transmit(dev_eui, item);
+            world.report(number, transmitted).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            world.report(number, reports(RED, 2, 1)).await;
+            taken += 1;
+        }
     }
     for (number, mut submission) in submissions.into_iter().enumerate() {
         let id = submission.downlink.id.as_uuid();

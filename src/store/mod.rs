@@ -68,8 +68,8 @@ pub use network_server::{NetworkServerFields, TenantNetworkServer, WriteNetworkS
 pub use outcome::{DownlinkOutcomes, OutcomeCount, OutcomeFilter, OutcomeKey, TAG_VALUES_MAX};
 pub use page::{Cursor, PAGE_MAX, Page, PageRequest, ParseCursorError};
 pub use telemetry::{
-    TELEMETRY_FIELD_MAX, TELEMETRY_FIELDS_MAX, TELEMETRY_POINTS_MAX, TELEMETRY_TEXT_MAX,
-    TelemetryField, TelemetryPoint, TelemetryQuery, TelemetryValue,
+    TELEMETRY_FIELD_MAX, TELEMETRY_FIELDS_MAX, TELEMETRY_POINTS_MAX, TELEMETRY_REPORTS_MAX,
+    TELEMETRY_TEXT_MAX, TelemetryField, TelemetryPoint, TelemetryQuery, TelemetryValue,
 };
 pub use tenant::{DEFAULT_TENANT, Scope, Tenant, TenantFields, WriteTenantError};
 pub use unclaimed::{UNCLAIMED_MAX, UnclaimedDevice, UnclaimedSighting};

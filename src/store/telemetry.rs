@@ -22,6 +22,9 @@ pub const TELEMETRY_POINTS_MAX: u32 = 10_000;
 /// Fields of a device that are listed at the most.
 pub const TELEMETRY_FIELDS_MAX: u32 = 1_000;
 
+/// A device's fields are those of so many of its last reports.
+pub const TELEMETRY_REPORTS_MAX: u32 = 10_000;
+
 /// Which values, and how dense.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TelemetryQuery {
@@ -76,7 +79,7 @@ impl Store {
         on_backend!(self.telemetry(scope, device_id, query))
     }
 
-    /// The fields that a device has reported and that are still kept, by name.
+    /// The fields that a device has reported in its last [`TELEMETRY_REPORTS_MAX`] reports that are still kept, by name.
     pub async fn telemetry_fields(
         &self,
         scope: Scope,

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use downbeat_core::device::{Device, Effect, Enqueue, Event, InitialisationStatus, Record};
+use downbeat_core::device::{
+    Device, Effect, Enqueue, Event, InitialisationStatus, Record, UplinkCounts,
+};
 use downbeat_core::id::{DeviceKey, DownlinkId};
 use downbeat_core::link_quality::{no_answer_is_due_after, proof_told_by};
 use downbeat_core::time::Timestamp;
@@ -31,6 +33,8 @@ pub(super) struct Running {
     /// Who waits for its initialisation.
     pub(super) initialisation_watchers: Vec<mpsc::UnboundedSender<InitialisationStatus>>,
     pub(super) last_view: Option<DeviceView>,
+    /// What the last step left in the device's row; `None` where that may be anything.
+    pub(super) last_row: Option<Row>,
     pub(super) own_time: OwnTime,
     pub(super) timer: Option<Timestamp>,
     pub(super) timer_generation: u64,
@@ -39,6 +43,13 @@ pub(super) struct Running {
     pub(super) retired: bool,
     /// The registry has it no more: the actor ends when everything is stored.
     pub(super) leaving: bool,
+}
+
+/// What the registry's row of the device holds beside its view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    unfinished: bool,
+    uplinks: UplinkCounts,
 }
 
 /// What waits for a commit.
@@ -145,13 +156,21 @@ impl Running {
         let reply = asked.and_then(|asked| self.reply(asked, &records));
         let view = self.view(key);
         let uplinks = self.machine.uplink_counts();
+        let row = Row {
+            unfinished: !self.machine.is_idle(),
+            uplinks,
+        };
+        let is_new_view = self.last_view.as_ref() != Some(&view);
+        let row_changed = is_new_view || self.last_row != Some(row);
+        self.last_row = Some(row);
         let change = DeviceChange {
             dev_eui: key.dev_eui,
             device_id: self.stored.device_id,
             tenant_id: self.stored.tenant_id,
             state: serde_json::to_string(&self.machine)
                 .expect("the machine's maps have text keys and its floats are finite"),
-            unfinished: !self.machine.is_idle(),
+            unfinished: row.unfinished,
+            row_changed,
             at: now,
             last_seen: view.last_seen,
             rssi_dbm: view.rssi_dbm,
@@ -169,7 +188,7 @@ impl Running {
             audit: kept.audit,
         };
         shared.set_unfinished(key, change.unfinished);
-        let view = (self.last_view.as_ref() != Some(&view)).then_some(view);
+        let view = is_new_view.then_some(view);
         if view.is_some() {
             self.last_view.clone_from(&view);
         }

@@ -72,6 +72,9 @@ pub struct DeviceChange {
     pub state: String,
     /// Whether there is work that a restart has to take up.
     pub unfinished: bool,
+    /// Whether anything that the registry shows of it may differ from what is stored: `unfinished`, `last_seen` and what
+    /// else belongs to the device's own row. Most steps change only the state.
+    pub row_changed: bool,
     /// When this was.
     pub at: Timestamp,
     /// When the device was last heard.

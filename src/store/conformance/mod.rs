@@ -301,6 +301,7 @@ pub(super) fn change(device: &Device, state: &str, when: Timestamp) -> DeviceCha
         tenant_id: device.tenant_id,
         state: state.to_owned(),
         unfinished: false,
+        row_changed: true,
         at: when,
         last_seen: None,
         rssi_dbm: None,

@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::TelemetryValue::{Number, Text};
 use super::*;
 
+/// A field's path may be any text.
+const STRANGE: &str = "$.\"ö\\";
+
 pub(in crate::store) async fn values_are_kept_and_read_in_order(store: &Store) {
     let device = register(store, default_tenant(store).await, 1).await;
     let batch = [
@@ -14,10 +17,16 @@ pub(in crate::store) async fn values_are_kept_and_read_in_order(store: &Store) {
             &[("temperature", Number(-3.5)), ("mode", text("eco"))],
         ),
         values(&device, 1, &[("temperature", Number(1e300))]),
+        values(&device, 3, &[("mode", text("off"))]),
+        values(&device, 3, &[("mode", text("eco"))]),
         values(
             &device,
             2,
-            &[("temperature", text("broken")), ("a.b", Number(0.0))],
+            &[
+                ("temperature", text("broken")),
+                ("a.b", Number(0.0)),
+                (STRANGE, text("a \"b\" \\u0000 ö")),
+            ],
         ),
         values(
             &device,
@@ -61,6 +70,11 @@ pub(in crate::store) async fn values_are_kept_and_read_in_order(store: &Store) {
     };
     let points = store.telemetry(Scope::Platform, device.id, &limited).await;
     assert_eq!(points.unwrap(), [number(1, 1e300)]);
+    let strange = store
+        .telemetry(Scope::Platform, device.id, &query(STRANGE, 0, 10))
+        .await
+        .unwrap();
+    assert_eq!(strange.len(), 1);
     let none = store
         .telemetry(Scope::Platform, device.id, &query("nothing", 0, 10))
         .await;
@@ -76,6 +90,7 @@ pub(in crate::store) async fn values_are_kept_and_read_in_order(store: &Store) {
     assert_eq!(
         told,
         [
+            field(STRANGE, text("a \"b\" \\u0000 ö"), 2),
             field("a.b", Number(0.0), 2),
             field("mode", text("eco"), 3),
             field("temperature", Number(-3.5), 3),
@@ -84,6 +99,57 @@ pub(in crate::store) async fn values_are_kept_and_read_in_order(store: &Store) {
     let other = register(store, device.tenant_id, 2).await;
     let fields = store.telemetry_fields(Scope::Platform, other.id).await;
     assert_eq!(fields.unwrap(), []);
+}
+
+/// What an older version kept, one row for each field at the seconds 1 and 2, is read along, and deleted.
+pub(in crate::store) async fn older_values_are_read_along(
+    store: &Store,
+    device: &Device,
+    old: &[(i64, f64)],
+) {
+    let told = [
+        values(device, 5, &[("x", Number(5.0)), ("y", Number(1.0))]),
+        values(device, 6, &[("x", text("off"))]),
+    ];
+    store.commit(&told).await.unwrap();
+    let points = store
+        .telemetry(
+            Scope::Tenant(device.tenant_id),
+            device.id,
+            &query("x", 0, 10),
+        )
+        .await
+        .unwrap();
+    let mut expected: Vec<_> = old
+        .iter()
+        .map(|(second, value)| (at(*second), Number(*value)))
+        .collect();
+    expected.extend([(at(5), Number(5.0)), (at(6), text("off"))]);
+    let read: Vec<_> = points.into_iter().map(|it| (it.at, it.last)).collect();
+    assert_eq!(read, expected);
+    let whole = TelemetryQuery {
+        step: Some(Duration::from_secs(10)),
+        ..query("x", 0, 10)
+    };
+    let span = store.telemetry(Scope::Platform, device.id, &whole).await;
+    let span = span.unwrap().remove(0);
+    assert_eq!((span.count, span.max), (4, Some(5.0)));
+    assert_eq!(span.last, text("off"));
+    let fields = store.telemetry_fields(Scope::Platform, device.id).await;
+    let fields: Vec<_> = fields
+        .unwrap()
+        .into_iter()
+        .map(|it| (it.field, it.last_at))
+        .collect();
+    let expected = [("x", 6), ("y", 5)].map(|(field, second)| (field.to_owned(), at(second)));
+    assert_eq!(fields, expected);
+    let deleted = store.delete_telemetry_before(at(6)).await.unwrap();
+    assert_eq!(deleted, u64::try_from(old.len()).unwrap() + 1);
+    let left = store
+        .telemetry(Scope::Platform, device.id, &query("x", 0, 10))
+        .await
+        .unwrap();
+    assert_eq!(left.len(), 1);
 }
 
 pub(in crate::store) async fn spans_are_summed_up(store: &Store) {

@@ -18,7 +18,7 @@ use super::Postgres;
 use super::audit::{column, insert_audit};
 use super::error::{is_collision, store_error};
 use super::session::Access;
-use super::telemetry::insert_telemetry;
+use super::telemetry::insert_reports;
 use crate::store::row::batch::{
     Batch, DeviceKeyRow, DeviceRow, DownlinkRow, EventRow, StepRow, StoredDeviceRow,
 };
@@ -126,8 +126,11 @@ impl Postgres {
 }
 
 async fn write(batch: &Batch<'_>, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let changed = batch.changed_rows();
+    if !changed.is_empty() {
+        execute(connection, update_devices(&changed)).await?;
+    }
     if !batch.devices.is_empty() {
-        execute(connection, update_devices(&batch.devices)).await?;
         execute(connection, upsert_states(&batch.devices)).await?;
     }
     if !batch.downlinks.is_empty() {
@@ -137,8 +140,8 @@ async fn write(batch: &Batch<'_>, connection: &mut PgConnection) -> Result<(), s
     if !batch.events.is_empty() {
         execute(connection, insert_events(&batch.events)).await?;
     }
-    if !batch.telemetry.is_empty() {
-        execute(connection, insert_telemetry(&batch.telemetry)).await?;
+    if !batch.reports.is_empty() {
+        execute(connection, insert_reports(&batch.reports)).await?;
     }
     if !batch.audit.is_empty() {
         execute(connection, insert_audit(&batch.audit)).await?;
@@ -153,7 +156,7 @@ async fn execute(
     query.execute(connection).await.map(drop)
 }
 
-fn update_devices<'q>(rows: &[DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
+fn update_devices<'q>(rows: &[&DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
     let desired = column(rows, |row| row.change.desired);
     let reported = column(rows, |row| row.reported.map(|(light, _)| light));
     sqlx::query(
@@ -203,7 +206,7 @@ fn update_devices<'q>(rows: &[DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
     .bind(column(rows, |row| row.change.presence.name()))
     .bind(column(rows, |row| of_count(row.change.uplinks_heard)))
     .bind(column(rows, |row| of_count(row.change.uplinks_missed)))
-    .bind(column(rows, DeviceRow::initialisation))
+    .bind(column(rows, |row| row.initialisation()))
 }
 
 /// Only of devices that are still registered so: the state of a deleted one would come back with the next of its

@@ -12,10 +12,7 @@ use downbeat_core::time::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{
-    OutcomeValues, TelemetryRow, corrupt, count, event_id, millis, parse_dev_eui, policy,
-    telemetry_row,
-};
+use super::{OutcomeValues, ReportRow, corrupt, count, event_id, millis, parse_dev_eui, policy};
 
 #[derive(FromRow)]
 pub(crate) struct StoredDeviceRow {
@@ -78,12 +75,14 @@ pub(crate) struct Batch<'a> {
     pub(crate) downlinks: Vec<DownlinkRow<'a>>,
     pub(crate) steps: Vec<StepRow>,
     pub(crate) events: Vec<EventRow<'a>>,
-    pub(crate) telemetry: Vec<TelemetryRow<'a>>,
+    pub(crate) reports: Vec<ReportRow<'a>>,
     pub(crate) audit: Vec<&'a AuditEntry>,
 }
 
 pub(crate) struct DeviceRow<'a> {
     pub(crate) change: &'a DeviceChange,
+    /// Whether the device's own row is to be written.
+    pub(crate) row_changed: bool,
     pub(crate) last_seen: Option<Timestamp>,
     pub(crate) rssi_dbm: Option<i32>,
     pub(crate) snr_db: Option<f32>,
@@ -128,7 +127,7 @@ impl<'a> Batch<'a> {
         let mut downlinks = BTreeMap::new();
         let mut steps = Vec::new();
         let mut events = BTreeMap::new();
-        let mut telemetry = BTreeMap::new();
+        let mut reports = BTreeMap::new();
         let mut audit = BTreeMap::new();
         for change in changes {
             devices
@@ -154,12 +153,14 @@ impl<'a> Batch<'a> {
                     },
                 );
             }
-            for (field, value) in &change.telemetry {
-                let (device_id, tenant_id) = (change.device_id, change.tenant_id);
-                if let Some(row) = telemetry_row(device_id, tenant_id, change.at, field, value) {
-                    // Two of one instant are one: the last one stands.
-                    telemetry.insert((row.device_id, row.field, row.at), row);
-                }
+            if !change.telemetry.is_empty() {
+                // Two of one instant are one: of each field the last one stands.
+                reports
+                    .entry((change.device_id, change.at))
+                    .or_insert_with(|| {
+                        ReportRow::new(change.device_id, change.tenant_id, change.at)
+                    })
+                    .add(&change.telemetry);
             }
             if let Some(entry) = &change.audit {
                 audit.insert(entry.id, entry);
@@ -181,9 +182,19 @@ impl<'a> Batch<'a> {
             downlinks,
             steps,
             events: events.into_values().collect(),
-            telemetry: telemetry.into_values().collect(),
+            reports: reports
+                .into_values()
+                .filter(|report: &ReportRow<'_>| !report.fields.is_empty())
+                .collect(),
             audit: audit.into_values().collect(),
         })
+    }
+}
+
+impl<'a> Batch<'a> {
+    /// The devices whose own rows are to be written; the others' states alone are.
+    pub(crate) fn changed_rows(&self) -> Vec<&DeviceRow<'a>> {
+        self.devices.iter().filter(|row| row.row_changed).collect()
     }
 }
 
@@ -191,6 +202,7 @@ impl<'a> DeviceRow<'a> {
     fn new(change: &'a DeviceChange) -> Self {
         Self {
             change,
+            row_changed: false,
             last_seen: None,
             rssi_dbm: None,
             snr_db: None,
@@ -202,6 +214,7 @@ impl<'a> DeviceRow<'a> {
     /// A later change of the same device. What it does not tell stays as it was.
     fn merge(&mut self, change: &'a DeviceChange) {
         self.change = change;
+        self.row_changed |= change.row_changed;
         self.last_seen = change.last_seen.or(self.last_seen);
         self.rssi_dbm = change.rssi_dbm.or(self.rssi_dbm);
         self.snr_db = change.snr_db.or(self.snr_db);

@@ -51,7 +51,7 @@ pub(crate) use outcome::{
 pub(crate) use seal_check::{SEAL_CHECK, opens_seal_check};
 pub(crate) use sync::{StoredSyncRow, device_key, new_sync, of_generation, to_generation};
 pub(crate) use telemetry::{
-    TelemetryFieldRow, TelemetryPointRow, TelemetryRow, TelemetryWindow, telemetry_row,
+    Kept, ReportRow, TelemetryFieldRow, TelemetryPointRow, TelemetryWindow,
 };
 pub(crate) use tenant::TenantRow;
 pub(crate) use unclaimed::UnclaimedRow;

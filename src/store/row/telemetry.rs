@@ -1,8 +1,11 @@
 //! Decoded fields over time.
 
+use std::collections::BTreeMap;
+
 use downbeat_actors::port::{StoreError, TelemetryValue};
 use downbeat_core::id::{DeviceId, TenantId};
 use downbeat_core::time::Timestamp;
+use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -14,40 +17,56 @@ use crate::store::{
 
 const TABLE: &str = "telemetry";
 
-/// A value to be stored.
+/// What a device told at one instant, to be stored.
 #[derive(Debug, PartialEq)]
-pub(crate) struct TelemetryRow<'a> {
+pub(crate) struct ReportRow<'a> {
     pub(crate) device_id: Uuid,
     pub(crate) tenant_id: Uuid,
-    pub(crate) field: &'a str,
     pub(crate) at: i64,
-    pub(crate) number: Option<f64>,
-    pub(crate) text: Option<&'a str>,
+    pub(crate) fields: BTreeMap<&'a str, Kept<'a>>,
 }
 
-/// A value as it is kept: texts are cut, and what is no number is left out.
-pub(crate) fn telemetry_row<'a>(
-    device_id: DeviceId,
-    tenant_id: TenantId,
-    at: Timestamp,
-    field: &'a str,
-    value: &'a TelemetryValue,
-) -> Option<TelemetryRow<'a>> {
-    let (number, text) = match value {
-        TelemetryValue::Number(number) => (Some(*number).filter(|number| number.is_finite()), None),
-        TelemetryValue::Text(text) => (None, Some(cut(text))),
-    };
-    let is_kept = (number.is_some() || text.is_some())
-        && !field.is_empty()
-        && field.chars().count() <= TELEMETRY_FIELD_MAX;
-    is_kept.then(|| TelemetryRow {
-        device_id: device_id.as_uuid(),
-        tenant_id: tenant_id.as_uuid(),
-        field,
-        at: millis(at),
-        number,
-        text,
-    })
+/// A value as it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Kept<'a> {
+    Number(f64),
+    Text(&'a str),
+}
+
+impl<'a> Kept<'a> {
+    /// Texts are cut; what is no number, or has no name, is not kept.
+    pub(crate) fn of(field: &str, value: &'a TelemetryValue) -> Option<Self> {
+        if field.is_empty() || field.chars().count() > TELEMETRY_FIELD_MAX {
+            return None;
+        }
+        match value {
+            TelemetryValue::Number(number) => number.is_finite().then_some(Self::Number(*number)),
+            TelemetryValue::Text(text) => Some(Self::Text(cut(text))),
+        }
+    }
+}
+
+impl<'a> ReportRow<'a> {
+    pub(crate) fn new(device_id: DeviceId, tenant_id: TenantId, at: Timestamp) -> Self {
+        Self {
+            device_id: device_id.as_uuid(),
+            tenant_id: tenant_id.as_uuid(),
+            at: millis(at),
+            fields: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, telemetry: &'a [(String, TelemetryValue)]) {
+        let kept = telemetry.iter();
+        let kept = kept.filter_map(|(field, value)| Some((&**field, Kept::of(field, value)?)));
+        self.fields.extend(kept);
+    }
+
+    /// As a JSON object.
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string(&self.fields).expect("names, texts and finite numbers")
+    }
 }
 
 fn cut(text: &str) -> &str {
@@ -137,11 +156,10 @@ mod tests {
     use super::*;
 
     fn kept(field: &str, value: &TelemetryValue) -> Option<TelemetryValue> {
-        let id = Uuid::nil();
-        let (device, tenant) = (DeviceId::from_uuid(id), TenantId::from_uuid(id));
-        let row = telemetry_row(device, tenant, Timestamp::from_millis(1), field, value)?;
-        let text = row.text.map(str::to_owned);
-        Some(super::value(row.at, row.number, text).unwrap())
+        Kept::of(field, value).map(|kept| match kept {
+            Kept::Number(number) => TelemetryValue::Number(number),
+            Kept::Text(text) => TelemetryValue::Text(text.to_owned()),
+        })
     }
 
     #[test]

@@ -13,7 +13,7 @@ use downbeat_core::time::Timestamp;
 use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection};
 
 use super::audit::insert_audit;
-use super::telemetry::insert_telemetry;
+use super::telemetry::insert_reports;
 use super::{Sqlite, store_error};
 use crate::store::row::batch::{
     Batch, DeviceKeyRow, DeviceRow, DownlinkRow, EventRow, StepRow, StoredDeviceRow,
@@ -109,18 +109,21 @@ impl Sqlite {
 }
 
 fn statements(batch: &Batch<'_>) -> Vec<QueryBuilder<Db>> {
-    let devices = batch.devices.chunks(ROWS_MAX);
+    let changed = batch.changed_rows();
+    let changed = changed.chunks(ROWS_MAX);
+    let states = batch.devices.chunks(ROWS_MAX);
     let downlinks = batch.downlinks.chunks(ROWS_MAX);
     let steps = batch.steps.chunks(ROWS_MAX);
     let events = batch.events.chunks(ROWS_MAX);
-    let telemetry = batch.telemetry.chunks(ROWS_MAX);
+    let reports = batch.reports.chunks(ROWS_MAX);
     let audit = batch.audit.chunks(ROWS_MAX);
-    devices
-        .flat_map(|rows| [update_devices(rows), upsert_states(rows)])
+    changed
+        .map(update_devices)
+        .chain(states.map(upsert_states))
         .chain(downlinks.map(upsert_downlinks))
         .chain(steps.map(insert_steps))
         .chain(events.map(insert_events))
-        .chain(telemetry.map(insert_telemetry))
+        .chain(reports.map(insert_reports))
         .chain(audit.map(insert_audit))
         .collect()
 }
@@ -139,7 +142,7 @@ async fn execute(
         .map(drop)
 }
 
-fn update_devices(rows: &[DeviceRow<'_>]) -> QueryBuilder<Db> {
+fn update_devices(rows: &[&DeviceRow<'_>]) -> QueryBuilder<Db> {
     let mut query = QueryBuilder::new(
         "UPDATE device SET
             revision = revision + 1,

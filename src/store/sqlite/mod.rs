@@ -86,7 +86,13 @@ impl Sqlite {
         let options = options(Path::new(path));
         let cached = |kib: u32| options.clone().pragma("cache_size", format!("-{kib}"));
         let writer = pool(1)
-            .connect_with(cached(WRITER_CACHE).create_if_missing(true))
+            .connect_with(
+                cached(WRITER_CACHE)
+                    // A statement of many rows notes what it would have to undo. Beyond 64 KiB that would be a file, made,
+                    // written and deleted for each.
+                    .pragma("temp_store", "MEMORY")
+                    .create_if_missing(true),
+            )
             .await;
         let writer = writer.map_err(store_error)?;
         MIGRATIONS

@@ -174,9 +174,13 @@ async fn transact(pool: &SqlitePool, gathered: &mut [Box<dyn Write>]) -> Result<
     let mut connection = pool.acquire().await.map_err(Failure::new)?;
     let begun = connection.begin_with("BEGIN IMMEDIATE").await;
     let mut transaction = begun.map_err(Failure::new)?;
-    let done = carry_out_each(&mut transaction, gathered).await;
+    let done = match gathered {
+        [alone] => Ok(carry_out_alone(&mut transaction, alone).await),
+        gathered => carry_out_each(&mut transaction, gathered).await,
+    };
     let done = match done {
-        Ok(()) => transaction.commit().await.map_err(Failure::new),
+        Ok(Stands::Yes) => transaction.commit().await.map_err(Failure::new),
+        Ok(Stands::No) => transaction.rollback().await.map_err(Failure::lost),
         Err(failure) => {
             drop(transaction);
             Err(failure)
@@ -189,11 +193,26 @@ async fn transact(pool: &SqlitePool, gathered: &mut [Box<dyn Write>]) -> Result<
     done
 }
 
+/// Whether anything of a transaction is to stand.
+enum Stands {
+    Yes,
+    No,
+}
+
+/// Without a savepoint: the transaction is its own.
+async fn carry_out_alone(connection: &mut SqliteConnection, write: &mut Box<dyn Write>) -> Stands {
+    if write.is_awaited() && write.carry_out(connection).await {
+        Stands::Yes
+    } else {
+        Stands::No
+    }
+}
+
 /// Behind one savepoint after the other; the last of them goes with the transaction.
 async fn carry_out_each(
     connection: &mut SqliteConnection,
     gathered: &mut [Box<dyn Write>],
-) -> Result<(), Failure> {
+) -> Result<Stands, Failure> {
     savepoint(connection, "SAVEPOINT one_write").await?;
     for write in gathered {
         if !write.is_awaited() {
@@ -207,7 +226,7 @@ async fn carry_out_each(
         };
         savepoint(connection, next).await?;
     }
-    Ok(())
+    Ok(Stands::Yes)
 }
 
 async fn savepoint(

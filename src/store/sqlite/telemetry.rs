@@ -3,15 +3,26 @@
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::DeviceId;
 use downbeat_core::time::Timestamp;
-use sqlx::{QueryBuilder, Sqlite as Db};
+use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite as Db};
 
 use super::{Sqlite, store_error};
 use crate::store::row::{
-    TelemetryFieldRow, TelemetryPointRow, TelemetryRow, TelemetryWindow, millis, tenant_of,
+    ReportRow, TelemetryFieldRow, TelemetryPointRow, TelemetryWindow, millis, tenant_of,
 };
 use crate::store::{
-    DELETE_BATCH_MAX, Scope, TELEMETRY_FIELDS_MAX, TelemetryField, TelemetryPoint, TelemetryQuery,
+    DELETE_BATCH_MAX, Scope, TELEMETRY_FIELDS_MAX, TELEMETRY_REPORTS_MAX, TelemetryField,
+    TelemetryPoint, TelemetryQuery,
 };
+
+/// A device's values of a field; those of before reports had one row each among them.
+const POINTS: &str = "
+    SELECT at, number, text FROM telemetry
+    WHERE device_id = ?1 AND field = ?2 AND at >= ?3 AND at < ?4 AND (?5 IS NULL OR tenant_id = ?5)
+    UNION ALL
+    SELECT report.at, iif(field.type = 'text', NULL, field.value), iif(field.type = 'text', field.value, NULL)
+    FROM telemetry_report AS report, json_each(report.fields) AS field
+    WHERE report.device_id = ?1 AND report.at >= ?3 AND report.at < ?4 AND (?5 IS NULL OR report.tenant_id = ?5)
+        AND field.key = ?2";
 
 impl Sqlite {
     pub(in crate::store) async fn telemetry(
@@ -22,26 +33,22 @@ impl Sqlite {
     ) -> Result<Vec<TelemetryPoint>, StoreError> {
         let window = TelemetryWindow::of(query);
         let statement = match window.step {
-            None => sqlx::query_as(
-                "SELECT at, number, text, 1 AS count, number AS min, number AS mean, number AS max FROM telemetry
-                 WHERE device_id = ?1 AND field = ?2 AND at >= ?3 AND at < ?4 AND (?5 IS NULL OR tenant_id = ?5)
-                 ORDER BY at LIMIT ?6",
+            None => format!(
+                "SELECT at, number, text, 1 AS count, number AS min, number AS mean, number AS max FROM ({POINTS})
+                 ORDER BY at LIMIT ?6"
             ),
-            // The last value of a span is looked up by its time: a device's field has one at a time.
-            Some(_) => sqlx::query_as(
-                "SELECT ?3 + span.number_of * ?7 AS at, last.number, last.text, span.count, span.min, span.mean, span.max
-                 FROM (
+            Some(_) => format!(
+                "WITH point AS MATERIALIZED ({POINTS}), span AS (
                     SELECT (at - ?3) / ?7 AS number_of, max(at) AS last_at, count(*) AS count, min(number) AS min,
                         avg(number) AS mean, max(number) AS max
-                    FROM telemetry
-                    WHERE device_id = ?1 AND field = ?2 AND at >= ?3 AND at < ?4 AND (?5 IS NULL OR tenant_id = ?5)
-                    GROUP BY number_of ORDER BY number_of LIMIT ?6
-                 ) AS span
-                 JOIN telemetry AS last ON last.device_id = ?1 AND last.field = ?2 AND last.at = span.last_at
-                 ORDER BY span.number_of",
+                    FROM point GROUP BY number_of ORDER BY number_of LIMIT ?6
+                 )
+                 SELECT ?3 + span.number_of * ?7 AS at, last.number, last.text, span.count, span.min, span.mean, span.max
+                 FROM span JOIN point AS last ON last.at = span.last_at
+                 ORDER BY span.number_of"
             ),
         };
-        let rows: Vec<TelemetryPointRow> = statement
+        let rows: Vec<TelemetryPointRow> = sqlx::query_as(AssertSqlSafe(statement))
             .bind(device_id.as_uuid())
             .bind(&query.field)
             .bind(window.from)
@@ -60,23 +67,33 @@ impl Sqlite {
         scope: Scope,
         device_id: DeviceId,
     ) -> Result<Vec<TelemetryField>, StoreError> {
-        // From one field's name to the next, and there to its last value: the values in between are not read.
+        // Among the values of before reports had one row each from one field's name to the next, and there to its last
+        // value. Of each field that has the greatest time `SQLite` takes the row which holds that.
         let rows: Vec<TelemetryFieldRow> = sqlx::query_as(
-            "WITH RECURSIVE fields (field) AS (
+            "WITH RECURSIVE old (field) AS (
                 SELECT min(field) FROM telemetry WHERE device_id = ?1
                 UNION ALL
-                SELECT (SELECT min(field) FROM telemetry WHERE device_id = ?1 AND field > fields.field)
-                FROM fields WHERE fields.field IS NOT NULL
+                SELECT (SELECT min(field) FROM telemetry WHERE device_id = ?1 AND field > old.field)
+                FROM old WHERE old.field IS NOT NULL
+             ), told AS (
+                SELECT last.field, last.at, last.number, last.text
+                FROM old JOIN telemetry AS last ON last.device_id = ?1 AND last.field = old.field
+                    AND last.at = (SELECT max(at) FROM telemetry WHERE device_id = ?1 AND field = old.field)
+                WHERE old.field IS NOT NULL AND (?2 IS NULL OR last.tenant_id = ?2)
+                UNION ALL
+                SELECT field.key, report.at, iif(field.type = 'text', NULL, field.value),
+                    iif(field.type = 'text', field.value, NULL)
+                FROM (
+                    SELECT at, fields FROM telemetry_report
+                    WHERE device_id = ?1 AND (?2 IS NULL OR tenant_id = ?2) ORDER BY at DESC LIMIT ?4
+                ) AS report, json_each(report.fields) AS field
              )
-             SELECT last.field, last.at, last.number, last.text
-             FROM fields JOIN telemetry AS last ON last.device_id = ?1 AND last.field = fields.field
-                AND last.at = (SELECT max(at) FROM telemetry WHERE device_id = ?1 AND field = fields.field)
-             WHERE fields.field IS NOT NULL AND (?2 IS NULL OR last.tenant_id = ?2)
-             ORDER BY last.field LIMIT ?3",
+             SELECT field, max(at) AS at, number, text FROM told GROUP BY field ORDER BY field LIMIT ?3",
         )
         .bind(device_id.as_uuid())
         .bind(tenant_of(scope))
         .bind(TELEMETRY_FIELDS_MAX)
+        .bind(TELEMETRY_REPORTS_MAX)
         .fetch_all(&self.readers)
         .await
         .map_err(store_error)?;
@@ -89,37 +106,42 @@ impl Sqlite {
     ) -> Result<u64, StoreError> {
         self.write(move |connection| {
             Box::pin(async move {
-                let deleted = sqlx::query(
+                let mut deleted = 0;
+                for statement in [
+                    "DELETE FROM telemetry_report WHERE (device_id, at) IN (
+                        SELECT device_id, at FROM telemetry_report WHERE at < ?1 ORDER BY at LIMIT ?2
+                     )",
                     "DELETE FROM telemetry WHERE (device_id, field, at) IN (
                         SELECT device_id, field, at FROM telemetry WHERE at < ?1 ORDER BY at LIMIT ?2
                      )",
-                )
-                .bind(millis(before))
-                .bind(DELETE_BATCH_MAX)
-                .execute(connection)
-                .await
-                .map_err(store_error)?;
-                Ok(deleted.rows_affected())
+                ] {
+                    let done = sqlx::query(statement)
+                        .bind(millis(before))
+                        .bind(DELETE_BATCH_MAX)
+                        .execute(&mut *connection)
+                        .await
+                        .map_err(store_error)?;
+                    deleted += done.rows_affected();
+                }
+                Ok(deleted)
             })
         })
         .await
     }
 }
 
-pub(super) fn insert_telemetry(rows: &[TelemetryRow<'_>]) -> QueryBuilder<Db> {
+pub(super) fn insert_reports(rows: &[ReportRow<'_>]) -> QueryBuilder<Db> {
     let mut query =
-        QueryBuilder::new("INSERT INTO telemetry (device_id, field, at, tenant_id, number, text) ");
+        QueryBuilder::new("INSERT INTO telemetry_report (device_id, at, tenant_id, fields) ");
     query.push_values(rows, |mut values, row| {
         values
             .push_bind(row.device_id)
-            .push_bind(row.field)
             .push_bind(row.at)
             .push_bind(row.tenant_id)
-            .push_bind(row.number)
-            .push_bind(row.text);
+            .push_bind(row.json());
     });
     query.push(
-        " ON CONFLICT (device_id, field, at) DO UPDATE SET number = excluded.number, text = excluded.text",
+        " ON CONFLICT (device_id, at) DO UPDATE SET fields = json_patch(telemetry_report.fields, excluded.fields)",
     );
     query
 }

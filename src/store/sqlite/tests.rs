@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Sqlite;
 use crate::seal::Sealer;
 use crate::store::conformance::{
-    at, by, change, conformance, default_tenant, lamp, on_default, register,
+    at, by, change, conformance, default_tenant, lamp, on_default, register, telemetry,
 };
 use crate::store::{
     Backend, DeviceFilter, NetworkServerFields, OpenStoreError, PageRequest, Scope, Store,
@@ -218,6 +218,24 @@ async fn first_version(dir: &TempDir) {
         sqlx::query(statement).execute(&pool).await.unwrap();
     }
     pool.close().await;
+}
+
+#[tokio::test]
+async fn values_of_an_older_version_are_read_along() {
+    let (store, _dir) = fresh().await;
+    let device = register(&store, default_tenant(&store).await, 1).await;
+    let old = [(1, 1.0), (2, 2.0)];
+    for (second, number) in old {
+        sqlx::query("INSERT INTO telemetry (device_id, field, at, tenant_id, number) VALUES (?1, 'x', ?2, ?3, ?4)")
+            .bind(device.id.as_uuid())
+            .bind(at(second).as_millis())
+            .bind(device.tenant_id.as_uuid())
+            .bind(number)
+            .execute(&sqlite(&store).writer)
+            .await
+            .unwrap();
+    }
+    telemetry::older_values_are_read_along(&store, &device, &old).await;
 }
 
 #[tokio::test]
@@ -450,6 +468,10 @@ const PLANS: &[(&str, &str)] = &[
     (
         "SELECT * FROM audit WHERE true ORDER BY at DESC, id DESC LIMIT 1",
         "audit_at_idx",
+    ),
+    (
+        "SELECT at FROM telemetry_report, json_each(fields) WHERE device_id = x'00' AND at >= 1 AND at < 2 ORDER BY at LIMIT 1",
+        "USING PRIMARY KEY",
     ),
     (
         "SELECT at FROM telemetry WHERE device_id = x'00' AND field = '' AND at >= 1 AND at < 2 ORDER BY at LIMIT 1",

@@ -81,7 +81,10 @@ impl Pacer {
         self.wake = None;
         let mut granted = Vec::new();
         while !self.closed && self.grants.len() < self.config.held_max {
-            let Some(ask) = self.choose(now) else { break };
+            let Some(mut ask) = self.choose(now) else {
+                break;
+            };
+            ask.is_scout |= self.is_in_doubt(&ask);
             self.count_pass(now, ask.priority);
             let airtime = self.airtime(&ask);
             self.waiting.serve(&ask, airtime);
@@ -133,6 +136,8 @@ impl Pacer {
         }
         self.tidied_at = Some(now);
         self.seen.retain(|_, seen| now.since(*seen) < lease);
+        self.untold
+            .retain(|_, tried_at| now.since(*tried_at) < lease);
         self.gateways.retain(|_, gateway| {
             gateway.forget(now);
             !gateway.is_forgotten(now)
@@ -189,7 +194,7 @@ impl Pacer {
             return Err(NotBefore(now + LOOK_AGAIN));
         }
         self.check_budgets(now, ask)?;
-        if ask.is_scout {
+        if ask.is_scout || self.is_in_doubt(ask) {
             return self.check_scouts(now, ask);
         }
         if ask.is_class_a || !self.config.half_duplex {

@@ -219,6 +219,8 @@ pub struct Pacer {
     gateways: BTreeMap<GatewayId, Gateway>,
     /// When gateways last gave a sign of being there.
     seen: BTreeMap<GatewayId, Timestamp>,
+    /// Since when they have given none though something was tried that they might have told of.
+    untold: BTreeMap<GatewayId, Timestamp>,
     grants: BTreeMap<DevEui, Grant>,
     answers: Vec<Answer>,
     waiting: Waiting,

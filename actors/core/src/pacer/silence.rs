@@ -5,11 +5,16 @@
 //! lost, all was. What tells the two apart are its other signs of life: uplinks that it received, and those of its tx-acks
 //! that do come. So each try counts as sent by each gateway that may have been drawn and gave a sign at about that time. A dark
 //! one gives none, and when it is back, its budget is as it was.
+//!
+//! A try that another one followed, and no sign since: then it is doubtful whether the gateway is there, long before
+//! ChirpStack's list says that it is not. As long as all gateways that may send to a device are doubtful, few turns are
+//! given for them, as scouts; any sign of one ends that. So a darkness costs a handful of commands their first attempt and
+//! not each of them, and nothing of the budget that will be needed after it.
 
 use std::time::Duration;
 
 use super::ledger::Whose;
-use super::{Grant, Pacer, Reservation};
+use super::{Ask, Grant, Pacer, Reservation};
 use crate::gateway::GATEWAYS_MAX;
 use crate::id::GatewayId;
 use crate::time::Timestamp;
@@ -27,6 +32,23 @@ impl Pacer {
             if self.seen.len() < GATEWAYS_MAX || self.seen.contains_key(&id) {
                 self.seen.insert(id, now);
             }
+            self.untold.remove(&id);
+        }
+    }
+
+    /// Whether all gateways that may send for it were silent when they should not have been.
+    pub(super) fn is_in_doubt(&self, ask: &Ask) -> bool {
+        let candidates = &ask.hearing.candidates;
+        !ask.is_class_a
+            && !candidates.is_empty()
+            && candidates.iter().all(|id| self.untold.contains_key(id))
+    }
+
+    /// Notes a try that another one followed.
+    fn doubt(&mut self, id: GatewayId, tried_at: Timestamp) {
+        let gave_a_sign = self.seen.get(&id).is_some_and(|seen| *seen >= tried_at);
+        if !gave_a_sign && (self.untold.len() < GATEWAYS_MAX || self.untold.contains_key(&id)) {
+            self.untold.entry(id).or_insert(tried_at);
         }
     }
 
@@ -51,6 +73,7 @@ impl Pacer {
             }
         }
         for (at, whose, reservation) in tries {
+            self.doubt(reservation.gateway_id, at);
             if self.may_have_sent(reservation.gateway_id, at) {
                 self.charge(now, whose, reservation);
             }

@@ -83,7 +83,7 @@ impl Pacer {
         gateway.paused_until = None;
         gateway.pause = Duration::ZERO;
         gateway.block = Duration::ZERO;
-        if let Some(ask) = ask {
+        if let Some(ask) = ask.filter(|_| self.config.half_duplex) {
             self.answers.push(Answer {
                 device,
                 ears: ask.hearing.ears,

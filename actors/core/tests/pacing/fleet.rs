@@ -72,6 +72,45 @@ fn three_hundred_colours_at_once_are_verified_at_the_first_attempt() {
     assert!(first * 1_000 >= all * 998, "{first} of {all}");
 }
 
+/// All gateways dark for two minutes before anything was ever sent: nobody knows yet that a colour takes no more than 164 ms, and
+/// no list tells that they are away.
+#[test]
+fn after_the_dark_a_fleet_that_was_never_sent_to_is_as_fast_as_airtime_allows() {
+    let best = Optimum::among(4).time(300, 0.0);
+    for seed in 0..5 {
+        let mut shell = Shell::new(fleet(300, 4, 9), PacerConfig::default(), seed);
+        let gateways = (0..4).map(|it| GatewayId::from_u64(FIRST_GATEWAY_ID + it));
+        for gateway in gateways.clone() {
+            assert!(shell.network.set_gateway_online(shell.now, gateway, false));
+        }
+        let ids: Vec<_> = (0..300)
+            .map(|lamp| shell.ask(lamp, Priority::Interactive))
+            .collect();
+        let back = shell.now + Duration::from_mins(2);
+        shell.live_until(back);
+        for gateway in gateways {
+            assert!(shell.network.set_gateway_online(back, gateway, true));
+        }
+        shell.live_while(back + Duration::from_mins(10), |shell| {
+            shell.endings.len() < ids.len()
+        });
+        let took = shell.now.since(back);
+        let tried_before = ids.iter().filter(|id| shell.endings[id].attempts > 1);
+        println!(
+            "seed {seed}: {took:?} after the return, at best {best:?}; {} tried before",
+            tried_before.count()
+        );
+        assert!(
+            ids.iter()
+                .all(|id| shell.endings[id].state == DownlinkState::Verified)
+        );
+        assert!(
+            took <= best.mul_f64(1.1),
+            "seed {seed}: {took:?} of {best:?}"
+        );
+    }
+}
+
 /// Lamps that are heard by other gateways are in nobody's way.
 #[test]
 fn fleets_that_others_hear_go_side_by_side() {

@@ -104,6 +104,54 @@ fn a_try_that_was_refused_costs_nothing() {
     }
 }
 
+/// Gateways that went dark before anything was sent: five seconds after the first try few go on to find out, and what they
+/// try costs nothing. The first sign of any of the gateways ends that.
+#[test]
+fn a_try_without_a_word_leaves_few_to_find_out() {
+    let mut pacer = Pacer::new(PacerConfig::default());
+    hear(&mut pacer, 0, 0);
+    for number in 0..100 {
+        pacer.ask(at(0), ask(number, Priority::Interactive, &[0, 1]));
+    }
+    let (mut open, mut granted) = (Vec::new(), Vec::new());
+    for ms in (0..120_000).step_by(200) {
+        open.retain(|(device, ends)| {
+            if ms >= *ends {
+                pacer.end(at(ms), *device);
+            }
+            ms < *ends
+        });
+        for device in pacer.grant(at(ms)) {
+            pacer.enqueued(at(ms), device);
+            open.push((device, ms + 20_000));
+            granted.push(ms);
+        }
+    }
+    // What was tried in the instant of the last sign leaves no doubt; what was tried after it does.
+    let first = granted.iter().find(|ms| **ms > 0).unwrap();
+    let before = granted.iter().filter(|ms| **ms < first + 5_000).count();
+    // Three at a time, twenty seconds each.
+    assert!(granted.len() - before <= 3 * 6, "{granted:?}");
+    let charged = frames_charged(&mut pacer, 120_000, 1);
+    assert!(charged <= before as u128, "{charged} of {before}");
+    let since = |pacer: &mut Pacer, ms: u64| {
+        let times = (ms..ms + 6_000).step_by(100);
+        let granted = times.map(|ms| {
+            let granted = pacer.grant(at(ms));
+            for device in &granted {
+                pacer.enqueued(at(ms), *device);
+                pacer.transmitted(at(ms), *device, &taken_by(1));
+                pacer.end(at(ms), *device);
+            }
+            granted.len()
+        });
+        granted.sum::<usize>()
+    };
+    let in_the_dark = granted.iter().filter(|ms| **ms >= 114_000).count();
+    hear(&mut pacer, 120_000, 1);
+    assert!(since(&mut pacer, 120_000) > in_the_dark);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 

@@ -4,10 +4,10 @@ use downbeat_actors::port::{DeviceStore as _, SyncChange};
 use downbeat_core::sync::{SyncState, SyncStatus};
 use downbeat_core::time::Timestamp;
 
-use super::fresh;
 use super::tables::wanted_device;
+use super::{fresh, superuser};
 use crate::store::conformance::{
-    at, by, change, default_tenant, lamp, new_tenant, on_default, register,
+    at, by, change, default_tenant, lamp, new_tenant, on_default, register, telemetry,
 };
 use crate::store::{
     AppKeyChange, DeviceFilter, NetworkServerFields, PageRequest, Scope, Store, TelemetryQuery,
@@ -324,4 +324,23 @@ async fn the_largest_and_smallest_numbers_have_a_mean_or_none() {
         .unwrap();
     let means: Vec<_> = points.iter().map(|point| point.mean).collect();
     assert_eq!(means, groups.map(|(_, mean)| mean));
+}
+
+#[tokio::test]
+async fn values_of_an_older_version_are_read_along() {
+    let (store, database) = fresh().await;
+    let device = register(&store, default_tenant(&store).await, 1).await;
+    let old = [(1, 1.0), (2, 2.0)];
+    let mut root = superuser(&database).await;
+    for (second, number) in old {
+        sqlx::query("INSERT INTO telemetry (device_id, field, at, tenant_id, number) VALUES ($1, 'x', $2, $3, $4)")
+            .bind(device.id.as_uuid())
+            .bind(at(second).as_millis())
+            .bind(device.tenant_id.as_uuid())
+            .bind(number)
+            .execute(&mut root)
+            .await
+            .unwrap();
+    }
+    telemetry::older_values_are_read_along(&store, &device, &old).await;
 }

@@ -237,6 +237,10 @@ const PLANS: &[(&str, &str)] = &[
             "device_event_device_idx",
         ),
         (
+            "SELECT * FROM telemetry_report WHERE device_id = 'T' AND fields ? 'b' AND at >= 0 AND at < 7",
+            "telemetry_report_pkey",
+        ),
+        (
             "SELECT * FROM telemetry WHERE device_id = 'T' AND field = 'b' AND at >= 0 AND at < 7 ORDER BY at LIMIT 1",
             "telemetry_pkey",
         ),
@@ -289,6 +293,8 @@ fn crowd(mine: TenantId, others: TenantId) -> String {
          SELECT gen_random_uuid(), id, tenant_id, created_at, 'up', '{{}}' FROM device;
          INSERT INTO telemetry (device_id, field, at, tenant_id, number)
          SELECT id, field, 0, tenant_id, 1 FROM device, unnest(ARRAY['b', 'c']) AS field;
+         INSERT INTO telemetry_report (device_id, at, tenant_id, fields)
+         SELECT id, at, tenant_id, jsonb_build_object('b', 1) FROM device, generate_series(1, 3) AS at;
          INSERT INTO audit (id, at, tenant_id, by_name, action, object_id)
          SELECT gen_random_uuid(), created_at, tenant_id, '', '', '' FROM device;
          INSERT INTO unclaimed (id, tenant_id, network_server_id, dev_eui, name, first_seen, last_seen, events)

@@ -173,6 +173,13 @@ pub(super) async fn two_tenants(store: &Store) -> (TenantId, TenantId) {
             ..change(&device, "state", at(1))
         };
         store.commit(&[change]).await.unwrap();
+        let told_before = "INSERT INTO telemetry (device_id, field, at, tenant_id, number) VALUES ($1, 'a', 0, $2, 1)";
+        let mut transaction = begin(store, Scope::Tenant(tenant)).await;
+        let inserted = sqlx::query(told_before)
+            .bind(device.id.as_uuid())
+            .bind(tenant.as_uuid());
+        inserted.execute(&mut *transaction).await.unwrap();
+        transaction.commit().await.unwrap();
         heard_by_gateway(store, &device).await;
         let hash = [u8::try_from(number).unwrap(); 32];
         let key = viewers_key(Some(tenant));
