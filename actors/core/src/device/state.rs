@@ -225,6 +225,18 @@ pub(super) struct Item {
     pub(super) awaits_ack: bool,
     pub(super) refusal: Option<String>,
     pub(super) seen_stuck: bool,
+    /// It finds out whether a gateway is there.
+    #[serde(default)]
+    pub(super) is_scout: bool,
+    /// Tries of it that a gateway refused.
+    #[serde(default)]
+    pub(super) refused: u32,
+    /// It was found in the queue after it expired: ChirpStack may still try it.
+    #[serde(default)]
+    pub(super) is_overdue: bool,
+    /// What was sent of it is told: by a tx-ack, or as [`Effect::Silence`](super::Effect::Silence).
+    #[serde(default)]
+    pub(super) is_accounted: bool,
 }
 
 /// Whose item it is.

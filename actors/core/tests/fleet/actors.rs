@@ -100,7 +100,10 @@ fn sent(at: Timestamp, event: &Event) -> Option<SentBefore> {
 
 /// Effects that promise nothing and change nothing outside need not wait for the commit.
 fn waits_for_commit(effect: &Effect) -> bool {
-    matches!(effect, Effect::Record(_) | Effect::Enqueue(_))
+    matches!(
+        effect,
+        Effect::Record(_) | Effect::Enqueue(_) | Effect::Silence(_)
+    )
 }
 
 /// Devices belong to three tenants.
@@ -318,6 +321,7 @@ impl World {
                 unfinished: !actor.machine.is_idle(),
                 effects,
                 written_at: self.now,
+                stamped_at: clock,
                 sent,
             };
             self.write(write);
@@ -372,11 +376,17 @@ impl World {
             }
             Effect::HoldTurn => {
                 let ask = machine.ask_again(entry.dev_eui, tenant);
-                ToPool::HoldTurn(Box::new(ask))
+                let (clock, steady) = (self.clock(), self.steady());
+                let tried = machine.silent_since(clock);
+                let tried = tried.map(|(from, until)| {
+                    let steady_of = |at| self.steps.steady_of(steady, at);
+                    (steady_of(from), steady_of(until))
+                });
+                ToPool::HoldTurn(Box::new(ask), tried)
             }
             Effect::EndTurn => ToPool::EndTurn,
             Effect::ReadQueue => ToPool::ReadQueue,
-            Effect::Enqueue(_) | Effect::Record(_) => return,
+            Effect::Enqueue(_) | Effect::Record(_) | Effect::Silence(_) => return,
         };
         self.send_to_pool(slot, message);
     }

@@ -10,7 +10,7 @@ use downbeat_core::circuit::{
 use downbeat_core::device::{Enqueue, Event};
 use downbeat_core::gateway::ListedGateway;
 use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem, Reception, Transmitted};
-use downbeat_core::pacer::{AirtimeSnapshot, Ask, Pacer, PacerConfig, SentBefore};
+use downbeat_core::pacer::{AirtimeSnapshot, Ask, Pacer, PacerConfig};
 use downbeat_core::radio::Modulation;
 use downbeat_core::region::DUTY_CYCLE_WINDOW;
 use downbeat_core::sync::{SyncCall, SyncEvent, SyncFailure};
@@ -36,7 +36,7 @@ const COUNTED: u64 = 16;
 #[derive(Debug)]
 pub(crate) enum ToPool {
     AskTurn(Box<Ask>),
-    HoldTurn(Box<Ask>),
+    HoldTurn(Box<Ask>, Option<(Timestamp, Timestamp)>),
     EndTurn,
     Enqueue(Box<Enqueue>),
     ReadQueue,
@@ -167,7 +167,7 @@ impl World {
         let (clock, dev_eui) = (self.steady(), self.slots[slot].dev_eui);
         match message {
             ToPool::AskTurn(ask) => self.pool.pacer.ask(clock, *ask),
-            ToPool::HoldTurn(ask) => self.pool.pacer.hold(clock, *ask),
+            ToPool::HoldTurn(ask, tried) => self.pool.pacer.hold(clock, *ask, tried),
             ToPool::EndTurn => self.pool.pacer.end(clock, dev_eui),
             ToPool::Transmitted(event) => self.pool.pacer.transmitted(clock, dev_eui, &event),
             ToPool::Refused(status) => self.pool.pacer.refused(clock, dev_eui, &status),
@@ -215,13 +215,10 @@ impl World {
             return self.plan_mine(at, Planned::Recall(pool));
         }
         let since = self.steps.least_shown_since(clock - DUTY_CYCLE_WINDOW);
-        let recent = self.sent.iter().filter(|sent| sent.at >= since);
-        let sent = recent.map(|sent| SentBefore {
-            at: self.steps.steady_of(clock, sent.at),
-            ..*sent
-        });
-        let sent = sent.collect();
-        self.pool.pacer.recall(clock, sent);
+        let sent = self.kept.since(since);
+        self.pool
+            .pacer
+            .recall(clock, sent.by_steady(&self.steps, clock));
         self.pool.is_recalled = true;
         self.pool.set_closed();
         self.advance_pool();
@@ -540,7 +537,6 @@ impl World {
             return;
         }
         self.tally.count(Count::ServiceRestarts);
-        self.note_forgotten(self.tx_acks_lost_at);
         self.pool = self.pool.next();
         self.recall_sent();
         self.deliver_to_all(&Event::ServicesRestarted, false);

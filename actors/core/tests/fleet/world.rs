@@ -3,16 +3,13 @@
 mod happenings;
 mod rest;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use downbeat_core::device::Event;
 use downbeat_core::id::DevEui;
 use downbeat_core::network::NetworkEvent;
-use downbeat_core::pacer::SentBefore;
 use downbeat_core::random::Random;
-use downbeat_core::region::DUTY_CYCLE_WINDOW;
-use downbeat_core::time::{Steps, Timestamp};
+use downbeat_core::time::{ClockRecord, Steps, Timestamp};
 use downbeat_sim::model::config::FIRST_DEV_EUI;
 use downbeat_sim::model::{Network, Webhook};
 
@@ -26,7 +23,7 @@ use crate::scenario::{CallFaults, Happening, START, Scenario, StoreFaults};
 use crate::syncer::Syncer;
 use crate::tally::{Count, Tally};
 use crate::telling::Telling;
-use crate::writer::Writer;
+use crate::writer::{Kept, Writer};
 
 /// A world with everything in it.
 #[derive(Debug)]
@@ -40,8 +37,8 @@ pub(crate) struct World {
     pub(crate) slots: Vec<Slot>,
     pub(crate) writer: Writer,
     pub(crate) pool: Pool,
-    /// Frames that gateways took lately, as the store knows them.
-    pub(crate) sent: VecDeque<SentBefore>,
+    /// What was sent, as the store knows it.
+    pub(crate) kept: Kept,
     pub(crate) monitor: Monitor,
     pub(crate) syncer: Syncer,
     /// Number of the process.
@@ -56,13 +53,8 @@ pub(crate) struct World {
     steady_ahead: i64,
     /// What the process knows of its having been set.
     pub(crate) steps: Steps,
-    /// When it was last set forward.
-    clock_set_forward_at: Option<Timestamp>,
-    /// When it was last begun or ended to lose tx-acks.
-    pub(crate) tx_acks_lost_at: Option<Timestamp>,
-    /// When a process, or a pool, last began after either: what is not an hour old yet may be forgotten from then on. The clock
-    /// is all that a process has to go by, and what was sent without tx-ack is in no history.
-    pub(crate) may_forget_at: Option<Timestamp>,
+    /// What is kept of it, as long as the machine is up.
+    clock_record: ClockRecord,
     /// Actions until the process dies.
     crash_in: Option<u64>,
     is_faulty: bool,
@@ -148,7 +140,7 @@ impl World {
             agenda: Agenda::default(),
             writer: Writer::default(),
             pool: Pool::new(0, scenario.pacing),
-            sent: VecDeque::new(),
+            kept: Kept::default(),
             monitor: Monitor::new(START),
             syncer: Syncer::default(),
             boot: 0,
@@ -158,9 +150,7 @@ impl World {
             clock_ahead: 0,
             steady_ahead: 0,
             steps: Steps::default(),
-            clock_set_forward_at: None,
-            tx_acks_lost_at: None,
-            may_forget_at: None,
+            clock_record: ClockRecord::of_boot(String::new()),
             crash_in: None,
             is_faulty: true,
             calls: scenario.calls,
@@ -249,10 +239,14 @@ impl World {
     /// The system's clock is set.
     fn set_clock(&mut self, step_ms: i64) {
         self.clock_ahead += step_ms;
-        self.steps.set(self.steady(), step_ms);
-        if step_ms > 0 {
-            self.clock_set_forward_at = Some(self.now);
+        if !self.is_down {
+            self.steps.set(self.steady(), step_ms);
+            self.note_clock();
         }
+    }
+
+    fn note_clock(&mut self) {
+        self.clock_record.note(self.now.as_millis(), self.clock());
     }
 
     /// When a message arrives that must not overtake one that arrives at `after`.
@@ -352,13 +346,6 @@ impl World {
         self.plan(until, Planned::ProcessStarts);
     }
 
-    /// What was sent in the last hour is known from what is stored, and a fault in that hour may have made it too little.
-    pub(crate) fn note_forgotten(&mut self, fault_at: Option<Timestamp>) {
-        if fault_at.is_some_and(|at| self.now.since(at) < DUTY_CYCLE_WINDOW) {
-            self.may_forget_at = Some(self.now);
-        }
-    }
-
     /// Takes up what is stored.
     fn on_process_starts(&mut self) {
         if !self.database_up {
@@ -368,9 +355,8 @@ impl World {
         self.telling
             .all(self.now, "START", || "from what is stored");
         self.is_down = false;
-        (self.steady_ahead, self.steps) = (self.clock_ahead, Steps::default());
-        self.note_forgotten(self.clock_set_forward_at);
-        self.note_forgotten(self.tx_acks_lost_at);
+        self.note_clock();
+        (self.steady_ahead, self.steps) = (self.clock_ahead, self.clock_record.steps());
         self.monitor = Monitor::new(self.clock());
         self.recall_sent();
         for slot in 0..self.slots.len() {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use downbeat_core::device::{Device, Effect};
-use downbeat_core::pacer::SentBefore;
+use downbeat_core::pacer::{SentBefore, SentLately, SilentItem};
 use downbeat_core::time::Timestamp;
 
 use crate::tally::Count;
@@ -33,6 +33,8 @@ pub(crate) struct Write {
     pub(crate) effects: Rc<Vec<Effect>>,
     /// By the world's time.
     pub(crate) written_at: Timestamp,
+    /// By the process's clock.
+    pub(crate) stamped_at: Timestamp,
     /// A frame that a gateway took.
     pub(crate) sent: Option<SentBefore>,
 }
@@ -47,6 +49,32 @@ pub(crate) struct Writer {
     is_stored: bool,
     /// Actors of which a change was given up and that do not know it yet: nothing of theirs is stored any more.
     failed: BTreeSet<(usize, u32)>,
+}
+
+/// Frames that gateways took, and items without a word of it, as the store keeps them.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    frames: Vec<SentBefore>,
+    /// With the time under which each is kept.
+    items: Vec<(Timestamp, SilentItem)>,
+}
+
+impl Kept {
+    pub(crate) fn since(&self, since: Timestamp) -> SentLately {
+        let frames = self.frames.iter().filter(|frame| frame.at >= since);
+        let items = self.items.iter().filter(|(at, _)| *at >= since);
+        SentLately {
+            frames: frames.copied().collect(),
+            items: items.map(|(_, item)| item.clone()).collect(),
+        }
+    }
+}
+
+fn silent_items(write: &Write) -> impl Iterator<Item = (Timestamp, SilentItem)> {
+    write.effects.iter().filter_map(|effect| match effect {
+        Effect::Silence(item) => Some((write.stamped_at, item.as_ref().clone())),
+        _ => None,
+    })
 }
 
 impl World {
@@ -134,7 +162,8 @@ impl World {
             let Some(row) = slot.row.as_mut().filter(|row| row.number == write.row) else {
                 continue;
             };
-            self.sent.extend(write.sent);
+            self.kept.frames.extend(write.sent);
+            self.kept.items.extend(silent_items(write));
             row.state = Some(Rc::clone(&write.state));
             row.unfinished = write.unfinished;
             let light = self.network.light(slot.dev_eui).expect("a known lamp");

@@ -55,7 +55,6 @@ impl World {
                     .set_gateway_refusal(gateway_id(gateway), refusal);
             }
             Happening::GatewayTxAck(gateway, loss, delay) => {
-                self.tx_acks_lost_at = Some(now);
                 self.network
                     .set_gateway_tx_ack(gateway_id(gateway), loss, delay);
             }
