@@ -173,7 +173,7 @@ impl Pacer {
         let is_recent = |at: Timestamp| now.since(at) < DUTY_CYCLE_WINDOW;
         frames.retain(|frame| is_recent(frame.at));
         frames.sort_by_key(|frame| frame.at);
-        let mut spent = Vec::new();
+        let mut charges = Vec::new();
         for frame in frames {
             self.learn(
                 frame.gateway_id,
@@ -185,19 +185,19 @@ impl Pacer {
             let frequency_hz = frame.frequency_hz.unwrap_or(downlink.frequency_hz);
             let modulation = frame.modulation.unwrap_or(downlink.modulation);
             let airtime = modulation.time_on_air(UNKNOWN_LEN, crate::radio::Direction::Down);
-            spent.push((frame.at, frame.gateway_id, frequency_hz, airtime));
+            charges.push((frame.at, frame.gateway_id, frequency_hz, airtime));
         }
         // Only now is it known how each gateway sends.
         for item in &items {
             let tries = item.tries().filter(|(_, at)| is_recent(*at));
-            spent.extend(tries.map(|(id, at)| {
+            charges.extend(tries.map(|(id, at)| {
                 let downlink = self.downlink_of(id);
                 let airtime = downlink.airtime(item.payload_len);
                 (at, id, downlink.frequency_hz, airtime)
             }));
         }
-        spent.sort_by_key(|(at, ..)| *at);
-        for (at, id, frequency_hz, airtime) in spent {
+        charges.sort_by_key(|(at, ..)| *at);
+        for (at, id, frequency_hz, airtime) in charges {
             let band = self.region_of(id).sub_band(frequency_hz).name;
             if let Some(ledger) = self.ledger(id, band) {
                 ledger.spend(at.min(now), None, airtime);

@@ -150,6 +150,9 @@ impl World {
         for effect in effects {
             self.perform_at_once(index, &effect);
         }
+        if !self.pool.takes_key() {
+            self.step(index, Event::KeyTold(false), None);
+        }
         let is_awaited = self.syncer.is_awaited(index);
         self.step(index, Event::Awaited(is_awaited), None);
     }
@@ -427,6 +430,9 @@ impl World {
                     .of(self.now, slot, "effect", || format!("{enqueue:?}"));
                 self.send_to_pool(slot, ToPool::Enqueue(Box::new(enqueue.clone())));
             }
+        }
+        if let Some(Asked::Report(event)) = &pending.asked {
+            self.slots[slot].note_committed(event);
         }
         if matches!(pending.asked, Some(Asked::Retire)) {
             self.remove_row(slot);

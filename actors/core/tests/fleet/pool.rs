@@ -120,6 +120,8 @@ pub(crate) struct Pool {
     circuit: Circuit,
     /// While the circuit is open: when to ask whether the server is back, by the steady clock.
     probe_at: Option<Timestamp>,
+    /// The last call of which it was told found our key taken.
+    takes_key: bool,
     calls: usize,
     held: VecDeque<Call>,
     alarm: Option<(Timestamp, u32)>,
@@ -138,6 +140,7 @@ impl Pool {
             is_away: false,
             circuit: Circuit::new(CircuitConfig::default()),
             probe_at: None,
+            takes_key: true,
             calls: 0,
             held: VecDeque::new(),
             alarm: None,
@@ -145,8 +148,24 @@ impl Pool {
         }
     }
 
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(crate) fn takes_key(&self) -> bool {
+        self.takes_key
+    }
+
+    /// Whether calls are held back because the server does not answer, or not to our key.
+    pub(crate) fn is_away(&self) -> bool {
+        self.is_away
+    }
+
     pub(crate) fn next(&self) -> Self {
-        Self::new(self.number + 1, self.pacing)
+        Self {
+            takes_key: self.takes_key,
+            ..Self::new(self.number + 1, self.pacing)
+        }
     }
 
     /// Nobody gets a turn while the server is away, or what was sent lately is not known.
@@ -336,7 +355,7 @@ impl World {
             }
         } else if self.random.chance(self.calls.unavailable) {
             self.answer_later(at, &call, Err(Lost::NeverSent));
-        } else if self.random.chance(self.calls.refused) {
+        } else if self.key_refused_since.is_none() && self.random.chance(self.calls.refused) {
             self.answer_later(at, &call, Err(Lost::Refused));
         } else {
             let deadline = self.now + DEADLINE;
@@ -374,10 +393,7 @@ impl World {
         let Err(lost) = result else { return };
         let answer = Answer {
             pool: call.pool,
-            outcome: match lost {
-                Lost::NeverSent | Lost::Answer => Outcome::Unreachable,
-                Lost::Refused => Outcome::Answered,
-            },
+            outcome: lost.outcome(&call.what),
             news: lost.news(&call.what),
         };
         self.plan_mine(at, Planned::Answered(Box::new(answer)));
@@ -389,8 +405,7 @@ impl World {
         let Some((at, boot)) = answer_at else { return };
         let (outcome, news) = match executed {
             Ok(news) => (Outcome::Answered, news),
-            Err(Lost::Refused) => (Outcome::Answered, Lost::Refused.news(&call.what)),
-            Err(lost) => (Outcome::Unreachable, lost.news(&call.what)),
+            Err(lost) => (lost.outcome(&call.what), lost.news(&call.what)),
         };
         let answer = Answer {
             pool: call.pool,
@@ -403,6 +418,9 @@ impl World {
     }
 
     fn execute(&mut self, what: &What) -> Result<News, Lost> {
+        if self.key_refused_since.is_some() && self.network.is_server_up() {
+            return Err(Lost::Key);
+        }
         match what {
             What::Enqueue(slot, enqueue) => self.execute_enqueue(*slot, enqueue),
             What::ReadQueue(slot) => match self.network.queue(self.slots[*slot].dev_eui) {
@@ -509,6 +527,7 @@ impl World {
         if let Some(call) = self.pool.held.pop_front() {
             self.start_call(call);
         }
+        self.note_key(outcome);
         let clock = self.steady();
         match self.pool.circuit.on_result(clock, outcome) {
             Some(Transition::Opened) => {
@@ -529,6 +548,18 @@ impl World {
             None => {}
         }
         self.advance_pool();
+    }
+
+    /// Devices that wait are told whether it is the key for which they do.
+    fn note_key(&mut self, outcome: Outcome) {
+        let is_taken = match outcome {
+            Outcome::Answered => true,
+            Outcome::KeyRefused => false,
+            Outcome::Unreachable | Outcome::NoRight => return,
+        };
+        if std::mem::replace(&mut self.pool.takes_key, is_taken) != is_taken {
+            self.deliver_to_all(&Event::KeyTold(is_taken), true);
+        }
     }
 
     /// The pool of calls is started anew: turns are gone, and answers come or not.
@@ -552,17 +583,30 @@ enum Lost {
     NeverSent,
     /// The server says that it failed.
     Refused,
+    /// It says that it does not take the key.
+    Key,
     /// Nobody knows.
     Answer,
 }
 
 impl Lost {
+    fn outcome(self, what: &What) -> Outcome {
+        match (self, what) {
+            (Self::NeverSent | Self::Answer, _) => Outcome::Unreachable,
+            (Self::Refused, _) => Outcome::Answered,
+            // Others may be refused because they are about what is not the key's.
+            (Self::Key, What::ListGateways | What::Sync(_)) => Outcome::NoRight,
+            (Self::Key, What::Enqueue(..) | What::ReadQueue(_) | What::Ping) => Outcome::KeyRefused,
+        }
+    }
+
     fn news(self, what: &What) -> News {
         match what {
             What::Enqueue(slot, enqueue) => {
                 let failure = match self {
                     Self::NeverSent => EnqueueFailure::Unavailable,
                     Self::Refused => EnqueueFailure::Refused("INTERNAL".to_owned()),
+                    Self::Key => EnqueueFailure::KeyRefused,
                     Self::Answer => EnqueueFailure::Unknown,
                 };
                 News::Device(*slot, refused(enqueue, failure))
@@ -574,6 +618,7 @@ impl Lost {
                 let failure = match self {
                     Self::NeverSent => SyncFailure::Unavailable,
                     Self::Refused => SyncFailure::Refused("INTERNAL: connection reset".to_owned()),
+                    Self::Key => SyncFailure::Unauthenticated,
                     Self::Answer => SyncFailure::AnswerLost,
                 };
                 News::Sync(request.slot, request.what.failed(request.number, failure))

@@ -93,6 +93,10 @@ pub(crate) enum Happening {
     /// ChirpStack takes calls and answers none.
     ServerHangs(bool),
     Database(bool),
+    /// ChirpStack takes our key.
+    Key(bool),
+    /// A webhook that was told before is told once more, or one that cannot be true; the number decides.
+    BadWebhook(usize, u64),
     /// The pool of calls is started anew.
     ServicesRestart,
     /// The process dies after so many further actions.
@@ -414,7 +418,7 @@ impl Dice {
             Refusal::DutyCycleOverflow,
             Refusal::CollisionPacket,
         ];
-        match self.below(24) {
+        match self.below(28) {
             0..=2 => (
                 Happening::GatewayOnline(gateway, false),
                 Some(Happening::GatewayOnline(gateway, true)),
@@ -459,6 +463,8 @@ impl Dice {
                 )
             }
             21 => (Happening::Others(device, self.0.next_u64()), None),
+            22 => (Happening::Key(false), Some(Happening::Key(true))),
+            23..=25 => (Happening::BadWebhook(device, self.0.next_u64()), None),
             _ => (Happening::ForeignItem(device, foreign_light(number)), None),
         }
     }

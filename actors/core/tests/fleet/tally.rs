@@ -5,7 +5,7 @@ use std::fmt;
 use downbeat_core::device::DownlinkState;
 
 /// What is counted, by name; the order is that of [`Count`].
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 28] = [
     "device-milliseconds",
     "steps",
     "commands",
@@ -32,6 +32,8 @@ const NAMES: [&str; 26] = [
     "told again",
     "clock steps",
     "synchronised",
+    "key refusals",
+    "nonsense",
 ];
 
 /// One thing that is counted.
@@ -64,6 +66,8 @@ pub(crate) enum Count {
     ToldAgain,
     ClockSteps,
     Synchronised,
+    KeyRefusals,
+    Nonsense,
 }
 
 /// What happened, counted.

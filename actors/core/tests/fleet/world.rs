@@ -1,13 +1,15 @@
 //! A world with everything in it, and the loop that lets it live.
 
 mod happenings;
+mod nonsense;
 mod rest;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use downbeat_core::device::Event;
-use downbeat_core::id::DevEui;
-use downbeat_core::network::NetworkEvent;
+use downbeat_core::id::{DevAddr, DevEui};
+use downbeat_core::network::{NetworkEvent, Uplink};
 use downbeat_core::random::Random;
 use downbeat_core::time::{ClockRecord, Steps, Timestamp};
 use downbeat_sim::model::config::FIRST_DEV_EUI;
@@ -47,6 +49,8 @@ pub(crate) struct World {
     pub(crate) database_up: bool,
     /// ChirpStack takes calls and answers none.
     pub(crate) server_hangs: bool,
+    /// Since when it does not take our key.
+    pub(crate) key_refused_since: Option<Timestamp>,
     /// Milliseconds that the system's clock is ahead.
     clock_ahead: i64,
     /// Milliseconds that it was ahead when the process began.
@@ -81,6 +85,10 @@ pub(crate) struct Slot {
     pub(crate) promises: Promises,
     /// Others took our mark off the device in ChirpStack: what it has is theirs.
     pub(crate) is_disowned: bool,
+    /// Webhooks that were told, the newest last.
+    pub(crate) webhooks: VecDeque<NetworkEvent>,
+    /// The last counter of each session that is stored as heard.
+    counters: BTreeMap<DevAddr, u32>,
     /// Messages between the device and the pool stay in order.
     pub(crate) to_pool_until: Timestamp,
     pub(crate) from_pool_until: Timestamp,
@@ -147,6 +155,7 @@ impl World {
             is_down: false,
             database_up: true,
             server_hangs: false,
+            key_refused_since: None,
             clock_ahead: 0,
             steady_ahead: 0,
             steps: Steps::default(),
@@ -307,6 +316,7 @@ impl World {
             self.telling
                 .of(self.now, slot, "lost", || format!("{:?}", webhook.event));
         } else {
+            self.slots[slot].remember_webhook(&webhook.event);
             self.report(slot, Box::new(webhook.event));
         }
     }
@@ -341,7 +351,7 @@ impl World {
         self.is_down = true;
         self.slots.iter_mut().for_each(|slot| slot.actor = None);
         self.writer = Writer::default();
-        self.pool = self.pool.next();
+        self.pool = Pool::new(self.pool.number() + 1, self.scenario.pacing);
         self.syncer = Syncer::default();
         self.plan(until, Planned::ProcessStarts);
     }
@@ -379,7 +389,46 @@ pub(crate) fn slot_of(dev_eui: DevEui) -> usize {
     usize::try_from(dev_eui.as_u64() - FIRST_DEV_EUI).expect("a known lamp")
 }
 
+/// Webhooks of a device that may be told once more.
+const WEBHOOKS_MAX: usize = 24;
+
 impl Slot {
+    fn remember_webhook(&mut self, event: &NetworkEvent) {
+        if self.webhooks.len() == WEBHOOKS_MAX {
+            self.webhooks.pop_front();
+        }
+        self.webhooks.push_back(event.clone());
+    }
+
+    /// What an event told is stored.
+    pub(crate) fn note_committed(&mut self, event: &NetworkEvent) {
+        if let NetworkEvent::Heard(Uplink {
+            dev_addr: Some(dev_addr),
+            f_cnt,
+            ..
+        }) = event
+            && *f_cnt < u32::MAX
+        {
+            let last = self.counters.entry(*dev_addr).or_default();
+            *last = (*last).max(*f_cnt);
+        }
+    }
+
+    /// Whether an event tells what is stored already.
+    fn has_committed(&self, event: &NetworkEvent) -> bool {
+        let NetworkEvent::Heard(uplink) = event else {
+            return true;
+        };
+        let last = uplink.dev_addr.and_then(|it| self.counters.get(&it));
+        uplink.f_cnt == u32::MAX || last.is_some_and(|last| uplink.f_cnt <= *last)
+    }
+
+    /// The device begins anew: nothing of it is stored.
+    pub(crate) fn forget_webhooks(&mut self) {
+        self.webhooks.clear();
+        self.counters.clear();
+    }
+
     fn new(dev_eui: DevEui) -> Self {
         Self {
             dev_eui,
@@ -391,6 +440,8 @@ impl Slot {
             lives: 0,
             promises: Promises::default(),
             is_disowned: false,
+            webhooks: VecDeque::new(),
+            counters: BTreeMap::new(),
             to_pool_until: START,
             from_pool_until: START,
         }

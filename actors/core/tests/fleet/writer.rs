@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use downbeat_core::device::{Device, Effect};
+use downbeat_core::device::{Device, DownlinkState, Effect, Record, Step};
 use downbeat_core::pacer::{SentBefore, SentLately, SilentItem};
 use downbeat_core::time::Timestamp;
 
@@ -67,6 +67,26 @@ impl Kept {
             frames: frames.copied().collect(),
             items: items.map(|(_, item)| item.clone()).collect(),
         }
+    }
+}
+
+/// As long as our key is not taken, commands wait: none fails for it. What was answered before may still be written down.
+fn check_key(
+    record: &Record,
+    refused_since: Option<Timestamp>,
+    written_at: Timestamp,
+) -> Result<(), String> {
+    let is_refused =
+        refused_since.is_some_and(|since| written_at >= since + Duration::from_secs(10));
+    match &record.entry.step {
+        Step::Ended {
+            state: DownlinkState::Failed,
+            reason,
+        } if is_refused => Err(format!(
+            "{} failed ({reason:?}) while the key was not taken",
+            record.downlink.id
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -175,6 +195,11 @@ impl World {
                     let entry = &record.entry;
                     format!("{} #{} {:?}", record.downlink.id, entry.seq, entry.step)
                 });
+                let refused_since = self.key_refused_since;
+                if let Err(broken) = check_key(record, refused_since, write.written_at) {
+                    self.broken
+                        .get_or_insert(format!("device {}: {broken}", write.slot));
+                }
                 let checked = slot.promises.check_record(
                     self.now,
                     write.written_at,

@@ -68,6 +68,8 @@ impl World {
             Happening::Server(is_up) => self.network.set_server_up(now, is_up),
             Happening::ServerHangs(hangs) => self.server_hangs = hangs,
             Happening::Database(is_up) => self.database_up = is_up,
+            Happening::Key(is_taken) => self.set_key(is_taken),
+            Happening::BadWebhook(slot, decide) => self.tell_nonsense(slot, decide),
             Happening::ServicesRestart => self.restart_services(),
             Happening::Crash(actions) => self.crash_in = Some(actions),
             Happening::ClockIsSet(step) => {
@@ -109,6 +111,15 @@ impl World {
             .enqueue(self.now, self.slots[slot].dev_eui, item);
     }
 
+    fn set_key(&mut self, is_taken: bool) {
+        if is_taken {
+            self.key_refused_since = None;
+        } else {
+            self.tally.count(Count::KeyRefusals);
+            self.key_refused_since.get_or_insert(self.now);
+        }
+    }
+
     fn set_gateways_online(&mut self, is_online: bool) {
         for gateway in 0..self.network.config().gateways.len() {
             self.network
@@ -124,6 +135,7 @@ impl World {
         self.calls = NO_CALL_FAULTS;
         self.store = StoreFaults::default();
         (self.database_up, self.server_hangs) = (true, false);
+        self.key_refused_since = None;
         self.network.set_links(LinksConfig::default());
         self.network.set_webhooks(WebhookConfig::default());
         self.network.set_server_up(self.now, true);

@@ -13,6 +13,9 @@ const LOOK: Duration = Duration::from_secs(30);
 const REST: Duration = Duration::from_mins(3);
 /// Lamps whose session ChirpStack has forgotten are restarted by people when its registry is in order again.
 const NOTICED: Duration = Duration::from_mins(2);
+/// Within this ChirpStack is known to answer again, and to take the key: a probe every four seconds, or every ten where the
+/// answer to one was lost; and a process that is down begins within two minutes.
+const REACHED: Duration = Duration::from_secs(150);
 /// The last commands come no later than this after the faults' end.
 const LAST_ASKED: Duration = Duration::from_mins(5);
 /// How long the world may take to come to rest, beside the lamps' heartbeats: an hour for airtime that is used up. A lamp
@@ -26,6 +29,9 @@ impl World {
         let since_end = self.now.since(self.scenario.faults_end);
         if !self.is_down && !std::mem::replace(&mut self.has_looked_again, true) {
             self.look_at_registry();
+        }
+        if since_end >= REACHED && self.pool.is_away() && !self.is_down {
+            self.check(Err("the network server counts as away".to_owned()));
         }
         if since_end >= NOTICED {
             self.restart_forgotten_lamps();
