@@ -58,6 +58,8 @@ pub(crate) enum Asked {
     /// A webhook, which is kept until it is committed.
     Report(Box<NetworkEvent>),
     Retire,
+    /// A job.
+    Job(usize, DownlinkId),
 }
 
 /// Events after which the stored state must be the new one, whatever they lead to.
@@ -114,7 +116,7 @@ pub(crate) fn tenant_of(slot: usize) -> TenantId {
 
 impl World {
     /// Sees to it that the device is in memory; false if it is not registered or cannot be loaded.
-    fn is_in_memory(&mut self, slot: usize) -> bool {
+    pub(crate) fn is_in_memory(&mut self, slot: usize) -> bool {
         if self.slots[slot].actor.is_none() && self.database_up {
             self.take_up(slot);
         }
@@ -172,7 +174,7 @@ impl World {
             self.tally.count(Count::Refused);
             return;
         }
-        let (id, clock) = (self.random.uuid_v7(self.now), self.clock());
+        let id = self.random.uuid_v7(self.now);
         let Some(actor) = &self.slots[slot].actor else {
             return;
         };
@@ -181,6 +183,22 @@ impl World {
             return;
         }
         let id = DownlinkId::from_uuid(id);
+        let origin = if order.is_job {
+            Origin::Job(JobId::from_uuid(uuid::Uuid::nil()))
+        } else {
+            Origin::Api
+        };
+        self.submit(order, id, origin, Some(Asked::Submit));
+    }
+
+    pub(crate) fn submit(
+        &mut self,
+        order: &Order,
+        id: DownlinkId,
+        origin: Origin,
+        asked: Option<Asked>,
+    ) {
+        let clock = self.clock();
         let request = Request::new(
             id,
             CodecKind::KuandoBusylight,
@@ -190,11 +208,7 @@ impl World {
         )
         .expect("a Busylight understands it");
         let request = Request {
-            origin: if order.is_job {
-                Origin::Job(JobId::from_uuid(uuid::Uuid::nil()))
-            } else {
-                Origin::Api
-            },
+            origin,
             transient: order.transient,
             attempts_max: order.attempts_max,
             expires_at: order.ttl.map(|ttl| clock + ttl),
@@ -206,7 +220,7 @@ impl World {
         } else {
             Event::Requested(request)
         };
-        self.step(slot, event, Some(Asked::Submit));
+        self.step(order.device, event, asked);
     }
 
     /// Somebody wants something of a device that is no command.
@@ -424,6 +438,7 @@ impl World {
         for effect in pending.effects.iter() {
             if let Effect::Record(record) = effect {
                 self.on_record_of_gateways(slot, record);
+                self.on_downlink_moved(&record.downlink);
             }
             if let Effect::Enqueue(enqueue) = effect {
                 self.telling
@@ -434,8 +449,10 @@ impl World {
         if let Some(Asked::Report(event)) = &pending.asked {
             self.slots[slot].note_committed(event);
         }
-        if matches!(pending.asked, Some(Asked::Retire)) {
-            self.remove_row(slot);
+        match &pending.asked {
+            Some(Asked::Retire) => self.remove_row(slot),
+            Some(Asked::Job(job, id)) => self.on_job_asked(*job, *id, true),
+            Some(Asked::Submit | Asked::Report(_)) | None => {}
         }
     }
 
@@ -457,6 +474,7 @@ impl World {
                 Some(Asked::Report(event)) => self.tell_again(slot, event),
                 // Whoever asked is told that the store is away, and may ask again.
                 Some(Asked::Submit) => self.tally.count(Count::Refused),
+                Some(Asked::Job(job, id)) => self.on_job_asked(job, id, false),
                 Some(Asked::Retire) | None => {}
             }
         }

@@ -17,6 +17,7 @@
 mod actors;
 mod agenda;
 mod goals;
+mod jobs;
 mod monitor;
 #[path = "../pacing/optimum.rs"]
 mod optimum;

@@ -15,6 +15,8 @@ use downbeat_sim::model::config::{
     DutyCycle, LampStart, LinksConfig, NetworkConfig, ReportForm, WebhookConfig,
 };
 
+use crate::jobs::JobCommand;
+
 /// When every world begins.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
@@ -76,6 +78,9 @@ pub(crate) enum Happening {
     /// The same of all devices.
     AskAll(LightState),
     CancelLast(usize),
+    /// A job for all devices of the same tenant as this one.
+    Job(LightState, usize),
+    OfJob(JobCommand),
     /// Nothing is wanted any more.
     ClearWish(usize),
     Initialise(usize, bool),
@@ -142,6 +147,24 @@ struct Size {
     devices: u64,
     gateways: u64,
     minutes: u64,
+}
+
+impl Order {
+    /// What a job tells each of its devices.
+    pub(crate) fn of_job(light: LightState) -> Self {
+        Self {
+            device: 0,
+            command: Command::SetLight(light),
+            confirmed: false,
+            verify: true,
+            transient: false,
+            attempts_max: None,
+            ttl: None,
+            until_deadline: false,
+            is_wish: false,
+            is_job: true,
+        }
+    }
 }
 
 impl Scenario {
@@ -216,7 +239,13 @@ impl Scenario {
         let mut asked = 0;
         while asked < wanted {
             let at = START + dice.within(span);
-            if dice.below(40) == 0 && asked + size.devices <= wanted {
+            let for_all = dice.below(40);
+            if for_all == 1 && size.devices >= 3 && asked + size.devices / 3 <= wanted {
+                asked += size.devices / 3;
+                self.begin_job(dice, size, at);
+                continue;
+            }
+            if for_all == 0 && asked + size.devices <= wanted {
                 let light = LIGHTS[dice.index(4)];
                 self.happenings.push((at, Happening::AskAll(light)));
                 asked += size.devices;
@@ -224,6 +253,24 @@ impl Scenario {
             }
             asked += self.ask_one(dice, size, at);
         }
+    }
+
+    /// Some jobs are held up for a while, some taken back.
+    fn begin_job(&mut self, dice: &mut Dice, size: &Size, at: Timestamp) {
+        let device = dice.index_u64(size.devices);
+        let light = LIGHTS[dice.index(4)];
+        self.happenings.push((at, Happening::Job(light, device)));
+        let soon = at + dice.within(Duration::from_mins(3));
+        let later = soon + dice.within(Duration::from_mins(15));
+        let commands = match dice.below(6) {
+            0 | 1 => vec![(soon, JobCommand::Pause), (later, JobCommand::Resume)],
+            2 => vec![(soon, JobCommand::Pause), (later, JobCommand::Cancel)],
+            3 => vec![(soon, JobCommand::Cancel)],
+            _ => Vec::new(),
+        };
+        let commands = commands.into_iter();
+        let commands = commands.map(|(at, command)| (at, Happening::OfJob(command)));
+        self.happenings.extend(commands);
     }
 
     fn ask_one(&mut self, dice: &mut Dice, size: &Size, mut at: Timestamp) -> u64 {

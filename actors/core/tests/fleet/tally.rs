@@ -5,7 +5,7 @@ use std::fmt;
 use downbeat_core::device::DownlinkState;
 
 /// What is counted, by name; the order is that of [`Count`].
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 30] = [
     "device-milliseconds",
     "steps",
     "commands",
@@ -34,6 +34,8 @@ const NAMES: [&str; 28] = [
     "synchronised",
     "key refusals",
     "nonsense",
+    "jobs",
+    "commands of jobs",
 ];
 
 /// One thing that is counted.
@@ -68,6 +70,8 @@ pub(crate) enum Count {
     Synchronised,
     KeyRefusals,
     Nonsense,
+    Jobs,
+    JobCommands,
 }
 
 /// What happened, counted.

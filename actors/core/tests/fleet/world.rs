@@ -17,6 +17,7 @@ use downbeat_sim::model::{Network, Webhook};
 
 use crate::actors::Actor;
 use crate::agenda::Agenda;
+use crate::jobs::{JobNews, JobRow, Jobs};
 use crate::monitor::Monitor;
 use crate::pool::{Answer, Call, Pool, ToPool};
 use crate::promises::Promises;
@@ -41,6 +42,9 @@ pub(crate) struct World {
     pub(crate) pool: Pool,
     /// What was sent, as the store knows it.
     pub(crate) kept: Kept,
+    /// Jobs as they are stored, and those in memory.
+    pub(crate) jobs: Vec<JobRow>,
+    pub(crate) runner: Jobs,
     pub(crate) monitor: Monitor,
     pub(crate) syncer: Syncer,
     /// Number of the process.
@@ -129,6 +133,11 @@ pub(crate) enum Planned {
         life: u32,
     },
     MonitorTick,
+    OfJob {
+        job: usize,
+        news: Box<JobNews>,
+    },
+    JobsStored,
     Restore(usize),
     SyncWanted,
     SyncPeriod,
@@ -149,6 +158,8 @@ impl World {
             writer: Writer::default(),
             pool: Pool::new(0, scenario.pacing),
             kept: Kept::default(),
+            jobs: Vec::new(),
+            runner: Jobs::default(),
             monitor: Monitor::new(START),
             syncer: Syncer::default(),
             boot: 0,
@@ -298,6 +309,8 @@ impl World {
             Planned::CommitEnds => self.on_commit_ends(),
             Planned::CommitFailed { slot, life } => self.on_commit_failed(slot, life),
             Planned::MonitorTick => self.on_monitor_tick(),
+            Planned::OfJob { job, news } => self.on_news_of_job(job, *news),
+            Planned::JobsStored => self.on_jobs_stored(),
             Planned::Restore(slot) => self.on_restore(slot),
             Planned::SyncWanted => self.on_sync_wanted(),
             Planned::SyncPeriod => self.on_sync_period(),
@@ -353,6 +366,7 @@ impl World {
         self.writer = Writer::default();
         self.pool = Pool::new(self.pool.number() + 1, self.scenario.pacing);
         self.syncer = Syncer::default();
+        self.runner = Jobs::default();
         self.plan(until, Planned::ProcessStarts);
     }
 
@@ -379,6 +393,7 @@ impl World {
                 self.plan_mine(at, Planned::Restore(slot));
             }
         }
+        self.restore_jobs();
         self.plan_mine(self.now, Planned::MonitorTick);
         self.plan_mine(self.now, Planned::SyncPeriod);
     }
@@ -387,6 +402,11 @@ impl World {
 /// The index of a lamp.
 pub(crate) fn slot_of(dev_eui: DevEui) -> usize {
     usize::try_from(dev_eui.as_u64() - FIRST_DEV_EUI).expect("a known lamp")
+}
+
+/// Of the lamp at an index.
+pub(crate) fn dev_eui_of(slot: usize) -> DevEui {
+    DevEui::from_u64(FIRST_DEV_EUI + u64::try_from(slot).expect("a known lamp"))
 }
 
 /// Webhooks of a device that may be told once more.

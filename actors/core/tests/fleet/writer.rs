@@ -78,22 +78,29 @@ fn check_key(
 ) -> Result<(), String> {
     let is_refused =
         refused_since.is_some_and(|since| written_at >= since + Duration::from_secs(10));
-    match &record.entry.step {
-        Step::Ended {
-            state: DownlinkState::Failed,
-            reason,
-        } if is_refused => Err(format!(
-            "{} failed ({reason:?}) while the key was not taken",
-            record.downlink.id
-        )),
-        _ => Ok(()),
+    let Step::Ended {
+        state: DownlinkState::Failed,
+        reason,
+    } = &record.entry.step
+    else {
+        return Ok(());
+    };
+    if is_refused {
+        let id = record.downlink.id;
+        return Err(format!(
+            "{id} failed ({reason:?}) while the key was not taken"
+        ));
     }
+    Ok(())
 }
 
 fn silent_items(write: &Write) -> impl Iterator<Item = (Timestamp, SilentItem)> {
-    write.effects.iter().filter_map(|effect| match effect {
-        Effect::Silence(item) => Some((write.stamped_at, item.as_ref().clone())),
-        _ => None,
+    write.effects.iter().filter_map(|effect| {
+        if let Effect::Silence(item) = effect {
+            Some((write.stamped_at, item.as_ref().clone()))
+        } else {
+            None
+        }
     })
 }
 
@@ -117,7 +124,7 @@ impl World {
         self.plan_mine(at, Planned::CommitEnds);
     }
 
-    fn commit_time(&mut self) -> Duration {
+    pub(crate) fn commit_time(&mut self) -> Duration {
         let is_slow = self.random.chance(self.store.slow);
         let most = if is_slow { 3_000 } else { 8 };
         Duration::from_millis(1 + self.random.below(most))
@@ -197,6 +204,13 @@ impl World {
                 });
                 let refused_since = self.key_refused_since;
                 if let Err(broken) = check_key(record, refused_since, write.written_at) {
+                    self.broken
+                        .get_or_insert(format!("device {}: {broken}", write.slot));
+                }
+                if record.entry.step == Step::Accepted
+                    && let Err(broken) =
+                        Self::check_job_runs(&self.jobs, self.now, &record.downlink)
+                {
                     self.broken
                         .get_or_insert(format!("device {}: {broken}", write.slot));
                 }

@@ -22,6 +22,8 @@ impl World {
             Happening::Ask(_)
                 | Happening::AskAll(_)
                 | Happening::CancelLast(_)
+                | Happening::Job(..)
+                | Happening::OfJob(_)
                 | Happening::ClearWish(_)
                 | Happening::Initialise(..)
         );
@@ -35,6 +37,8 @@ impl World {
             Happening::Ask(order) => self.ask(&order),
             Happening::AskAll(light) => self.ask_all(light),
             Happening::CancelLast(slot) => self.cancel_last(slot),
+            Happening::Job(light, slot) => self.begin_job(light, slot),
+            Happening::OfJob(command) => self.command_job(command),
             Happening::ClearWish(slot) => self.tell_device(slot, Event::WishCleared),
             Happening::Initialise(slot, force) => {
                 self.tell_device(slot, Event::InitialisationRequested { force });

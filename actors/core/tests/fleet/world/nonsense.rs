@@ -18,9 +18,12 @@ impl World {
         let mut random = Random::from_seed(decide);
         let told = &self.slots[slot].webhooks;
         let number = u64::try_from(told.len()).expect("a few");
-        let last_uplink = told.iter().rev().find_map(|event| match event {
-            NetworkEvent::Heard(uplink) => Some(uplink.clone()),
-            _ => None,
+        let last_uplink = told.iter().rev().find_map(|event| {
+            if let NetworkEvent::Heard(uplink) = event {
+                Some(uplink.clone())
+            } else {
+                None
+            }
         });
         let event = match (random.below(4), last_uplink) {
             (0, Some(uplink)) => absurd_signal(uplink, &mut random),
@@ -38,7 +41,9 @@ impl World {
         let is_known = self.slots[slot].has_committed(&event);
         let before = self.reported_by(slot);
         self.report(slot, Box::new(event.clone()));
-        if is_known && before != self.reported_by(slot) {
+        // The process may have died of it, for other reasons.
+        let is_there = self.slots[slot].actor.is_some();
+        if is_known && is_there && before != self.reported_by(slot) {
             self.check(Err(format!("device {slot}: {event:?} was taken for news")));
         }
     }

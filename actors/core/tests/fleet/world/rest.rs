@@ -29,6 +29,7 @@ impl World {
         let since_end = self.now.since(self.scenario.faults_end);
         if !self.is_down && !std::mem::replace(&mut self.has_looked_again, true) {
             self.look_at_registry();
+            self.resume_jobs();
         }
         if since_end >= REACHED && self.pool.is_away() && !self.is_down {
             self.check(Err("the network server counts as away".to_owned()));
@@ -80,6 +81,9 @@ impl World {
         };
         if self.is_down {
             return since_end("the process is down");
+        }
+        if let Some(what) = self.unrest_of_jobs() {
+            return since_end(&what);
         }
         if !self.syncer.is_at_rest() {
             return since_end("the registry is not in step");
