@@ -51,6 +51,16 @@ impl Monitor {
 }
 
 impl Monitor {
+    /// Devices of which no gateway that heard them last is worth sending to.
+    pub(crate) fn out_of_reach(&self) -> Vec<Owner> {
+        self.links.out_of_reach(&self.snapshot)
+    }
+
+    pub(crate) fn is_out_of_reach(&self, dev_eui: DevEui) -> bool {
+        let device = self.links.device(dev_eui);
+        device.is_some_and(|device| device.links.is_out_of_reach(&self.snapshot))
+    }
+
     /// The gateway that heard a device best last.
     fn best(&self, dev_eui: DevEui) -> Option<GatewayId> {
         self.links.device(dev_eui)?.links.route().first().copied()

@@ -9,6 +9,7 @@ use downbeat_core::circuit::{
 };
 use downbeat_core::device::{Enqueue, Event};
 use downbeat_core::gateway::ListedGateway;
+use downbeat_core::id::QueueItemId;
 use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem, Reception, Transmitted};
 use downbeat_core::pacer::{AirtimeSnapshot, Ask, Pacer, PacerConfig};
 use downbeat_core::radio::Modulation;
@@ -79,6 +80,10 @@ enum What {
     ReadQueue(usize),
     ListGateways,
     Ping,
+    /// The cleaner's look.
+    Look(usize),
+    /// What it saw, and no gateway reaches the device.
+    Flush(usize, Vec<QueueItemId>),
     Sync(Box<SyncRequest>),
 }
 
@@ -103,6 +108,9 @@ pub(crate) struct Answer {
 enum News {
     Device(usize, Event),
     Gateways(Option<Vec<ListedGateway>>),
+    /// What the cleaner saw.
+    Seen(usize, Option<Vec<QueueItem>>),
+    Flushed(usize),
     Nothing,
     Sync(usize, SyncEvent),
 }
@@ -253,6 +261,23 @@ impl World {
     pub(crate) fn list_gateways(&mut self) {
         if self.is_admitted() {
             self.begin_call(What::ListGateways);
+        }
+        self.advance_pool();
+    }
+
+    /// The cleaner wants to see a queue; false if no call is made now.
+    pub(crate) fn look_into_queue_of(&mut self, slot: usize) -> bool {
+        let is_admitted = self.is_admitted();
+        if is_admitted {
+            self.begin_call(What::Look(slot));
+        }
+        self.advance_pool();
+        is_admitted
+    }
+
+    pub(crate) fn flush_queue_of(&mut self, slot: usize, seen: Vec<QueueItemId>) {
+        if self.is_admitted() {
+            self.begin_call(What::Flush(slot, seen));
         }
         self.advance_pool();
     }
@@ -431,6 +456,20 @@ impl World {
                 Err(ApiFault::Unavailable) => Err(Lost::NeverSent),
                 Err(_) => Err(Lost::Refused),
             },
+            What::Look(slot) => match self.network.queue(self.slots[*slot].dev_eui) {
+                Ok(items) => Ok(News::Seen(*slot, Some(items.iter().map(as_read).collect()))),
+                Err(ApiFault::Unavailable) => Err(Lost::NeverSent),
+                Err(_) => Err(Lost::Refused),
+            },
+            What::Flush(slot, seen) => {
+                if !self.network.is_server_up() {
+                    return Err(Lost::NeverSent);
+                }
+                self.check_flush(*slot, seen);
+                let flushed = self.network.flush(self.now, self.slots[*slot].dev_eui);
+                flushed.map_err(|_| Lost::Refused)?;
+                Ok(News::Flushed(*slot))
+            }
             What::ListGateways if self.network.is_server_up() => {
                 Ok(News::Gateways(Some(self.listed_gateways())))
             }
@@ -517,6 +556,9 @@ impl World {
                 self.mail(slot, event);
             }
             News::Gateways(list) => self.on_listed(list),
+            News::Seen(slot, Some(items)) => self.on_queue_looked_at(slot, items),
+            News::Seen(_, None) => self.end_look(),
+            News::Flushed(slot) => self.on_queue_flushed(slot),
             News::Sync(slot, event) => self.on_sync_answer(slot, event),
             News::Nothing => {}
         }
@@ -595,7 +637,9 @@ impl Lost {
             (Self::NeverSent | Self::Answer, _) => Outcome::Unreachable,
             (Self::Refused, _) => Outcome::Answered,
             // Others may be refused because they are about what is not the key's.
-            (Self::Key, What::ListGateways | What::Sync(_)) => Outcome::NoRight,
+            (Self::Key, What::ListGateways | What::Look(_) | What::Flush(..) | What::Sync(_)) => {
+                Outcome::NoRight
+            }
             (Self::Key, What::Enqueue(..) | What::ReadQueue(_) | What::Ping) => Outcome::KeyRefused,
         }
     }
@@ -613,7 +657,8 @@ impl Lost {
             }
             What::ReadQueue(slot) => News::Device(*slot, Event::QueueReadFailed),
             What::ListGateways => News::Gateways(None),
-            What::Ping => News::Nothing,
+            What::Look(slot) => News::Seen(*slot, None),
+            What::Ping | What::Flush(..) => News::Nothing,
             What::Sync(request) => {
                 let failure = match self {
                     Self::NeverSent => SyncFailure::Unavailable,

@@ -335,6 +335,9 @@ impl Scenario {
             self.happenings.push((at, begin));
             self.happenings.extend(end.map(|end| (until, end)));
         }
+        if dice.below(8) == 0 {
+            self.go_dark(dice, size);
+        }
         let registered = size.devices.min(1 + size.devices / 10);
         for _ in 0..dice.below(2 + registered * size.minutes / 120) {
             let at = START + dice.within(span);
@@ -355,6 +358,23 @@ impl Scenario {
                 self.restart_lamp(dice, device, again);
             }
         }
+    }
+
+    /// All gateways are away for so long that what is in queues is stuck.
+    fn go_dark(&mut self, dice: &mut Dice, size: &Size) {
+        let at = START + dice.within(self.faults_end.since(START));
+        let until = at + Duration::from_mins(20 + dice.below(60));
+        self.happenings
+            .push((at, Happening::AllGatewaysOnline(false)));
+        for number in 0..1 + dice.below(4) {
+            let device = dice.index_u64(size.devices);
+            let at = at + dice.within(Duration::from_mins(5));
+            let light = foreign_light(0x8000 + number);
+            self.happenings
+                .push((at, Happening::ForeignItem(device, light)));
+        }
+        self.happenings
+            .push((until, Happening::AllGatewaysOnline(true)));
     }
 
     /// A lamp whose session ChirpStack has forgotten is silent until somebody restarts it.

@@ -5,7 +5,7 @@ use std::fmt;
 use downbeat_core::device::DownlinkState;
 
 /// What is counted, by name; the order is that of [`Count`].
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 32] = [
     "device-milliseconds",
     "steps",
     "commands",
@@ -36,6 +36,8 @@ const NAMES: [&str; 30] = [
     "nonsense",
     "jobs",
     "commands of jobs",
+    "queue findings",
+    "queue flushes",
 ];
 
 /// One thing that is counted.
@@ -72,6 +74,8 @@ pub(crate) enum Count {
     Nonsense,
     Jobs,
     JobCommands,
+    QueueFindings,
+    QueueFlushes,
 }
 
 /// What happened, counted.

@@ -17,6 +17,7 @@ use downbeat_sim::model::{Network, Webhook};
 
 use crate::actors::Actor;
 use crate::agenda::Agenda;
+use crate::cleaner::Cleaner;
 use crate::jobs::{JobNews, JobRow, Jobs};
 use crate::monitor::Monitor;
 use crate::pool::{Answer, Call, Pool, ToPool};
@@ -46,6 +47,7 @@ pub(crate) struct World {
     pub(crate) jobs: Vec<JobRow>,
     pub(crate) runner: Jobs,
     pub(crate) monitor: Monitor,
+    pub(crate) cleaner: Cleaner,
     pub(crate) syncer: Syncer,
     /// Number of the process.
     pub(crate) boot: u32,
@@ -138,6 +140,8 @@ pub(crate) enum Planned {
         news: Box<JobNews>,
     },
     JobsStored,
+    CleanerRound,
+    CleanerLooks(usize),
     Restore(usize),
     SyncWanted,
     SyncPeriod,
@@ -161,6 +165,7 @@ impl World {
             jobs: Vec::new(),
             runner: Jobs::default(),
             monitor: Monitor::new(START),
+            cleaner: Cleaner::default(),
             syncer: Syncer::default(),
             boot: 0,
             is_down: false,
@@ -311,6 +316,8 @@ impl World {
             Planned::MonitorTick => self.on_monitor_tick(),
             Planned::OfJob { job, news } => self.on_news_of_job(job, *news),
             Planned::JobsStored => self.on_jobs_stored(),
+            Planned::CleanerRound => self.on_cleaner_round(),
+            Planned::CleanerLooks(slot) => self.on_cleaner_looks(slot),
             Planned::Restore(slot) => self.on_restore(slot),
             Planned::SyncWanted => self.on_sync_wanted(),
             Planned::SyncPeriod => self.on_sync_period(),
@@ -367,6 +374,7 @@ impl World {
         self.pool = Pool::new(self.pool.number() + 1, self.scenario.pacing);
         self.syncer = Syncer::default();
         self.runner = Jobs::default();
+        self.cleaner = Cleaner::default();
         self.plan(until, Planned::ProcessStarts);
     }
 
@@ -395,6 +403,7 @@ impl World {
         }
         self.restore_jobs();
         self.plan_mine(self.now, Planned::MonitorTick);
+        self.plan_mine(self.now, Planned::CleanerRound);
         self.plan_mine(self.now, Planned::SyncPeriod);
     }
 }
