@@ -529,6 +529,7 @@ impl World {
         self.tell_job(job, JobNews::Happened(Event::Moved { downlink_id, known }));
     }
 
+    /// It is stored beside the job, which is over.
     fn note_late_proof(&mut self, job: usize, downlink: &Downlink) {
         let row = &mut self.jobs[job];
         let unverified = row
@@ -579,6 +580,8 @@ impl World {
             counts.add(item.state, 1);
             let fate = self.slots[item.slot].promises.fate(item.downlink_id);
             let is_so = match fate.map(|fate| ItemState::of(fate.state)) {
+                // A late proof that a crash overtook is told by its command alone.
+                Some(ItemState::Verified) if item.state == ItemState::Unverified => true,
                 Some(state) => state == item.state,
                 None => matches!(
                     item.state,
