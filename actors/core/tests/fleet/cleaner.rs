@@ -112,7 +112,6 @@ impl World {
     /// ChirpStack is about to delete all that is in a queue: nothing that is another's, or waits to be acknowledged. What
     /// came in since the look is nobody's to know.
     pub(crate) fn check_flush(&mut self, slot: usize, seen: &[QueueItemId]) {
-        self.tally.count(Count::QueueFlushes);
         let entry = &self.slots[slot];
         let queue = self.network.queue(entry.dev_eui).unwrap_or_default();
         let lost = queue.iter().find(|item| {

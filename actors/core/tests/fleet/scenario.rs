@@ -366,7 +366,7 @@ impl Scenario {
         let until = at + Duration::from_mins(20 + dice.below(60));
         self.happenings
             .push((at, Happening::AllGatewaysOnline(false)));
-        for number in 0..1 + dice.below(4) {
+        for number in 0..=dice.below(4) {
             let device = dice.index_u64(size.devices);
             let at = at + dice.within(Duration::from_mins(5));
             let light = foreign_light(0x8000 + number);

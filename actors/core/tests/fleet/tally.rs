@@ -5,7 +5,7 @@ use std::fmt;
 use downbeat_core::device::DownlinkState;
 
 /// What is counted, by name; the order is that of [`Count`].
-const NAMES: [&str; 32] = [
+const NAMES: [&str; 31] = [
     "device-milliseconds",
     "steps",
     "commands",
@@ -37,7 +37,6 @@ const NAMES: [&str; 32] = [
     "jobs",
     "commands of jobs",
     "queue findings",
-    "queue flushes",
 ];
 
 /// One thing that is counted.
@@ -75,7 +74,6 @@ pub(crate) enum Count {
     Jobs,
     JobCommands,
     QueueFindings,
-    QueueFlushes,
 }
 
 /// What happened, counted.
