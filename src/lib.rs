@@ -16,6 +16,7 @@ pub mod csv;
 pub mod dashboard;
 pub mod drift;
 pub mod http;
+mod machine;
 pub mod presence;
 pub mod retention;
 pub mod seal;

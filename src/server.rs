@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::chirpstack::{ChirpStackClient, ChirpStackConfig};
 use crate::config::Config;
 use crate::http::{AppState, Connect, ConnectError, RouterParts};
+use crate::machine::ThisMachine;
 use crate::seal::EncryptionKeyError;
 use crate::secret_key::{self, NewKey};
 use crate::store::{By, OpenStoreError, PageRequest, Role, Scope, Store};
@@ -102,7 +103,8 @@ pub async fn start(config: Config, parts: RouterParts) -> Result<Server, StartSe
     let address = listener.local_addr().map_err(listen_error)?;
     let metrics = start_metrics()?;
     let store = Store::open(&config.database_url, config.sealer()?).await?;
-    let clock = Clock::system();
+    let machine = ThisMachine::keeping_in(&config.data_dir);
+    let clock = Clock::of_machine(Arc::new(machine));
     let new_admin_key = ensure_admin_key(&store, config.admin_key.as_ref(), &clock).await?;
     let system_config = SystemConfig {
         policy: config.downlink.policy(),

@@ -14,7 +14,7 @@ use downbeat_core::codec::Frame;
 use downbeat_core::gateway::ListedGateway;
 use downbeat_core::id::{DevEui, NetworkServerId};
 use downbeat_core::network::{EnqueueFailure, NetworkEvent, Reception, Transmitted};
-use downbeat_core::pacer::{Ask, Pacer, PacerConfig, SentBefore};
+use downbeat_core::pacer::{Ask, Pacer, PacerConfig, SentLately};
 use downbeat_core::radio::Modulation;
 use downbeat_core::random::Random;
 use downbeat_core::region::DUTY_CYCLE_WINDOW;
@@ -51,7 +51,8 @@ const RECALL_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) enum PoolMessage {
     AskTurn(Box<Ask>),
-    HoldTurn(Box<Ask>),
+    /// With the time from when until when its item was tried, as far as is known.
+    HoldTurn(Box<Ask>, Option<(Timestamp, Timestamp)>),
     EndTurn {
         dev_eui: DevEui,
     },
@@ -93,7 +94,7 @@ pub(crate) enum PoolMessage {
         dev_eui: DevEui,
     },
     /// What was sent in the last hour, before this pool was there.
-    Recalled(Vec<SentBefore>),
+    Recalled(SentLately),
     /// A call has ended.
     Called(Outcome),
     /// Time to look again: at the turns, or whether the server is back.
@@ -107,7 +108,7 @@ impl PoolMessage {
     fn concerns_budgets(&self) -> bool {
         match self {
             Self::AskTurn(_)
-            | Self::HoldTurn(_)
+            | Self::HoldTurn(..)
             | Self::EndTurn { .. }
             | Self::Transmitted { .. }
             | Self::Refused { .. }
@@ -306,9 +307,9 @@ impl PoolState {
                 self.asked.entry(ask.device).or_insert_with(Instant::now);
                 self.pacer.ask(now, *ask);
             }
-            PoolMessage::HoldTurn(ask) => {
+            PoolMessage::HoldTurn(ask, tried) => {
                 self.asked.remove(&ask.device);
-                self.pacer.hold(now, *ask);
+                self.pacer.hold(now, *ask, tried);
             }
             PoolMessage::EndTurn { dev_eui } => {
                 self.asked.remove(&dev_eui);
@@ -679,11 +680,8 @@ async fn recall(pool: ActorRef<PoolMessage>, shared: Arc<Shared>, server: Networ
         let now = shared.clock.steady();
         let since = steps.least_shown_since(now - DUTY_CYCLE_WINDOW);
         match shared.store.sent_since(server, since).await {
-            Ok(mut sent) => {
-                for frame in &mut sent {
-                    frame.at = steps.steady_of(now, frame.at);
-                }
-                let _ = pool.post(PoolMessage::Recalled(sent));
+            Ok(sent) => {
+                let _ = pool.post(PoolMessage::Recalled(sent.by_steady(&steps, now)));
                 return;
             }
             Err(error) => {

@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use downbeat_core::time::{Steps, Timestamp};
+use downbeat_core::time::{CLOCK_STEP_MS, ClockRecord, Steps, Timestamp};
 use tokio::time::Instant;
 
-/// A difference to the system's clock that is put right; smaller ones are left to run.
-const TOLERATED_DRIFT_MS: i64 = 250;
+use crate::port::Machine;
 
 /// Tells the time. It runs steadily with the monotonic clock; [`Clock::resync`] takes over steps of the wall clock.
 #[derive(Debug, Clone)]
@@ -21,6 +20,8 @@ pub struct Clock {
     steps: Arc<Mutex<Steps>>,
     /// A test's clock runs by tokio's alone.
     follows_system: bool,
+    /// Knows what the clocks of earlier processes showed.
+    machine: Option<Arc<dyn Machine>>,
 }
 
 impl Clock {
@@ -32,6 +33,16 @@ impl Clock {
         }
     }
 
+    /// The same, on a machine that tells how its clock was set before this process began.
+    pub fn of_machine(machine: Arc<dyn Machine>) -> Self {
+        let mut clock = Self::system();
+        if let Some(record) = note_clock(machine.as_ref()) {
+            clock.steps = Arc::new(Mutex::new(record.steps()));
+        }
+        clock.machine = Some(machine);
+        clock
+    }
+
     /// A clock that starts at an instant of a test's choice.
     pub fn starting_at(start: Timestamp) -> Self {
         Self {
@@ -40,6 +51,7 @@ impl Clock {
             steady_offset_ms: start.as_millis(),
             steps: Arc::default(),
             follows_system: false,
+            machine: None,
         }
     }
 
@@ -58,7 +70,7 @@ impl Clock {
         Timestamp::from_millis(offset_ms.saturating_add(elapsed))
     }
 
-    /// The steps of the wall clock since this one was made.
+    /// The steps of the wall clock, those before this one was made as far as they are known.
     pub fn steps(&self) -> Steps {
         let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         steps.clone()
@@ -77,10 +89,13 @@ impl Clock {
     /// Sets the clock by the system's again, after that was set. Gives the step in milliseconds, if there was one.
     pub fn resync(&self) -> Option<i64> {
         let step = system_now().as_millis() - self.now().as_millis();
-        if !self.follows_system || step.abs() < TOLERATED_DRIFT_MS {
+        if !self.follows_system || step.abs() < CLOCK_STEP_MS {
             return None;
         }
         self.step_by(step);
+        if let Some(machine) = &self.machine {
+            let _ = note_clock(machine.as_ref());
+        }
         Some(step)
     }
 
@@ -89,6 +104,19 @@ impl Clock {
         steps.set(self.steady(), step_ms);
         self.offset_ms.fetch_add(step_ms, Ordering::Relaxed);
     }
+}
+
+/// Keeps what the system's clock shows now, if that is news, and gives all that is kept.
+fn note_clock(machine: &dyn Machine) -> Option<ClockRecord> {
+    let uptime = machine.uptime()?;
+    let now = system_now();
+    let known = machine.clock_record();
+    let known = known.filter(|record| record.boot_id() == uptime.boot_id);
+    let mut record = known.unwrap_or_else(|| ClockRecord::of_boot(uptime.boot_id));
+    if record.note(uptime.up_ms, now) {
+        machine.keep_clock_record(&record);
+    }
+    Some(record)
 }
 
 fn system_now() -> Timestamp {

@@ -720,13 +720,10 @@ impl DeviceState {
         running.own_time.note(was_idle, &effects);
         kept.history
             .extend(presence_changed(presence, running.machine.presence(), now));
-        let saves = saves
-            || effects
-                .iter()
-                .any(|effect| matches!(effect, Effect::Record(_) | Effect::Enqueue(_)));
-        let (at_once, after_commit): (Vec<Effect>, Vec<Effect>) = effects
-            .into_iter()
-            .partition(|effect| !matches!(effect, Effect::Record(_) | Effect::Enqueue(_)));
+        kept.history.extend(silences(&effects, now));
+        let saves = saves || effects.iter().any(waits_for_commit);
+        let (after_commit, at_once): (Vec<Effect>, Vec<Effect>) =
+            effects.into_iter().partition(waits_for_commit);
         if saves {
             running.save(myself, &shared, now, self.key, after_commit, kept, asked);
         }
@@ -736,7 +733,7 @@ impl DeviceState {
         }
     }
 
-    /// Effects that promise nothing and change nothing outside need not wait for the commit.
+    /// Those that need not wait for the commit.
     fn perform_at_once(&self, effect: &Effect) {
         let dev_eui = self.key.dev_eui;
         let message = match effect {
@@ -754,11 +751,18 @@ impl DeviceState {
                 };
                 let tenant = running.stored.tenant_id;
                 let ask = running.machine.ask_again(dev_eui, tenant);
-                PoolMessage::HoldTurn(Box::new(ask))
+                let clock = &self.shared.clock;
+                let (steps, steady) = (clock.steps(), clock.steady());
+                let tried = running.machine.silent_since(clock.now());
+                let tried = tried.map(|(from, until)| {
+                    let steady_of = |at| steps.steady_of(steady, at);
+                    (steady_of(from), steady_of(until))
+                });
+                PoolMessage::HoldTurn(Box::new(ask), tried)
             }
             Effect::EndTurn => PoolMessage::EndTurn { dev_eui },
             Effect::ReadQueue => PoolMessage::ReadQueue { dev_eui },
-            Effect::Enqueue(_) | Effect::Record(_) => return,
+            Effect::Enqueue(_) | Effect::Record(_) | Effect::Silence(_) => return,
         };
         self.link.pool(message);
     }
@@ -868,6 +872,28 @@ impl DeviceState {
         self.end(myself, Ending::StoreUnavailable, reason);
         self.shared.restore_later(self.key);
     }
+}
+
+/// Effects that promise nothing and change nothing outside need not wait for the commit.
+fn waits_for_commit(effect: &Effect) -> bool {
+    match effect {
+        Effect::Record(_) | Effect::Enqueue(_) | Effect::Silence(_) => true,
+        Effect::AskTurn(_) | Effect::HoldTurn | Effect::EndTurn | Effect::ReadQueue => false,
+    }
+}
+
+/// What the history says of items that were sent, or may have been, without a tx-ack.
+fn silences(effects: &[Effect], at: Timestamp) -> impl Iterator<Item = HistoryEntry> {
+    effects.iter().filter_map(move |effect| {
+        let Effect::Silence(item) = effect else {
+            return None;
+        };
+        Some(HistoryEntry {
+            at,
+            kind: "no_txack",
+            body: serde_json::to_string(item).expect("it holds numbers and ids alone"),
+        })
+    })
 }
 
 /// What the device's own codec reads in an uplink, beside what the network server's did.

@@ -21,7 +21,7 @@ use downbeat_core::id::{
 };
 use downbeat_core::light::{Color, LightState};
 use downbeat_core::network::{NetworkEvent, QueueItem, Reception, Transmitted, Uplink};
-use downbeat_core::pacer::SentBefore;
+use downbeat_core::pacer::SentLately;
 use downbeat_core::radio::{DeviceClass, Modulation};
 use downbeat_core::sync::RemoteDevice;
 use downbeat_core::time::Timestamp;
@@ -152,8 +152,8 @@ impl DeviceStore for Kept {
         &self,
         _server: NetworkServerId,
         _since: Timestamp,
-    ) -> Result<Vec<SentBefore>, StoreError> {
-        Ok(Vec::new())
+    ) -> Result<SentLately, StoreError> {
+        Ok(SentLately::default())
     }
 
     async fn unfinished_syncs(

@@ -305,7 +305,7 @@ pub struct DeviceEvent {
     pub device_id: DeviceId,
     /// When Downbeat received it.
     pub at: Timestamp,
-    /// `up`, `join`, `txack`, `ack`, `log`, `status`, `location`, `online`, `offline`, `error`.
+    /// `up`, `join`, `txack`, `no_txack`, `ack`, `log`, `status`, `location`, `online`, `offline`, `error`.
     pub kind: String,
     /// What it said, a JSON object.
     pub body: Box<serde_json::value::RawValue>,

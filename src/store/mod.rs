@@ -47,7 +47,7 @@ use downbeat_actors::port::{
 };
 use downbeat_core::app_key::AppKey;
 use downbeat_core::id::{DevEui, DeviceKey, DownlinkId, NetworkServerId};
-use downbeat_core::pacer::SentBefore;
+use downbeat_core::pacer::SentLately;
 use downbeat_core::time::Timestamp;
 
 use crate::seal::Sealer;
@@ -271,7 +271,7 @@ impl DeviceStore for Store {
         &self,
         server: NetworkServerId,
         since: Timestamp,
-    ) -> Result<Vec<SentBefore>, StoreError> {
+    ) -> Result<SentLately, StoreError> {
         on_backend!(self.sent_since(server, since))
     }
 

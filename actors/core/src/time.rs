@@ -112,6 +112,65 @@ impl Steps {
     }
 }
 
+/// How a clock that is set compared with the time that the machine has been up: kept, it tells a process what its
+/// predecessors' clocks showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockRecord {
+    /// Which start of the machine: after another one nothing of it holds.
+    boot_id: String,
+    /// From when on, in ms since that start, the clock was so many milliseconds ahead of it; oldest first.
+    spans: VecDeque<(i64, i64)>,
+}
+
+/// A difference of a clock that was set; what is less is its drift.
+pub const CLOCK_STEP_MS: i64 = 250;
+
+impl ClockRecord {
+    /// Nothing is known of a machine's start but its name.
+    pub const fn of_boot(boot_id: String) -> Self {
+        Self {
+            boot_id,
+            spans: VecDeque::new(),
+        }
+    }
+
+    /// Which start of the machine it is about.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    /// So many milliseconds after the machine's start the clock shows this. Tells whether that is news.
+    pub fn note(&mut self, up_ms: i64, shown: Timestamp) -> bool {
+        let ahead = shown.0.saturating_sub(up_ms);
+        let is_known =
+            |(_, known): &(i64, i64)| ahead.saturating_sub(*known).saturating_abs() < CLOCK_STEP_MS;
+        if self.spans.back().is_some_and(is_known) {
+            return false;
+        }
+        if self.spans.len() == STEPS_MAX {
+            self.spans.pop_front();
+        }
+        self.spans.push_back((up_ms, ahead));
+        true
+    }
+
+    /// The same by a steady clock that agrees with the other one as it was noted last.
+    pub fn steps(&self) -> Steps {
+        let now_ahead = self.spans.back().map_or(0, |(_, ahead)| *ahead);
+        let spans = self.spans.iter().enumerate();
+        Steps {
+            spans: spans
+                .map(|(number, (up_ms, ahead))| {
+                    // What was before is not known, and taken to have been the same.
+                    let since = if number == 0 { i64::MIN } else { *up_ms };
+                    let steady = Timestamp::from_millis(since.saturating_add(now_ahead));
+                    (steady, ahead.saturating_sub(now_ahead))
+                })
+                .collect(),
+        }
+    }
+}
+
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -194,6 +253,33 @@ mod tests {
         assert_eq!(forward.steady_of(now, at(2_000)), at(1_000), "never shown");
         assert_eq!(forward.least_shown_since(at(500)), at(500));
         assert_eq!(forward.least_shown_since(at(1_500)), at(5_100));
+    }
+
+    /// Up for 1,000 s it is set forward by an hour; down for a while, it is set back by ten minutes; begun anew at 3,000 s.
+    #[test]
+    fn what_the_clock_showed_before_a_restart_is_found_on_the_new_steady_one() {
+        let mut record = ClockRecord::of_boot("one".to_owned());
+        for (up, shown, is_news) in [
+            (0, 100_000, true),
+            (500, 100_500, false),
+            (1_000, 104_600, true),
+            (3_000, 106_000, true),
+        ] {
+            assert_eq!(record.note(up * 1_000, at(shown)), is_news, "{up}");
+        }
+        let steps = record.steps();
+        assert_eq!(steps.ahead_ms(), 0);
+        for (shown, up) in [
+            (100_400, 400),
+            (100_999, 999),
+            (104_600, 1_000),
+            (105_300, 1_700),
+            (106_000, 3_000),
+            (106_010, 3_010),
+        ] {
+            let steady = at(up + 103_000);
+            assert_eq!(steps.steady_of(at(106_010), at(shown)), steady, "{shown}");
+        }
     }
 
     #[test]

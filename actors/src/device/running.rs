@@ -315,7 +315,11 @@ impl Running {
                         own_since: self.own_time.take(downlink_id),
                     });
                 }
-                Effect::AskTurn(_) | Effect::HoldTurn | Effect::EndTurn | Effect::ReadQueue => {}
+                Effect::AskTurn(_)
+                | Effect::HoldTurn
+                | Effect::EndTurn
+                | Effect::ReadQueue
+                | Effect::Silence(_) => {}
             }
         }
         if let Some(view) = view {

@@ -2,11 +2,13 @@
 
 pub mod audit;
 pub mod job;
+pub mod machine;
 pub mod network_server;
 pub mod store;
 
 pub use audit::{AuditEntry, By};
 pub use job::{JobChange, JobOrder, JobProgress, JobStore, LateProof, LoadedJob, StoredJob};
+pub use machine::{Machine, Uptime};
 pub use network_server::{
     ListedApplication, ListedDevice, NetworkServer, NetworkServerError, NewQueueItem,
 };

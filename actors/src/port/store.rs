@@ -9,7 +9,7 @@ use downbeat_core::device::{InitialisationStatus, PolicySettings, Presence, Reco
 use downbeat_core::id::{DevEui, DeviceId, DeviceKey, GatewayId, NetworkServerId, TenantId};
 use downbeat_core::light::LightState;
 use downbeat_core::link_quality::table::Owner;
-use downbeat_core::pacer::SentBefore;
+use downbeat_core::pacer::SentLately;
 use downbeat_core::sync::{SyncStatus, Wish};
 use downbeat_core::time::Timestamp;
 
@@ -121,7 +121,7 @@ pub enum TelemetryValue {
 pub struct HistoryEntry {
     /// When Downbeat received it.
     pub at: Timestamp,
-    /// `up`, `join`, `txack`, `ack`, `log`, `status`, `location`, `online`, `offline`, `error`.
+    /// `up`, `join`, `txack`, `no_txack`, `ack`, `log`, `status`, `location`, `online`, `offline`, `error`.
     pub kind: &'static str,
     /// What it said, as a JSON object.
     pub body: String,
@@ -149,12 +149,12 @@ pub trait DeviceStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<DeviceKey>, StoreError>;
 
-    /// Frames that gateways of a network server took since then, as far as they were told, by time.
+    /// What gateways of a network server sent since then: frames of which tx-acks told, and items without a word of it.
     async fn sent_since(
         &self,
         server: NetworkServerId,
         since: Timestamp,
-    ) -> Result<Vec<SentBefore>, StoreError>;
+    ) -> Result<SentLately, StoreError>;
 
     /// Wishes of a network server that are not fulfilled and not given up, those first that are due first.
     async fn unfinished_syncs(

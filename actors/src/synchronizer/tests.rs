@@ -14,7 +14,7 @@ use downbeat_core::id::{
 };
 use downbeat_core::light::{Color, LightState};
 use downbeat_core::network::QueueItem;
-use downbeat_core::pacer::SentBefore;
+use downbeat_core::pacer::SentLately;
 use downbeat_core::sync::{OWNER_TAG, RemoteDevice, SyncState, WantedDevice, Wish};
 use downbeat_core::time::Timestamp;
 use tokio::time::{Instant, timeout};
@@ -149,8 +149,8 @@ impl DeviceStore for Registry {
         &self,
         _server: NetworkServerId,
         _since: Timestamp,
-    ) -> Result<Vec<SentBefore>, StoreError> {
-        Ok(Vec::new())
+    ) -> Result<SentLately, StoreError> {
+        Ok(SentLately::default())
     }
 
     async fn unfinished_syncs(

@@ -19,8 +19,9 @@ use super::device_of_path;
 const LIMIT_DEFAULT: u32 = 100;
 
 /// What the history keeps.
-const KINDS: [&str; 10] = [
-    "up", "join", "txack", "ack", "log", "status", "location", "online", "offline", "error",
+const KINDS: [&str; 11] = [
+    "up", "join", "txack", "no_txack", "ack", "log", "status", "location", "online", "offline",
+    "error",
 ];
 
 /// Which events.
@@ -28,7 +29,7 @@ const KINDS: [&str; 10] = [
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct EventsQuery {
-    /// `up`, `join`, `txack`, `ack`, `log`, `status`, `location`, `online`, `offline` or `error`.
+    /// `up`, `join`, `txack`, `no_txack`, `ack`, `log`, `status`, `location`, `online`, `offline` or `error`.
     kind: Option<String>,
     /// Those received at this time (RFC 3339) or later.
     from: Option<String>,

@@ -3,7 +3,7 @@
 use downbeat_actors::port::HistoryEntry;
 use downbeat_core::id::GatewayId;
 use downbeat_core::network::Timing;
-use downbeat_core::pacer::SentBefore;
+use downbeat_core::pacer::{SentBefore, SentLately, SilentGateway, SilentItem};
 use downbeat_core::radio::Modulation;
 
 use super::*;
@@ -115,12 +115,28 @@ pub(in crate::store) async fn what_gateways_sent_is_told_by_network_server(store
         "timing": "immediately",
     });
     let sent = sent.to_string();
+    let silent = SilentItem {
+        from: at(2),
+        until: at(13),
+        is_told: false,
+        refused: 1,
+        is_scout: false,
+        payload_len: 5,
+        gateways: vec![SilentGateway {
+            gateway_id,
+            seen_at: Some(at(3)),
+        }],
+    };
+    let kept = serde_json::to_string(&silent).unwrap();
     let batch = [
         event(&device, 9, "txack", &sent),
         event(&device, 10, "txack", &sent),
         event(&device, 11, "up", "{}"),
         event(&device, 12, "txack", "{\"f_cnt_down\":4}"),
         event(&device, 13, "txack", "not what it should be"),
+        event(&device, 9, "no_txack", &kept),
+        event(&device, 14, "no_txack", &kept),
+        event(&device, 15, "no_txack", "{}"),
     ];
     store.commit(&batch).await.unwrap();
     let found = store.sent_since(NetworkServerId::Default, at(10)).await;
@@ -131,9 +147,11 @@ pub(in crate::store) async fn what_gateways_sent_is_told_by_network_server(store
         frequency_hz: Some(869_525_000),
         timing: Some(Timing::Immediately),
     };
-    assert_eq!(found.unwrap(), [expected]);
+    let found = found.unwrap();
+    assert_eq!((found.frames, found.items), (vec![expected], vec![silent]));
     let elsewhere = NetworkServerId::Tenant(new_tenant(store, "acme").await);
-    assert_eq!(store.sent_since(elsewhere, at(0)).await.unwrap(), []);
+    let none = store.sent_since(elsewhere, at(0)).await.unwrap();
+    assert_eq!(none, SentLately::default());
 }
 
 fn event(device: &Device, second: i64, kind: &'static str, body: &str) -> DeviceChange {

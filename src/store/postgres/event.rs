@@ -2,7 +2,7 @@
 
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::{DeviceId, NetworkServerId};
-use downbeat_core::pacer::SentBefore;
+use downbeat_core::pacer::SentLately;
 use downbeat_core::time::Timestamp;
 use sqlx::QueryBuilder;
 
@@ -10,7 +10,7 @@ use super::error::store_error;
 use super::session::Access;
 use super::text::text;
 use super::{Postgres, push_scope};
-use crate::store::row::{EventRow, SentRow, first_id_of};
+use crate::store::row::{EventRow, SentRow, first_id_of, sent_lately};
 use crate::store::{Cursor, DELETE_BATCH_MAX, DeviceEvent, Page, PageRequest, Scope};
 
 impl Postgres {
@@ -66,12 +66,12 @@ impl Postgres {
         &self,
         server: NetworkServerId,
         since: Timestamp,
-    ) -> Result<Vec<SentBefore>, StoreError> {
+    ) -> Result<SentLately, StoreError> {
         let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
         let rows: Vec<SentRow> = sqlx::query_as(
-            "SELECT event.at, event.body FROM device_event AS event
+            "SELECT event.at, event.kind, event.body FROM device_event AS event
              JOIN device ON device.id = event.device_id
-             WHERE event.id >= $1 AND event.kind = 'txack' AND device.network_server_id = $2
+             WHERE event.id >= $1 AND event.kind IN ('txack', 'no_txack') AND device.network_server_id = $2
              ORDER BY event.id",
         )
         .bind(first_id_of(since))
@@ -79,7 +79,7 @@ impl Postgres {
         .fetch_all(&mut *transaction)
         .await
         .map_err(store_error)?;
-        Ok(rows.into_iter().filter_map(SentRow::sent).collect())
+        Ok(sent_lately(rows))
     }
 
     pub(in crate::store) async fn delete_device_events_before(

@@ -3,7 +3,7 @@
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::{DeviceId, GatewayId};
 use downbeat_core::network::Timing;
-use downbeat_core::pacer::SentBefore;
+use downbeat_core::pacer::{SentBefore, SentLately, SilentItem};
 use downbeat_core::radio::Modulation;
 use downbeat_core::time::Timestamp;
 use serde::Deserialize;
@@ -39,10 +39,11 @@ impl TryFrom<EventRow> for DeviceEvent {
     }
 }
 
-/// A frame that a gateway took, as the history keeps it.
+/// What gateways sent, as the history keeps it.
 #[derive(FromRow)]
 pub(crate) struct SentRow {
     at: i64,
+    kind: String,
     body: String,
 }
 
@@ -58,10 +59,23 @@ struct SentBody {
     timing: Option<Timing>,
 }
 
+/// What the rows tell. What an older version kept and this one cannot read says nothing of the air.
+pub(crate) fn sent_lately(rows: Vec<SentRow>) -> SentLately {
+    let mut sent = SentLately::default();
+    for row in rows {
+        if row.kind == "txack" {
+            sent.frames.extend(row.frame());
+        } else {
+            sent.items
+                .extend(serde_json::from_str::<SilentItem>(&row.body).ok());
+        }
+    }
+    sent
+}
+
 impl SentRow {
     /// `None` where it is not told which gateway took it.
-    pub(crate) fn sent(self) -> Option<SentBefore> {
-        // What an older version kept and this one cannot read says nothing of the air.
+    fn frame(self) -> Option<SentBefore> {
         let body: SentBody = serde_json::from_str(&self.body).ok()?;
         Some(SentBefore {
             at: instant(self.at),

@@ -36,7 +36,7 @@ pub(crate) use browser_session::{BrowserSessionRow, SELECT_SESSIONS};
 pub(crate) use device::{AppKeyValues, DeviceRow, FieldValues, RevisionRow, open_app_key};
 pub(crate) use downlink::{DownlinkRow, timeline};
 pub(crate) use drift::{DriftRow, DriftValues, carried_over};
-pub(crate) use event::{EventRow, SentRow, event_id, first_id_of};
+pub(crate) use event::{EventRow, SentRow, event_id, first_id_of, sent_lately};
 pub(crate) use figures::{FiguresRow, Named, UnderWay};
 pub(crate) use gateway::{GatewayRow, LinksRow};
 pub(crate) use idempotency::{ReservationRow, scope_of};

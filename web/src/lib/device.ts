@@ -134,6 +134,7 @@ const KINDS: Readonly<Record<string, string>> = {
   join: 'Joined the network',
   ack: 'Acknowledged',
   txack: 'Transmitted by a gateway',
+  no_txack: 'Sent without a word of it',
   log: 'Message of ChirpStack',
   status: 'Status',
   location: 'Location',

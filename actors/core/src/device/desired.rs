@@ -127,7 +127,12 @@ impl Device {
             self.reconcile = Reconcile::default();
             self.transient_light = None;
             if self.policy.reconcile && self.session.quiet_reports >= self.policy.refresh_after {
-                self.session.quiet_reports = 0;
+                self.session.quiet_reports = if self.counts_downlinks() {
+                    0
+                } else {
+                    // Whether it arrives will not be known: told twice as often, it may miss one.
+                    self.policy.refresh_after / 2
+                };
                 self.reconcile.due_at = Some(now);
                 self.reconcile.refresh = true;
             }
@@ -172,6 +177,11 @@ impl Device {
         }
     }
 
+    /// Whether its reports count the downlinks that it received.
+    fn counts_downlinks(&self) -> bool {
+        self.session.downlinks_received.is_some()
+    }
+
     /// Tells the device again, if that is due and nothing is under way.
     pub(super) fn reconcile_if_due(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.reconcile.due_at.is_none_or(|due| due > now) || self.item.is_some() {
@@ -188,7 +198,9 @@ impl Device {
         }
         let id = DownlinkId::from_uuid(self.random.uuid_v7(now));
         let command = Command::SetLight(desired.light);
-        let Ok(mut request) = Request::new(id, self.codec, &command, false, true) else {
+        // That it shows the same as before proves nothing, and further attempts would never do, either.
+        let is_provable = !refresh || self.counts_downlinks();
+        let Ok(mut request) = Request::new(id, self.codec, &command, false, is_provable) else {
             return;
         };
         request.origin = Origin::Reconcile;

@@ -3,6 +3,7 @@
 use crate::codec::Frame;
 use crate::id::{DownlinkId, QueueItemId};
 use crate::network::{EnqueueFailure, NetworkEvent, QueueItem};
+use crate::pacer::SilentItem;
 use crate::time::Timestamp;
 
 use super::downlink::{Downlink, Priority, Request, TimelineEntry};
@@ -79,6 +80,8 @@ pub enum Effect {
     ReadQueue,
     /// Store the downlink as it is now with one more step of its timeline, and tell all who watch.
     Record(Box<Record>),
+    /// Store beside it that an item was, or may have been, sent without a word: budgets are computed from it after a restart.
+    Silence(Box<SilentItem>),
 }
 
 /// A call of ChirpStack's Enqueue.

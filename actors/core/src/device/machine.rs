@@ -150,6 +150,7 @@ impl Device {
             Event::GatewaysChanged | Event::Elapsed => {}
         }
         self.advance(now, gateways, &mut effects);
+        note_signs(&mut effects, gateways);
         effects
     }
 
@@ -383,6 +384,17 @@ impl Device {
             NetworkEvent::Logged(_) | NetworkEvent::Located(_) | NetworkEvent::Integrated => {}
         }
     }
+}
+
+/// What is told of items that were sent without a word holds what is known of gateways, or is not worth telling.
+fn note_signs(effects: &mut Vec<Effect>, gateways: &GatewaySnapshot) {
+    effects.retain_mut(|effect| {
+        let Effect::Silence(item) = effect else {
+            return true;
+        };
+        item.note_signs(gateways);
+        item.is_of_account()
+    });
 }
 
 /// Writes one more step of a downlink's timeline.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::codec::Proof;
 use crate::id::QueueItemId;
 use crate::network::{Acknowledged, DropReason, Dropped, EnqueueFailure, TX_ACK_MEMORY};
+use crate::pacer::REPEAT;
 use crate::radio::DeviceClass;
 use crate::time::Timestamp;
 
@@ -112,7 +113,7 @@ impl Device {
         }
         match failure {
             EnqueueFailure::Unavailable => {
-                self.undo_attempt(again_at(now + UNREACHABLE_PAUSE), now);
+                self.undo_attempt(again_at(now + UNREACHABLE_PAUSE));
             }
             EnqueueFailure::KeyRefused => {
                 // Whoever calls says when it is taken again; should that be missed, this asks.
@@ -121,7 +122,7 @@ impl Device {
                     not_before: Some(now + KEY_PAUSE),
                     reason: Some(Reason::KeyRefused),
                 };
-                self.undo_attempt(again, now);
+                self.undo_attempt(again);
             }
             EnqueueFailure::Unknown => {
                 item.call = Call::Lost {
@@ -141,7 +142,7 @@ impl Device {
                 self.on_server_error(now, Reason::UnknownDevice, effects);
             }
             EnqueueFailure::Invalid(text) => {
-                if self.drop_item(now, true) {
+                if self.forget_item() {
                     self.finish(
                         now,
                         DownlinkState::Failed,
@@ -155,7 +156,7 @@ impl Device {
 
     /// An error that may pass: again after a pause, `failed` when the attempts are used up.
     fn on_server_error(&mut self, now: Timestamp, reason: Reason, effects: &mut Vec<Effect>) {
-        if !self.drop_item(now, true) {
+        if !self.forget_item() {
             return;
         }
         let Some(active) = &mut self.active else {
@@ -172,8 +173,8 @@ impl Device {
     }
 
     /// The call certainly did not happen: the attempt is none.
-    fn undo_attempt(&mut self, phase: Phase, now: Timestamp) {
-        if !self.drop_item(now, true) {
+    fn undo_attempt(&mut self, phase: Phase) {
+        if !self.forget_item() {
             return;
         }
         if let Some(active) = &mut self.active {
@@ -197,7 +198,7 @@ impl Device {
     /// The call was not answered, and its item is not in the queue: it did not happen, or the item is out already. It
     /// is repeated without being counted, but not for ever.
     pub(super) fn repeat_attempt(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if !self.drop_item(now, false) {
+        if !self.drop_item(now, effects) {
             return;
         }
         let Some(active) = &mut self.active else {
@@ -211,16 +212,25 @@ impl Device {
         active.phase = again_at(now + UNREACHABLE_PAUSE);
     }
 
-    /// Forgets the item because it is not in the queue (any more). `never_sent`: it cannot have gone out.
-    /// Tells whether it was the active downlink's.
-    pub(super) fn drop_item(&mut self, now: Timestamp, never_sent: bool) -> bool {
+    /// Forgets the item because it never was in the queue. Tells whether it was the active downlink's.
+    fn forget_item(&mut self) -> bool {
         let Some(item) = self.item.take() else {
             return false;
         };
         self.reading = self.reading.outdated();
-        if never_sent {
-            self.flights.retain(|flight| flight.attempt != item.attempt);
-        } else if let Some(flight) = self
+        self.flights.retain(|flight| flight.attempt != item.attempt);
+        item.owner == Owner::Active
+    }
+
+    /// Forgets the item because it is not in the queue any more: it may have gone out. Tells whether it was the active
+    /// downlink's.
+    pub(super) fn drop_item(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
+        self.account_for_item(now, false, effects);
+        let Some(item) = self.item.take() else {
+            return false;
+        };
+        self.reading = self.reading.outdated();
+        if let Some(flight) = self
             .flights
             .iter_mut()
             .find(|flight| flight.attempt == item.attempt)
@@ -327,6 +337,9 @@ impl Device {
         effects: &mut Vec<Effect>,
     ) {
         self.early_transmissions.clear();
+        if !presumed && transmission.gateway_id.is_some() {
+            self.account_for_item(now.min(transmission.at), true, effects);
+        }
         let Some(item) = &mut self.item else { return };
         let step = transmitted_step(&transmission, presumed);
         if let Owner::Ended(downlink) = &mut item.owner {
@@ -346,7 +359,7 @@ impl Device {
             item.check_at = Some(now + ACK_PATIENCE);
             item.owner == Owner::Active
         } else {
-            self.drop_item(now, false)
+            self.drop_item(now, effects)
         };
         if is_active {
             self.await_proof(now, transmission, presumed, effects);
@@ -410,7 +423,7 @@ impl Device {
         if let Some(item) = self.item.as_ref().filter(|_| event.acknowledged) {
             self.settle_ack(item.attempt);
         }
-        if !self.drop_item(now, false) {
+        if !self.drop_item(now, effects) {
             return;
         }
         if let Some(active) = &self.active
@@ -436,6 +449,10 @@ impl Device {
         }
         let status = shortened(status);
         item.refusal = Some(status.clone());
+        // The same may be told twice.
+        if now >= item.started_at + REPEAT.saturating_mul(item.refused) {
+            item.refused += 1;
+        }
         let step = Step::Refused { status };
         match &mut item.owner {
             Owner::Active => {
@@ -471,7 +488,7 @@ impl Device {
                 effects,
             );
         }
-        if !self.drop_item(now, false) {
+        if !self.drop_item(now, effects) {
             return;
         }
         match event.reason {

@@ -115,6 +115,7 @@ impl Device {
         }
         if now >= item.expires_at {
             item.check_at = Some(now + LINGERING);
+            item.is_overdue = true;
             if now >= item.expires_at + EXPIRY_GRACE
                 && item.owner == Owner::Active
                 && !item.awaits_ack
@@ -169,13 +170,13 @@ impl Device {
                 }
             }
             Call::Taken if item.awaits_ack => {
-                if self.drop_item(now, false) {
+                if self.drop_item(now, effects) {
                     self.fail_after_backoff(now, Reason::NotAcknowledged, effects);
                 }
             }
             Call::Taken if item.epoch != self.session.epoch => {
                 // The join flushed it, or it went out in answer to the first uplink and the tx-ack was lost.
-                if self.drop_item(now, false) {
+                if self.drop_item(now, effects) {
                     self.void_attempt(now, effects);
                 }
             }
@@ -188,7 +189,7 @@ impl Device {
                     .refusal
                     .take()
                     .map_or(Reason::NotTransmitted, Reason::GatewayRefused);
-                if self.drop_item(now, false) {
+                if self.drop_item(now, effects) {
                     self.fail_after_backoff(now, reason, effects);
                 }
             }

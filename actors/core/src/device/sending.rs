@@ -344,6 +344,10 @@ impl Device {
             awaits_ack: false,
             refusal: None,
             seen_stuck: false,
+            is_scout,
+            refused: 0,
+            is_overdue: false,
+            is_accounted: false,
         });
         effects.push(Effect::Enqueue(Enqueue {
             attempt,

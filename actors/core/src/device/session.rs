@@ -27,6 +27,16 @@ enum Place {
     NewSession,
     /// Older than known, or known: history, not state.
     Old,
+    /// So far ahead of all known that hardly anything can have come in between. One that follows it makes it true.
+    Doubtful,
+}
+
+/// The network server counts on from the 16 bits that are on the air: more it cannot miss (LoRaWAN 1.0.4, 4.3.1.5).
+const COUNTER_GAP_MAX: u32 = 1 << 16;
+
+/// Whether a counter can be of the same session, and later.
+fn follows(before: u32, after: u32) -> bool {
+    after > before && after - before <= COUNTER_GAP_MAX
 }
 
 impl Device {
@@ -61,6 +71,11 @@ impl Device {
             self.count_older(uplink);
             return;
         }
+        if place == Place::Doubtful {
+            self.session.doubtful_counter = Some(uplink.f_cnt);
+            return;
+        }
+        self.session.doubtful_counter = None;
         let first_after_join = self.session.awaiting_first_uplink;
         self.session.awaiting_first_uplink = false;
         if place == Place::NewSession {
@@ -95,7 +110,9 @@ impl Device {
         if let Some(dev_addr) = uplink.dev_addr
             && session.dev_addr != Some(dev_addr)
         {
-            return if session.former.contains(&dev_addr) && !self.former_is_alive(now) {
+            let is_old = session.has_heard(dev_addr, uplink.f_cnt)
+                || session.former.contains(&dev_addr) && !self.former_is_alive(now);
+            return if is_old {
                 Place::Old
             } else if session.dev_addr.is_none() && session.heard.is_none() {
                 Place::Newest
@@ -111,8 +128,15 @@ impl Device {
             && heard.f_cnt == 0
             && uplink.dev_addr.is_none()
             && uplink.deduplication_id.is_none();
-        if uplink.f_cnt > heard.f_cnt || is_uncounted {
+        if is_uncounted || follows(heard.f_cnt, uplink.f_cnt) {
             Place::Newest
+        } else if uplink.f_cnt > heard.f_cnt {
+            let doubtful = session.doubtful_counter;
+            if doubtful.is_some_and(|doubtful| follows(doubtful, uplink.f_cnt)) {
+                Place::Newest
+            } else {
+                Place::Doubtful
+            }
         } else if uplink.dev_addr.is_none()
             && report.is_some_and(|report| self.counts_went_down(report))
         {

@@ -87,6 +87,12 @@ pub(super) struct Session {
     pub(super) dev_addr: Option<DevAddr>,
     /// Addresses of earlier sessions, the newest last: their events come late.
     pub(super) former: VecDeque<DevAddr>,
+    /// The last counter that was heard in each of them, where any was: what is told of it again is no news.
+    #[serde(default)]
+    pub(super) former_counters: VecDeque<(DevAddr, u32)>,
+    /// A counter that was told and cannot follow the last one: believed when the next one follows it.
+    #[serde(default)]
+    pub(super) doubtful_counter: Option<u32>,
     /// Joined, and not spoken since: ChirpStack sends nothing yet.
     pub(super) awaiting_first_uplink: bool,
     pub(super) last_join: Option<uuid::Uuid>,
@@ -225,6 +231,18 @@ pub(super) struct Item {
     pub(super) awaits_ack: bool,
     pub(super) refusal: Option<String>,
     pub(super) seen_stuck: bool,
+    /// It finds out whether a gateway is there.
+    #[serde(default)]
+    pub(super) is_scout: bool,
+    /// Tries of it that a gateway refused.
+    #[serde(default)]
+    pub(super) refused: u32,
+    /// It was found in the queue after it expired: ChirpStack may still try it.
+    #[serde(default)]
+    pub(super) is_overdue: bool,
+    /// What was sent of it is told: by a tx-ack, or as [`Effect::Silence`](super::Effect::Silence).
+    #[serde(default)]
+    pub(super) is_accounted: bool,
 }
 
 /// Whose item it is.
@@ -352,6 +370,7 @@ const FORMER_SESSIONS: usize = 4;
 impl Session {
     /// Begins a boot epoch: what the device counted and showed before says nothing any more.
     pub(super) fn begin_epoch(&mut self, now: Timestamp, dev_addr: Option<DevAddr>) {
+        self.remember_counter();
         self.epoch = self.epoch.wrapping_add(1);
         self.began_at = Some(now);
         self.quiet_reports = 0;
@@ -372,6 +391,24 @@ impl Session {
         if let Some(heard) = &mut self.heard {
             heard.in_session = false;
         }
+    }
+
+    fn remember_counter(&mut self) {
+        self.doubtful_counter = None;
+        let heard = self.heard.as_ref().filter(|heard| heard.in_session);
+        if let (Some(dev_addr), Some(heard)) = (self.dev_addr, heard) {
+            self.former_counters.retain(|(known, _)| *known != dev_addr);
+            if self.former_counters.len() > FORMER_SESSIONS {
+                self.former_counters.pop_front();
+            }
+            self.former_counters.push_back((dev_addr, heard.f_cnt));
+        }
+    }
+
+    /// Whether an uplink of another session was heard before.
+    pub(super) fn has_heard(&self, dev_addr: DevAddr, f_cnt: u32) -> bool {
+        let mut counters = self.former_counters.iter();
+        counters.any(|(known, last)| *known == dev_addr && f_cnt <= *last)
     }
 
     /// Modulation of the last uplink; SF9 as long as none is known.

@@ -40,13 +40,16 @@ impl Pacer {
         self.waiting.insert(now, ask);
     }
 
-    /// A device has an item in the queue from before a restart: it holds a turn whether there is one or not.
-    pub fn hold(&mut self, now: Timestamp, ask: Ask) {
+    /// A device holds a turn from before a restart, whether there is one or not. `tried`: from when until when its item was in
+    /// ChirpStack's queue without a word of it, as far as is known; `None` if it has none there that is tried.
+    pub fn hold(&mut self, now: Timestamp, ask: Ask, tried: Option<(Timestamp, Timestamp)>) {
         self.waiting.remove(ask.device);
         if !self.grants.contains_key(&ask.device) {
             let device = ask.device;
             self.place(now, ask);
-            self.enqueued(now, device);
+            if let Some((from, until)) = tried {
+                self.enqueued(now - until.min(now).since(from), device);
+            }
         }
     }
 

@@ -36,9 +36,11 @@ use crate::id::{DevEui, GatewayId, TenantId};
 use crate::network::{Reception, Timing};
 use crate::radio::Modulation;
 use crate::region::Region;
-use crate::time::Timestamp;
+use crate::time::{Steps, Timestamp};
 
 pub use self::estimate::{Estimate, LimitedBy, Planned, estimate};
+pub(crate) use self::silence::REPEAT;
+pub use self::silence::{SilentGateway, SilentItem};
 pub use self::snapshot::{AirtimeOverview, AirtimeSnapshot, BandAir, Downlink, GatewayAir};
 
 /// How turns are given.
@@ -210,6 +212,28 @@ pub struct SentBefore {
     pub timing: Option<Timing>,
 }
 
+/// What was sent in the last hour before a restart.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SentLately {
+    /// Of what tx-acks told.
+    pub frames: Vec<SentBefore>,
+    /// Of what they did not.
+    pub items: Vec<SilentItem>,
+}
+
+impl SentLately {
+    /// The same by the steady clock, which shows `now`.
+    #[must_use]
+    pub fn by_steady(mut self, steps: &Steps, now: Timestamp) -> Self {
+        for frame in &mut self.frames {
+            frame.at = steps.steady_of(now, frame.at);
+        }
+        let items = self.items.into_iter();
+        self.items = items.map(|item| item.by_steady(steps, now)).collect();
+        self
+    }
+}
+
 /// Gives turns. See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Pacer {
@@ -221,6 +245,8 @@ pub struct Pacer {
     seen: BTreeMap<GatewayId, Timestamp>,
     /// Since when they have given none though something was tried that they might have told of.
     untold: BTreeMap<GatewayId, Timestamp>,
+    /// When it took up what was sent before a restart.
+    recalled_at: Option<Timestamp>,
     grants: BTreeMap<DevEui, Grant>,
     answers: Vec<Answer>,
     waiting: Waiting,

@@ -6,7 +6,7 @@ use super::air::{Window, is_hurried};
 use super::ledger::{CLASSES, Ledger};
 use super::snapshot::{AirtimeOverview, AirtimeSnapshot, BandAir, GatewayAir, budget};
 use super::{
-    Answer, Ask, BLOCKED, Gateway, HeardDownlink, Hearing, PAUSED, Pacer, SentBefore, UNKNOWN_LEN,
+    Answer, Ask, BLOCKED, Gateway, HeardDownlink, Hearing, PAUSED, Pacer, SentLately, UNKNOWN_LEN,
 };
 use crate::gateway::GATEWAYS_MAX;
 use crate::id::{DevEui, GatewayId};
@@ -167,10 +167,14 @@ impl Pacer {
     }
 
     /// Takes up what was sent before a restart.
-    pub fn recall(&mut self, now: Timestamp, mut sent: Vec<SentBefore>) {
-        sent.retain(|frame| now.since(frame.at) < DUTY_CYCLE_WINDOW);
-        sent.sort_by_key(|frame| frame.at);
-        for frame in sent {
+    pub fn recall(&mut self, now: Timestamp, sent: SentLately) {
+        self.recalled_at = Some(now);
+        let SentLately { mut frames, items } = sent;
+        let is_recent = |at: Timestamp| now.since(at) < DUTY_CYCLE_WINDOW;
+        frames.retain(|frame| is_recent(frame.at));
+        frames.sort_by_key(|frame| frame.at);
+        let mut charges = Vec::new();
+        for frame in frames {
             self.learn(
                 frame.gateway_id,
                 frame.frequency_hz,
@@ -181,9 +185,22 @@ impl Pacer {
             let frequency_hz = frame.frequency_hz.unwrap_or(downlink.frequency_hz);
             let modulation = frame.modulation.unwrap_or(downlink.modulation);
             let airtime = modulation.time_on_air(UNKNOWN_LEN, crate::radio::Direction::Down);
-            let band = self.region_of(frame.gateway_id).sub_band(frequency_hz).name;
-            if let Some(ledger) = self.ledger(frame.gateway_id, band) {
-                ledger.spend(frame.at.min(now), None, airtime);
+            charges.push((frame.at, frame.gateway_id, frequency_hz, airtime));
+        }
+        // Only now is it known how each gateway sends.
+        for item in &items {
+            let tries = item.tries().filter(|(_, at)| is_recent(*at));
+            charges.extend(tries.map(|(id, at)| {
+                let downlink = self.downlink_of(id);
+                let airtime = downlink.airtime(item.payload_len);
+                (at, id, downlink.frequency_hz, airtime)
+            }));
+        }
+        charges.sort_by_key(|(at, ..)| *at);
+        for (at, id, frequency_hz, airtime) in charges {
+            let band = self.region_of(id).sub_band(frequency_hz).name;
+            if let Some(ledger) = self.ledger(id, band) {
+                ledger.spend(at.min(now), None, airtime);
             }
         }
     }

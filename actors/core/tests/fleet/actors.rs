@@ -58,6 +58,8 @@ pub(crate) enum Asked {
     /// A webhook, which is kept until it is committed.
     Report(Box<NetworkEvent>),
     Retire,
+    /// A job.
+    Job(usize, DownlinkId),
 }
 
 /// Events after which the stored state must be the new one, whatever they lead to.
@@ -100,7 +102,10 @@ fn sent(at: Timestamp, event: &Event) -> Option<SentBefore> {
 
 /// Effects that promise nothing and change nothing outside need not wait for the commit.
 fn waits_for_commit(effect: &Effect) -> bool {
-    matches!(effect, Effect::Record(_) | Effect::Enqueue(_))
+    matches!(
+        effect,
+        Effect::Record(_) | Effect::Enqueue(_) | Effect::Silence(_)
+    )
 }
 
 /// Devices belong to three tenants.
@@ -111,7 +116,7 @@ pub(crate) fn tenant_of(slot: usize) -> TenantId {
 
 impl World {
     /// Sees to it that the device is in memory; false if it is not registered or cannot be loaded.
-    fn is_in_memory(&mut self, slot: usize) -> bool {
+    pub(crate) fn is_in_memory(&mut self, slot: usize) -> bool {
         if self.slots[slot].actor.is_none() && self.database_up {
             self.take_up(slot);
         }
@@ -147,6 +152,9 @@ impl World {
         for effect in effects {
             self.perform_at_once(index, &effect);
         }
+        if !self.pool.takes_key() {
+            self.step(index, Event::KeyTold(false), None);
+        }
         let is_awaited = self.syncer.is_awaited(index);
         self.step(index, Event::Awaited(is_awaited), None);
     }
@@ -166,7 +174,7 @@ impl World {
             self.tally.count(Count::Refused);
             return;
         }
-        let (id, clock) = (self.random.uuid_v7(self.now), self.clock());
+        let id = self.random.uuid_v7(self.now);
         let Some(actor) = &self.slots[slot].actor else {
             return;
         };
@@ -175,6 +183,22 @@ impl World {
             return;
         }
         let id = DownlinkId::from_uuid(id);
+        let origin = if order.is_job {
+            Origin::Job(JobId::from_uuid(uuid::Uuid::nil()))
+        } else {
+            Origin::Api
+        };
+        self.submit(order, id, origin, Some(Asked::Submit));
+    }
+
+    pub(crate) fn submit(
+        &mut self,
+        order: &Order,
+        id: DownlinkId,
+        origin: Origin,
+        asked: Option<Asked>,
+    ) {
+        let clock = self.clock();
         let request = Request::new(
             id,
             CodecKind::KuandoBusylight,
@@ -184,11 +208,7 @@ impl World {
         )
         .expect("a Busylight understands it");
         let request = Request {
-            origin: if order.is_job {
-                Origin::Job(JobId::from_uuid(uuid::Uuid::nil()))
-            } else {
-                Origin::Api
-            },
+            origin,
             transient: order.transient,
             attempts_max: order.attempts_max,
             expires_at: order.ttl.map(|ttl| clock + ttl),
@@ -200,7 +220,7 @@ impl World {
         } else {
             Event::Requested(request)
         };
-        self.step(slot, event, Some(Asked::Submit));
+        self.step(order.device, event, asked);
     }
 
     /// Somebody wants something of a device that is no command.
@@ -318,6 +338,7 @@ impl World {
                 unfinished: !actor.machine.is_idle(),
                 effects,
                 written_at: self.now,
+                stamped_at: clock,
                 sent,
             };
             self.write(write);
@@ -372,11 +393,17 @@ impl World {
             }
             Effect::HoldTurn => {
                 let ask = machine.ask_again(entry.dev_eui, tenant);
-                ToPool::HoldTurn(Box::new(ask))
+                let (clock, steady) = (self.clock(), self.steady());
+                let tried = machine.silent_since(clock);
+                let tried = tried.map(|(from, until)| {
+                    let steady_of = |at| self.steps.steady_of(steady, at);
+                    (steady_of(from), steady_of(until))
+                });
+                ToPool::HoldTurn(Box::new(ask), tried)
             }
             Effect::EndTurn => ToPool::EndTurn,
             Effect::ReadQueue => ToPool::ReadQueue,
-            Effect::Enqueue(_) | Effect::Record(_) => return,
+            Effect::Enqueue(_) | Effect::Record(_) | Effect::Silence(_) => return,
         };
         self.send_to_pool(slot, message);
     }
@@ -411,6 +438,7 @@ impl World {
         for effect in pending.effects.iter() {
             if let Effect::Record(record) = effect {
                 self.on_record_of_gateways(slot, record);
+                self.on_downlink_moved(&record.downlink);
             }
             if let Effect::Enqueue(enqueue) = effect {
                 self.telling
@@ -418,8 +446,13 @@ impl World {
                 self.send_to_pool(slot, ToPool::Enqueue(Box::new(enqueue.clone())));
             }
         }
-        if matches!(pending.asked, Some(Asked::Retire)) {
-            self.remove_row(slot);
+        if let Some(Asked::Report(event)) = &pending.asked {
+            self.slots[slot].note_committed(event);
+        }
+        match &pending.asked {
+            Some(Asked::Retire) => self.remove_row(slot),
+            Some(Asked::Job(job, id)) => self.on_job_asked(*job, *id, true),
+            Some(Asked::Submit | Asked::Report(_)) | None => {}
         }
     }
 
@@ -441,6 +474,7 @@ impl World {
                 Some(Asked::Report(event)) => self.tell_again(slot, event),
                 // Whoever asked is told that the store is away, and may ask again.
                 Some(Asked::Submit) => self.tally.count(Count::Refused),
+                Some(Asked::Job(job, id)) => self.on_job_asked(job, id, false),
                 Some(Asked::Retire) | None => {}
             }
         }

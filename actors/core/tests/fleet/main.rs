@@ -1,11 +1,13 @@
 //! The whole service by seed: a fleet of devices with everything that serves it, under faults, in virtual time.
 //!
 //! What decides is the product's: device machines, pacer, gateway table, circuit, pace, synchronisation machines. What
-//! carries it out (`actors.rs`, `writer.rs`, `pool.rs`, `monitor.rs`, `syncer.rs`) does what the actors do, message by
+//! carries it out (`actors.rs`, `writer.rs`, `pool.rs`, `monitor.rs`, `syncer.rs`, `jobs.rs`,
+//! `cleaner.rs`) does what the actors do, message by
 //! message: changes are committed in groups, nothing is told or sent before its commit, a failed commit ends a device's
 //! actor, a crash at any step ends all of them, and then only what the model store holds is known. The world
 //! (`scenario.rs`, `world.rs`) loses frames, answers, tx-acks and webhooks, repeats and reorders them, darkens gateways,
-//! stops ChirpStack and the database, sets the clock, restarts lamps, changes the registry. What is promised is checked
+//! stops ChirpStack and the database, refuses the key, sets the clock, restarts lamps, changes the registry, tells webhooks
+//! again and such as cannot be; jobs are begun, held up and taken back. What is promised is checked
 //! with each commit, each call that is carried out and each light that changes, against what the lamps really do
 //! (`promises.rs`), and once more when all has come to rest.
 //!
@@ -16,7 +18,9 @@
 
 mod actors;
 mod agenda;
+mod cleaner;
 mod goals;
+mod jobs;
 mod monitor;
 #[path = "../pacing/optimum.rs"]
 mod optimum;

@@ -11,7 +11,6 @@ use downbeat_core::link_quality::table::{LinkTable, Owner};
 use downbeat_core::link_quality::{no_answer_is_due_after, proof_told_by};
 use downbeat_core::network::NetworkEvent;
 use downbeat_core::radio::DeviceClass;
-use downbeat_core::region::DUTY_CYCLE_WINDOW;
 use downbeat_core::time::Timestamp;
 use downbeat_sim::model::GatewayState;
 
@@ -52,6 +51,16 @@ impl Monitor {
 }
 
 impl Monitor {
+    /// Devices of which no gateway that heard them last is worth sending to.
+    pub(crate) fn out_of_reach(&self) -> Vec<Owner> {
+        self.links.out_of_reach(&self.snapshot)
+    }
+
+    pub(crate) fn is_out_of_reach(&self, dev_eui: DevEui) -> bool {
+        let device = self.links.device(dev_eui);
+        device.is_some_and(|device| device.links.is_out_of_reach(&self.snapshot))
+    }
+
     /// The gateway that heard a device best last.
     fn best(&self, dev_eui: DevEui) -> Option<GatewayId> {
         self.links.device(dev_eui)?.links.route().first().copied()
@@ -184,13 +193,8 @@ impl World {
         }
     }
 
-    /// No gateway sends for longer than it may, but where what was sent may have been forgotten.
+    /// No gateway sends for longer than it may.
     fn check_airtime(&mut self) {
-        let hour = DUTY_CYCLE_WINDOW + Duration::from_mins(1);
-        let is_lately = |at: Timestamp| self.now.since(at) <= hour;
-        if self.may_forget_at.is_some_and(is_lately) {
-            return;
-        }
         for gateway in self.network.gateways() {
             if gateway.airtime_ms > AIRTIME_MAX_MS {
                 let (id, seconds) = (gateway.gateway_id, gateway.airtime_ms / 1000);

@@ -9,8 +9,9 @@ use downbeat_core::circuit::{
 };
 use downbeat_core::device::{Enqueue, Event};
 use downbeat_core::gateway::ListedGateway;
+use downbeat_core::id::QueueItemId;
 use downbeat_core::network::{EnqueueFailure, NetworkEvent, QueueItem, Reception, Transmitted};
-use downbeat_core::pacer::{AirtimeSnapshot, Ask, Pacer, PacerConfig, SentBefore};
+use downbeat_core::pacer::{AirtimeSnapshot, Ask, Pacer, PacerConfig};
 use downbeat_core::radio::Modulation;
 use downbeat_core::region::DUTY_CYCLE_WINDOW;
 use downbeat_core::sync::{SyncCall, SyncEvent, SyncFailure};
@@ -36,7 +37,7 @@ const COUNTED: u64 = 16;
 #[derive(Debug)]
 pub(crate) enum ToPool {
     AskTurn(Box<Ask>),
-    HoldTurn(Box<Ask>),
+    HoldTurn(Box<Ask>, Option<(Timestamp, Timestamp)>),
     EndTurn,
     Enqueue(Box<Enqueue>),
     ReadQueue,
@@ -79,6 +80,10 @@ enum What {
     ReadQueue(usize),
     ListGateways,
     Ping,
+    /// The cleaner's look.
+    Look(usize),
+    /// What it saw, and no gateway reaches the device.
+    Flush(usize, Vec<QueueItemId>),
     Sync(Box<SyncRequest>),
 }
 
@@ -103,6 +108,9 @@ pub(crate) struct Answer {
 enum News {
     Device(usize, Event),
     Gateways(Option<Vec<ListedGateway>>),
+    /// What the cleaner saw.
+    Seen(usize, Option<Vec<QueueItem>>),
+    Flushed(usize),
     Nothing,
     Sync(usize, SyncEvent),
 }
@@ -120,6 +128,8 @@ pub(crate) struct Pool {
     circuit: Circuit,
     /// While the circuit is open: when to ask whether the server is back, by the steady clock.
     probe_at: Option<Timestamp>,
+    /// The last call of which it was told found our key taken.
+    takes_key: bool,
     calls: usize,
     held: VecDeque<Call>,
     alarm: Option<(Timestamp, u32)>,
@@ -138,6 +148,7 @@ impl Pool {
             is_away: false,
             circuit: Circuit::new(CircuitConfig::default()),
             probe_at: None,
+            takes_key: true,
             calls: 0,
             held: VecDeque::new(),
             alarm: None,
@@ -145,8 +156,24 @@ impl Pool {
         }
     }
 
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(crate) fn takes_key(&self) -> bool {
+        self.takes_key
+    }
+
+    /// Whether calls are held back because the server does not answer, or not to our key.
+    pub(crate) fn is_away(&self) -> bool {
+        self.is_away
+    }
+
     pub(crate) fn next(&self) -> Self {
-        Self::new(self.number + 1, self.pacing)
+        Self {
+            takes_key: self.takes_key,
+            ..Self::new(self.number + 1, self.pacing)
+        }
     }
 
     /// Nobody gets a turn while the server is away, or what was sent lately is not known.
@@ -167,7 +194,7 @@ impl World {
         let (clock, dev_eui) = (self.steady(), self.slots[slot].dev_eui);
         match message {
             ToPool::AskTurn(ask) => self.pool.pacer.ask(clock, *ask),
-            ToPool::HoldTurn(ask) => self.pool.pacer.hold(clock, *ask),
+            ToPool::HoldTurn(ask, tried) => self.pool.pacer.hold(clock, *ask, tried),
             ToPool::EndTurn => self.pool.pacer.end(clock, dev_eui),
             ToPool::Transmitted(event) => self.pool.pacer.transmitted(clock, dev_eui, &event),
             ToPool::Refused(status) => self.pool.pacer.refused(clock, dev_eui, &status),
@@ -215,13 +242,10 @@ impl World {
             return self.plan_mine(at, Planned::Recall(pool));
         }
         let since = self.steps.least_shown_since(clock - DUTY_CYCLE_WINDOW);
-        let recent = self.sent.iter().filter(|sent| sent.at >= since);
-        let sent = recent.map(|sent| SentBefore {
-            at: self.steps.steady_of(clock, sent.at),
-            ..*sent
-        });
-        let sent = sent.collect();
-        self.pool.pacer.recall(clock, sent);
+        let sent = self.kept.since(since);
+        self.pool
+            .pacer
+            .recall(clock, sent.by_steady(&self.steps, clock));
         self.pool.is_recalled = true;
         self.pool.set_closed();
         self.advance_pool();
@@ -237,6 +261,23 @@ impl World {
     pub(crate) fn list_gateways(&mut self) {
         if self.is_admitted() {
             self.begin_call(What::ListGateways);
+        }
+        self.advance_pool();
+    }
+
+    /// The cleaner wants to see a queue; false if no call is made now.
+    pub(crate) fn look_into_queue_of(&mut self, slot: usize) -> bool {
+        let is_admitted = self.is_admitted();
+        if is_admitted {
+            self.begin_call(What::Look(slot));
+        }
+        self.advance_pool();
+        is_admitted
+    }
+
+    pub(crate) fn flush_queue_of(&mut self, slot: usize, seen: Vec<QueueItemId>) {
+        if self.is_admitted() {
+            self.begin_call(What::Flush(slot, seen));
         }
         self.advance_pool();
     }
@@ -339,7 +380,7 @@ impl World {
             }
         } else if self.random.chance(self.calls.unavailable) {
             self.answer_later(at, &call, Err(Lost::NeverSent));
-        } else if self.random.chance(self.calls.refused) {
+        } else if self.key_refused_since.is_none() && self.random.chance(self.calls.refused) {
             self.answer_later(at, &call, Err(Lost::Refused));
         } else {
             let deadline = self.now + DEADLINE;
@@ -377,10 +418,7 @@ impl World {
         let Err(lost) = result else { return };
         let answer = Answer {
             pool: call.pool,
-            outcome: match lost {
-                Lost::NeverSent | Lost::Answer => Outcome::Unreachable,
-                Lost::Refused => Outcome::Answered,
-            },
+            outcome: lost.outcome(&call.what),
             news: lost.news(&call.what),
         };
         self.plan_mine(at, Planned::Answered(Box::new(answer)));
@@ -392,8 +430,7 @@ impl World {
         let Some((at, boot)) = answer_at else { return };
         let (outcome, news) = match executed {
             Ok(news) => (Outcome::Answered, news),
-            Err(Lost::Refused) => (Outcome::Answered, Lost::Refused.news(&call.what)),
-            Err(lost) => (Outcome::Unreachable, lost.news(&call.what)),
+            Err(lost) => (lost.outcome(&call.what), lost.news(&call.what)),
         };
         let answer = Answer {
             pool: call.pool,
@@ -406,6 +443,9 @@ impl World {
     }
 
     fn execute(&mut self, what: &What) -> Result<News, Lost> {
+        if self.key_refused_since.is_some() && self.network.is_server_up() {
+            return Err(Lost::Key);
+        }
         match what {
             What::Enqueue(slot, enqueue) => self.execute_enqueue(*slot, enqueue),
             What::ReadQueue(slot) => match self.network.queue(self.slots[*slot].dev_eui) {
@@ -416,6 +456,20 @@ impl World {
                 Err(ApiFault::Unavailable) => Err(Lost::NeverSent),
                 Err(_) => Err(Lost::Refused),
             },
+            What::Look(slot) => match self.network.queue(self.slots[*slot].dev_eui) {
+                Ok(items) => Ok(News::Seen(*slot, Some(items.iter().map(as_read).collect()))),
+                Err(ApiFault::Unavailable) => Err(Lost::NeverSent),
+                Err(_) => Err(Lost::Refused),
+            },
+            What::Flush(slot, seen) => {
+                if !self.network.is_server_up() {
+                    return Err(Lost::NeverSent);
+                }
+                self.check_flush(*slot, seen);
+                let flushed = self.network.flush(self.now, self.slots[*slot].dev_eui);
+                flushed.map_err(|_| Lost::Refused)?;
+                Ok(News::Flushed(*slot))
+            }
             What::ListGateways if self.network.is_server_up() => {
                 Ok(News::Gateways(Some(self.listed_gateways())))
             }
@@ -502,6 +556,9 @@ impl World {
                 self.mail(slot, event);
             }
             News::Gateways(list) => self.on_listed(list),
+            News::Seen(slot, Some(items)) => self.on_queue_looked_at(slot, items),
+            News::Seen(_, None) => self.end_look(),
+            News::Flushed(slot) => self.on_queue_flushed(slot),
             News::Sync(slot, event) => self.on_sync_answer(slot, event),
             News::Nothing => {}
         }
@@ -512,6 +569,7 @@ impl World {
         if let Some(call) = self.pool.held.pop_front() {
             self.start_call(call);
         }
+        self.note_key(outcome);
         let clock = self.steady();
         match self.pool.circuit.on_result(clock, outcome) {
             Some(Transition::Opened) => {
@@ -534,13 +592,24 @@ impl World {
         self.advance_pool();
     }
 
+    /// Devices that wait are told whether it is the key for which they do.
+    fn note_key(&mut self, outcome: Outcome) {
+        let is_taken = match outcome {
+            Outcome::Answered => true,
+            Outcome::KeyRefused => false,
+            Outcome::Unreachable | Outcome::NoRight => return,
+        };
+        if std::mem::replace(&mut self.pool.takes_key, is_taken) != is_taken {
+            self.deliver_to_all(&Event::KeyTold(is_taken), true);
+        }
+    }
+
     /// The pool of calls is started anew: turns are gone, and answers come or not.
     pub(crate) fn restart_services(&mut self) {
         if self.is_down {
             return;
         }
         self.tally.count(Count::ServiceRestarts);
-        self.note_forgotten(self.tx_acks_lost_at);
         self.pool = self.pool.next();
         self.recall_sent();
         self.deliver_to_all(&Event::ServicesRestarted, false);
@@ -556,28 +625,45 @@ enum Lost {
     NeverSent,
     /// The server says that it failed.
     Refused,
+    /// It says that it does not take the key.
+    Key,
     /// Nobody knows.
     Answer,
 }
 
 impl Lost {
+    fn outcome(self, what: &What) -> Outcome {
+        match (self, what) {
+            (Self::NeverSent | Self::Answer, _) => Outcome::Unreachable,
+            (Self::Refused, _) => Outcome::Answered,
+            // Others may be refused because they are about what is not the key's.
+            (Self::Key, What::ListGateways | What::Look(_) | What::Flush(..) | What::Sync(_)) => {
+                Outcome::NoRight
+            }
+            (Self::Key, What::Enqueue(..) | What::ReadQueue(_) | What::Ping) => Outcome::KeyRefused,
+        }
+    }
+
     fn news(self, what: &What) -> News {
         match what {
             What::Enqueue(slot, enqueue) => {
                 let failure = match self {
                     Self::NeverSent => EnqueueFailure::Unavailable,
                     Self::Refused => EnqueueFailure::Refused("INTERNAL".to_owned()),
+                    Self::Key => EnqueueFailure::KeyRefused,
                     Self::Answer => EnqueueFailure::Unknown,
                 };
                 News::Device(*slot, refused(enqueue, failure))
             }
             What::ReadQueue(slot) => News::Device(*slot, Event::QueueReadFailed),
             What::ListGateways => News::Gateways(None),
-            What::Ping => News::Nothing,
+            What::Look(slot) => News::Seen(*slot, None),
+            What::Ping | What::Flush(..) => News::Nothing,
             What::Sync(request) => {
                 let failure = match self {
                     Self::NeverSent => SyncFailure::Unavailable,
                     Self::Refused => SyncFailure::Refused("INTERNAL: connection reset".to_owned()),
+                    Self::Key => SyncFailure::Unauthenticated,
                     Self::Answer => SyncFailure::AnswerLost,
                 };
                 News::Sync(request.slot, request.what.failed(request.number, failure))

@@ -218,11 +218,17 @@ impl Promises {
     }
 
     fn note_accepted(&mut self, downlink: &Downlink, tally: &mut Tally) {
-        if downlink.origin != Origin::Api {
-            tally.count(Count::Reconciled);
-            return;
+        match downlink.origin {
+            Origin::Api => tally.count(Count::Commands),
+            Origin::Job(_) => {
+                tally.count(Count::Commands);
+                tally.count(Count::JobCommands);
+            }
+            Origin::Reconcile | Origin::Initialisation => {
+                tally.count(Count::Reconciled);
+                return;
+            }
         }
-        tally.count(Count::Commands);
         self.last_accepted = Some(downlink.id);
         match downlink.light {
             Some(light) if downlink.transient || !downlink.is_state => self.transient.push(light),
@@ -317,6 +323,11 @@ impl Promises {
     pub(crate) fn fates(&self) -> impl Iterator<Item = Fate> {
         let known = self.downlinks.values().map(|known| known.fate);
         known.filter(|fate| matches!(fate.origin, Origin::Api | Origin::Job(_)))
+    }
+
+    /// What became of a command that the store knows.
+    pub(crate) fn fate(&self, id: DownlinkId) -> Option<Fate> {
+        self.downlinks.get(&id).map(|known| known.fate)
     }
 
     /// A downlink that was accepted until then and has not reached its end.

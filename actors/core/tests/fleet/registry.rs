@@ -69,6 +69,7 @@ impl World {
         let slot = &mut self.slots[index];
         slot.rows += 1;
         slot.promises.begin_registration();
+        slot.forget_webhooks();
         let device_id =
             DeviceId::from_uuid(Uuid::from_u64_pair(u64::from(slot.rows), random.next_u64()));
         slot.row = Some(Row {

@@ -15,6 +15,8 @@ use downbeat_sim::model::config::{
     DutyCycle, LampStart, LinksConfig, NetworkConfig, ReportForm, WebhookConfig,
 };
 
+use crate::jobs::JobCommand;
+
 /// When every world begins.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
@@ -76,6 +78,9 @@ pub(crate) enum Happening {
     /// The same of all devices.
     AskAll(LightState),
     CancelLast(usize),
+    /// A job for all devices of the same tenant as this one.
+    Job(LightState, usize),
+    OfJob(JobCommand),
     /// Nothing is wanted any more.
     ClearWish(usize),
     Initialise(usize, bool),
@@ -93,6 +98,10 @@ pub(crate) enum Happening {
     /// ChirpStack takes calls and answers none.
     ServerHangs(bool),
     Database(bool),
+    /// ChirpStack takes our key.
+    Key(bool),
+    /// A webhook that was told before is told once more, or one that cannot be true; the number decides.
+    BadWebhook(usize, u64),
     /// The pool of calls is started anew.
     ServicesRestart,
     /// The process dies after so many further actions.
@@ -138,6 +147,24 @@ struct Size {
     devices: u64,
     gateways: u64,
     minutes: u64,
+}
+
+impl Order {
+    /// What a job tells each of its devices.
+    pub(crate) fn of_job(light: LightState) -> Self {
+        Self {
+            device: 0,
+            command: Command::SetLight(light),
+            confirmed: false,
+            verify: true,
+            transient: false,
+            attempts_max: None,
+            ttl: None,
+            until_deadline: false,
+            is_wish: false,
+            is_job: true,
+        }
+    }
 }
 
 impl Scenario {
@@ -212,7 +239,13 @@ impl Scenario {
         let mut asked = 0;
         while asked < wanted {
             let at = START + dice.within(span);
-            if dice.below(40) == 0 && asked + size.devices <= wanted {
+            let for_all = dice.below(40);
+            if for_all == 1 && size.devices >= 3 && asked + size.devices / 3 <= wanted {
+                asked += size.devices / 3;
+                self.begin_job(dice, size, at);
+                continue;
+            }
+            if for_all == 0 && asked + size.devices <= wanted {
                 let light = LIGHTS[dice.index(4)];
                 self.happenings.push((at, Happening::AskAll(light)));
                 asked += size.devices;
@@ -220,6 +253,24 @@ impl Scenario {
             }
             asked += self.ask_one(dice, size, at);
         }
+    }
+
+    /// Some jobs are held up for a while, some taken back.
+    fn begin_job(&mut self, dice: &mut Dice, size: &Size, at: Timestamp) {
+        let device = dice.index_u64(size.devices);
+        let light = LIGHTS[dice.index(4)];
+        self.happenings.push((at, Happening::Job(light, device)));
+        let soon = at + dice.within(Duration::from_mins(3));
+        let later = soon + dice.within(Duration::from_mins(15));
+        let commands = match dice.below(6) {
+            0 | 1 => vec![(soon, JobCommand::Pause), (later, JobCommand::Resume)],
+            2 => vec![(soon, JobCommand::Pause), (later, JobCommand::Cancel)],
+            3 => vec![(soon, JobCommand::Cancel)],
+            _ => Vec::new(),
+        };
+        let commands = commands.into_iter();
+        let commands = commands.map(|(at, command)| (at, Happening::OfJob(command)));
+        self.happenings.extend(commands);
     }
 
     fn ask_one(&mut self, dice: &mut Dice, size: &Size, mut at: Timestamp) -> u64 {
@@ -284,6 +335,9 @@ impl Scenario {
             self.happenings.push((at, begin));
             self.happenings.extend(end.map(|end| (until, end)));
         }
+        if dice.below(8) == 0 {
+            self.go_dark(dice, size);
+        }
         let registered = size.devices.min(1 + size.devices / 10);
         for _ in 0..dice.below(2 + registered * size.minutes / 120) {
             let at = START + dice.within(span);
@@ -304,6 +358,23 @@ impl Scenario {
                 self.restart_lamp(dice, device, again);
             }
         }
+    }
+
+    /// All gateways are away for so long that what is in queues is stuck.
+    fn go_dark(&mut self, dice: &mut Dice, size: &Size) {
+        let at = START + dice.within(self.faults_end.since(START));
+        let until = at + Duration::from_mins(20 + dice.below(60));
+        self.happenings
+            .push((at, Happening::AllGatewaysOnline(false)));
+        for number in 0..=dice.below(4) {
+            let device = dice.index_u64(size.devices);
+            let at = at + dice.within(Duration::from_mins(5));
+            let light = foreign_light(0x8000 + number);
+            self.happenings
+                .push((at, Happening::ForeignItem(device, light)));
+        }
+        self.happenings
+            .push((until, Happening::AllGatewaysOnline(true)));
     }
 
     /// A lamp whose session ChirpStack has forgotten is silent until somebody restarts it.
@@ -414,7 +485,7 @@ impl Dice {
             Refusal::DutyCycleOverflow,
             Refusal::CollisionPacket,
         ];
-        match self.below(24) {
+        match self.below(28) {
             0..=2 => (
                 Happening::GatewayOnline(gateway, false),
                 Some(Happening::GatewayOnline(gateway, true)),
@@ -459,6 +530,8 @@ impl Dice {
                 )
             }
             21 => (Happening::Others(device, self.0.next_u64()), None),
+            22 => (Happening::Key(false), Some(Happening::Key(true))),
+            23..=25 => (Happening::BadWebhook(device, self.0.next_u64()), None),
             _ => (Happening::ForeignItem(device, foreign_light(number)), None),
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use downbeat_core::device::DownlinkState;
 
 /// What is counted, by name; the order is that of [`Count`].
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 31] = [
     "device-milliseconds",
     "steps",
     "commands",
@@ -32,6 +32,11 @@ const NAMES: [&str; 26] = [
     "told again",
     "clock steps",
     "synchronised",
+    "key refusals",
+    "nonsense",
+    "jobs",
+    "commands of jobs",
+    "queue findings",
 ];
 
 /// One thing that is counted.
@@ -64,6 +69,11 @@ pub(crate) enum Count {
     ToldAgain,
     ClockSteps,
     Synchronised,
+    KeyRefusals,
+    Nonsense,
+    Jobs,
+    JobCommands,
+    QueueFindings,
 }
 
 /// What happened, counted.

@@ -1,23 +1,24 @@
 //! A world with everything in it, and the loop that lets it live.
 
 mod happenings;
+mod nonsense;
 mod rest;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use downbeat_core::device::Event;
-use downbeat_core::id::DevEui;
-use downbeat_core::network::NetworkEvent;
-use downbeat_core::pacer::SentBefore;
+use downbeat_core::id::{DevAddr, DevEui};
+use downbeat_core::network::{NetworkEvent, Uplink};
 use downbeat_core::random::Random;
-use downbeat_core::region::DUTY_CYCLE_WINDOW;
-use downbeat_core::time::{Steps, Timestamp};
+use downbeat_core::time::{ClockRecord, Steps, Timestamp};
 use downbeat_sim::model::config::FIRST_DEV_EUI;
 use downbeat_sim::model::{Network, Webhook};
 
 use crate::actors::Actor;
 use crate::agenda::Agenda;
+use crate::cleaner::Cleaner;
+use crate::jobs::{JobNews, JobRow, Jobs};
 use crate::monitor::Monitor;
 use crate::pool::{Answer, Call, Pool, ToPool};
 use crate::promises::Promises;
@@ -26,7 +27,7 @@ use crate::scenario::{CallFaults, Happening, START, Scenario, StoreFaults};
 use crate::syncer::Syncer;
 use crate::tally::{Count, Tally};
 use crate::telling::Telling;
-use crate::writer::Writer;
+use crate::writer::{Kept, Writer};
 
 /// A world with everything in it.
 #[derive(Debug)]
@@ -40,9 +41,13 @@ pub(crate) struct World {
     pub(crate) slots: Vec<Slot>,
     pub(crate) writer: Writer,
     pub(crate) pool: Pool,
-    /// Frames that gateways took lately, as the store knows them.
-    pub(crate) sent: VecDeque<SentBefore>,
+    /// What was sent, as the store knows it.
+    pub(crate) kept: Kept,
+    /// Jobs as they are stored, and those in memory.
+    pub(crate) jobs: Vec<JobRow>,
+    pub(crate) runner: Jobs,
     pub(crate) monitor: Monitor,
+    pub(crate) cleaner: Cleaner,
     pub(crate) syncer: Syncer,
     /// Number of the process.
     pub(crate) boot: u32,
@@ -50,19 +55,16 @@ pub(crate) struct World {
     pub(crate) database_up: bool,
     /// ChirpStack takes calls and answers none.
     pub(crate) server_hangs: bool,
+    /// Since when it does not take our key.
+    pub(crate) key_refused_since: Option<Timestamp>,
     /// Milliseconds that the system's clock is ahead.
     clock_ahead: i64,
     /// Milliseconds that it was ahead when the process began.
     steady_ahead: i64,
     /// What the process knows of its having been set.
     pub(crate) steps: Steps,
-    /// When it was last set forward.
-    clock_set_forward_at: Option<Timestamp>,
-    /// When it was last begun or ended to lose tx-acks.
-    pub(crate) tx_acks_lost_at: Option<Timestamp>,
-    /// When a process, or a pool, last began after either: what is not an hour old yet may be forgotten from then on. The clock
-    /// is all that a process has to go by, and what was sent without tx-ack is in no history.
-    pub(crate) may_forget_at: Option<Timestamp>,
+    /// What is kept of it, as long as the machine is up.
+    clock_record: ClockRecord,
     /// Actions until the process dies.
     crash_in: Option<u64>,
     is_faulty: bool,
@@ -89,6 +91,10 @@ pub(crate) struct Slot {
     pub(crate) promises: Promises,
     /// Others took our mark off the device in ChirpStack: what it has is theirs.
     pub(crate) is_disowned: bool,
+    /// Webhooks that were told, the newest last.
+    pub(crate) webhooks: VecDeque<NetworkEvent>,
+    /// The last counter of each session that is stored as heard.
+    counters: BTreeMap<DevAddr, u32>,
     /// Messages between the device and the pool stay in order.
     pub(crate) to_pool_until: Timestamp,
     pub(crate) from_pool_until: Timestamp,
@@ -129,6 +135,13 @@ pub(crate) enum Planned {
         life: u32,
     },
     MonitorTick,
+    OfJob {
+        job: usize,
+        news: Box<JobNews>,
+    },
+    JobsStored,
+    CleanerRound,
+    CleanerLooks(usize),
     Restore(usize),
     SyncWanted,
     SyncPeriod,
@@ -148,19 +161,21 @@ impl World {
             agenda: Agenda::default(),
             writer: Writer::default(),
             pool: Pool::new(0, scenario.pacing),
-            sent: VecDeque::new(),
+            kept: Kept::default(),
+            jobs: Vec::new(),
+            runner: Jobs::default(),
             monitor: Monitor::new(START),
+            cleaner: Cleaner::default(),
             syncer: Syncer::default(),
             boot: 0,
             is_down: false,
             database_up: true,
             server_hangs: false,
+            key_refused_since: None,
             clock_ahead: 0,
             steady_ahead: 0,
             steps: Steps::default(),
-            clock_set_forward_at: None,
-            tx_acks_lost_at: None,
-            may_forget_at: None,
+            clock_record: ClockRecord::of_boot(String::new()),
             crash_in: None,
             is_faulty: true,
             calls: scenario.calls,
@@ -249,10 +264,14 @@ impl World {
     /// The system's clock is set.
     fn set_clock(&mut self, step_ms: i64) {
         self.clock_ahead += step_ms;
-        self.steps.set(self.steady(), step_ms);
-        if step_ms > 0 {
-            self.clock_set_forward_at = Some(self.now);
+        if !self.is_down {
+            self.steps.set(self.steady(), step_ms);
+            self.note_clock();
         }
+    }
+
+    fn note_clock(&mut self) {
+        self.clock_record.note(self.now.as_millis(), self.clock());
     }
 
     /// When a message arrives that must not overtake one that arrives at `after`.
@@ -295,6 +314,10 @@ impl World {
             Planned::CommitEnds => self.on_commit_ends(),
             Planned::CommitFailed { slot, life } => self.on_commit_failed(slot, life),
             Planned::MonitorTick => self.on_monitor_tick(),
+            Planned::OfJob { job, news } => self.on_news_of_job(job, *news),
+            Planned::JobsStored => self.on_jobs_stored(),
+            Planned::CleanerRound => self.on_cleaner_round(),
+            Planned::CleanerLooks(slot) => self.on_cleaner_looks(slot),
             Planned::Restore(slot) => self.on_restore(slot),
             Planned::SyncWanted => self.on_sync_wanted(),
             Planned::SyncPeriod => self.on_sync_period(),
@@ -313,6 +336,7 @@ impl World {
             self.telling
                 .of(self.now, slot, "lost", || format!("{:?}", webhook.event));
         } else {
+            self.slots[slot].remember_webhook(&webhook.event);
             self.report(slot, Box::new(webhook.event));
         }
     }
@@ -347,16 +371,11 @@ impl World {
         self.is_down = true;
         self.slots.iter_mut().for_each(|slot| slot.actor = None);
         self.writer = Writer::default();
-        self.pool = self.pool.next();
+        self.pool = Pool::new(self.pool.number() + 1, self.scenario.pacing);
         self.syncer = Syncer::default();
+        self.runner = Jobs::default();
+        self.cleaner = Cleaner::default();
         self.plan(until, Planned::ProcessStarts);
-    }
-
-    /// What was sent in the last hour is known from what is stored, and a fault in that hour may have made it too little.
-    pub(crate) fn note_forgotten(&mut self, fault_at: Option<Timestamp>) {
-        if fault_at.is_some_and(|at| self.now.since(at) < DUTY_CYCLE_WINDOW) {
-            self.may_forget_at = Some(self.now);
-        }
     }
 
     /// Takes up what is stored.
@@ -368,9 +387,8 @@ impl World {
         self.telling
             .all(self.now, "START", || "from what is stored");
         self.is_down = false;
-        (self.steady_ahead, self.steps) = (self.clock_ahead, Steps::default());
-        self.note_forgotten(self.clock_set_forward_at);
-        self.note_forgotten(self.tx_acks_lost_at);
+        self.note_clock();
+        (self.steady_ahead, self.steps) = (self.clock_ahead, self.clock_record.steps());
         self.monitor = Monitor::new(self.clock());
         self.recall_sent();
         for slot in 0..self.slots.len() {
@@ -383,7 +401,9 @@ impl World {
                 self.plan_mine(at, Planned::Restore(slot));
             }
         }
+        self.restore_jobs();
         self.plan_mine(self.now, Planned::MonitorTick);
+        self.plan_mine(self.now, Planned::CleanerRound);
         self.plan_mine(self.now, Planned::SyncPeriod);
     }
 }
@@ -393,7 +413,51 @@ pub(crate) fn slot_of(dev_eui: DevEui) -> usize {
     usize::try_from(dev_eui.as_u64() - FIRST_DEV_EUI).expect("a known lamp")
 }
 
+/// Of the lamp at an index.
+pub(crate) fn dev_eui_of(slot: usize) -> DevEui {
+    DevEui::from_u64(FIRST_DEV_EUI + u64::try_from(slot).expect("a known lamp"))
+}
+
+/// Webhooks of a device that may be told once more.
+const WEBHOOKS_MAX: usize = 24;
+
 impl Slot {
+    fn remember_webhook(&mut self, event: &NetworkEvent) {
+        if self.webhooks.len() == WEBHOOKS_MAX {
+            self.webhooks.pop_front();
+        }
+        self.webhooks.push_back(event.clone());
+    }
+
+    /// What an event told is stored.
+    pub(crate) fn note_committed(&mut self, event: &NetworkEvent) {
+        if let NetworkEvent::Heard(Uplink {
+            dev_addr: Some(dev_addr),
+            f_cnt,
+            ..
+        }) = event
+            && *f_cnt < u32::MAX
+        {
+            let last = self.counters.entry(*dev_addr).or_default();
+            *last = (*last).max(*f_cnt);
+        }
+    }
+
+    /// Whether an event tells what is stored already.
+    fn has_committed(&self, event: &NetworkEvent) -> bool {
+        let NetworkEvent::Heard(uplink) = event else {
+            return true;
+        };
+        let last = uplink.dev_addr.and_then(|it| self.counters.get(&it));
+        uplink.f_cnt == u32::MAX || last.is_some_and(|last| uplink.f_cnt <= *last)
+    }
+
+    /// The device begins anew: nothing of it is stored.
+    pub(crate) fn forget_webhooks(&mut self) {
+        self.webhooks.clear();
+        self.counters.clear();
+    }
+
     fn new(dev_eui: DevEui) -> Self {
         Self {
             dev_eui,
@@ -405,6 +469,8 @@ impl Slot {
             lives: 0,
             promises: Promises::default(),
             is_disowned: false,
+            webhooks: VecDeque::new(),
+            counters: BTreeMap::new(),
             to_pool_until: START,
             from_pool_until: START,
         }

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use downbeat_core::device::{Device, Effect};
-use downbeat_core::pacer::SentBefore;
+use downbeat_core::device::{Device, DownlinkState, Effect, Record, Step};
+use downbeat_core::pacer::{SentBefore, SentLately, SilentItem};
 use downbeat_core::time::Timestamp;
 
 use crate::tally::Count;
@@ -33,6 +33,8 @@ pub(crate) struct Write {
     pub(crate) effects: Rc<Vec<Effect>>,
     /// By the world's time.
     pub(crate) written_at: Timestamp,
+    /// By the process's clock.
+    pub(crate) stamped_at: Timestamp,
     /// A frame that a gateway took.
     pub(crate) sent: Option<SentBefore>,
 }
@@ -47,6 +49,59 @@ pub(crate) struct Writer {
     is_stored: bool,
     /// Actors of which a change was given up and that do not know it yet: nothing of theirs is stored any more.
     failed: BTreeSet<(usize, u32)>,
+}
+
+/// Frames that gateways took, and items without a word of it, as the store keeps them.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    frames: Vec<SentBefore>,
+    /// With the time under which each is kept.
+    items: Vec<(Timestamp, SilentItem)>,
+}
+
+impl Kept {
+    pub(crate) fn since(&self, since: Timestamp) -> SentLately {
+        let frames = self.frames.iter().filter(|frame| frame.at >= since);
+        let items = self.items.iter().filter(|(at, _)| *at >= since);
+        SentLately {
+            frames: frames.copied().collect(),
+            items: items.map(|(_, item)| item.clone()).collect(),
+        }
+    }
+}
+
+/// As long as our key is not taken, commands wait: none fails for it. What was answered before may still be written down.
+fn check_key(
+    record: &Record,
+    refused_since: Option<Timestamp>,
+    written_at: Timestamp,
+) -> Result<(), String> {
+    let is_refused =
+        refused_since.is_some_and(|since| written_at >= since + Duration::from_secs(10));
+    let Step::Ended {
+        state: DownlinkState::Failed,
+        reason,
+    } = &record.entry.step
+    else {
+        return Ok(());
+    };
+    if is_refused {
+        let id = record.downlink.id;
+        return Err(format!(
+            "{id} failed ({reason:?}) while the key was not taken"
+        ));
+    }
+    Ok(())
+}
+
+fn silent_items(write: &Write) -> impl Iterator<Item = (Timestamp, SilentItem)> {
+    write.effects.iter().filter_map(|effect| {
+        if let Effect::Silence(item) = effect {
+            Some((write.stamped_at, item.as_ref().clone()))
+        } else {
+            None
+        }
+    })
 }
 
 impl World {
@@ -69,7 +124,7 @@ impl World {
         self.plan_mine(at, Planned::CommitEnds);
     }
 
-    fn commit_time(&mut self) -> Duration {
+    pub(crate) fn commit_time(&mut self) -> Duration {
         let is_slow = self.random.chance(self.store.slow);
         let most = if is_slow { 3_000 } else { 8 };
         Duration::from_millis(1 + self.random.below(most))
@@ -134,7 +189,8 @@ impl World {
             let Some(row) = slot.row.as_mut().filter(|row| row.number == write.row) else {
                 continue;
             };
-            self.sent.extend(write.sent);
+            self.kept.frames.extend(write.sent);
+            self.kept.items.extend(silent_items(write));
             row.state = Some(Rc::clone(&write.state));
             row.unfinished = write.unfinished;
             let light = self.network.light(slot.dev_eui).expect("a known lamp");
@@ -146,6 +202,18 @@ impl World {
                     let entry = &record.entry;
                     format!("{} #{} {:?}", record.downlink.id, entry.seq, entry.step)
                 });
+                let refused_since = self.key_refused_since;
+                if let Err(broken) = check_key(record, refused_since, write.written_at) {
+                    self.broken
+                        .get_or_insert(format!("device {}: {broken}", write.slot));
+                }
+                if record.entry.step == Step::Accepted
+                    && let Err(broken) =
+                        Self::check_job_runs(&self.jobs, self.now, &record.downlink)
+                {
+                    self.broken
+                        .get_or_insert(format!("device {}: {broken}", write.slot));
+                }
                 let checked = slot.promises.check_record(
                     self.now,
                     write.written_at,

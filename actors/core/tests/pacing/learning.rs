@@ -2,7 +2,7 @@
 
 use downbeat_core::id::{DevEui, GatewayId};
 use downbeat_core::network::{Timing, Transmitted};
-use downbeat_core::pacer::{Downlink, Pacer, PacerConfig, SentBefore};
+use downbeat_core::pacer::{Downlink, Pacer, PacerConfig, SentBefore, SentLately};
 use downbeat_core::radio::Modulation;
 use downbeat_core::region::Region;
 use downbeat_core::time::Timestamp;
@@ -55,7 +55,11 @@ fn recalled_from(frames: &[Frame]) -> [Downlink; 2] {
         timing: event.timing,
     });
     let mut pacer = Pacer::new(PacerConfig::default());
-    pacer.recall(at(frames.len()), sent.collect());
+    let sent = SentLately {
+        frames: sent.collect(),
+        items: Vec::new(),
+    };
+    pacer.recall(at(frames.len()), sent);
     let snapshot = pacer.snapshot(at(frames.len()));
     [snapshot.gateway(gateway()).downlink, snapshot.downlink]
 }

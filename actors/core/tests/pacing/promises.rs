@@ -6,7 +6,7 @@ use std::time::Duration;
 use downbeat_core::device::Priority;
 use downbeat_core::id::{DevEui, GatewayId, TenantId};
 use downbeat_core::network::{Timing, Transmitted};
-use downbeat_core::pacer::{Ask, Hearing, Pacer, PacerConfig, SentBefore};
+use downbeat_core::pacer::{Ask, Hearing, Pacer, PacerConfig, SentBefore, SentLately};
 use downbeat_core::radio::{Direction, Modulation};
 use downbeat_core::region::Region;
 use downbeat_core::time::Timestamp;
@@ -176,7 +176,8 @@ proptest! {
                     // Its item was granted before, and never went out.
                     asked.remove(&self::device(who));
                     held.retain(|(device, ..)| *device != self::device(who));
-                    pacer.hold(at(now), ask(who, Priority::Interactive, &by));
+                    let ask = ask(who, Priority::Interactive, &by);
+                    pacer.hold(at(now), ask, Some((at(now), at(now))));
                 }
                 Happening::Sent { which, by, told } if !held.is_empty() => {
                     let (device, class, gateways) = held.remove(which % held.len());
@@ -430,7 +431,7 @@ fn a_turn_that_is_never_given_back_is_taken_back() {
         ..PacerConfig::default()
     };
     let mut pacer = Pacer::new(config);
-    pacer.hold(at(0), ask(1, Priority::Interactive, &[0]));
+    pacer.hold(at(0), ask(1, Priority::Interactive, &[0]), None);
     pacer.ask(at(0), ask(2, Priority::Interactive, &[0]));
     assert_eq!(pacer.grant(at(59_999)), []);
     assert_eq!(pacer.next_wake(), Some(at(60_000)));
@@ -450,7 +451,10 @@ fn what_was_sent_before_a_restart_counts() {
         timing: Some(Timing::Immediately),
     };
     let mut pacer = Pacer::new(PacerConfig::default());
-    let before = (0..frames).map(|_| sent).collect();
+    let before = SentLately {
+        frames: (0..frames).map(|_| sent).collect(),
+        items: Vec::new(),
+    };
     pacer.recall(at(1_000), before);
     pacer.ask(at(1_000), ask(1, Priority::Interactive, &[0]));
     assert_eq!(pacer.grant(at(1_000)), []);

@@ -219,6 +219,7 @@ impl Shell {
                     self.plan(self.now + CALL, lamp, Planned::Enqueue(enqueue));
                 }
                 Effect::ReadQueue => self.read_queue(lamp),
+                Effect::Silence(_) => {}
                 Effect::Record(record) => {
                     if record.downlink.state.is_terminal() {
                         let ending = Ending {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use downbeat_core::device::Priority;
 use downbeat_core::network::Reception;
-use downbeat_core::pacer::{Ask, Pacer, PacerConfig};
+use downbeat_core::pacer::{Ask, Pacer, PacerConfig, SentLately, SilentGateway, SilentItem};
 use downbeat_core::radio::Direction;
 use downbeat_core::random::Random;
 use proptest::prelude::*;
@@ -150,6 +150,92 @@ fn a_try_without_a_word_leaves_few_to_find_out() {
     let in_the_dark = granted.iter().filter(|ms| **ms >= 114_000).count();
     hear(&mut pacer, 120_000, 1);
     assert!(since(&mut pacer, 120_000) > in_the_dark);
+}
+
+/// What its device told of an item counts after a restart as it did before: each with the seconds from when until when it was
+/// tried, what is known of it, when the first gateway gave its last sign, and the frames of both.
+#[test]
+fn what_was_sent_without_a_word_counts_after_a_restart() {
+    for (name, until, is_told, refused, is_scout, seen, expected) in [
+        ("nobody was heard", 21, false, 0, false, None, [1, 1]),
+        ("one was heard", 21, false, 0, false, Some(12), [5, 1]),
+        (
+            "one was heard before alone",
+            41,
+            false,
+            0,
+            false,
+            Some(3),
+            [5, 1],
+        ),
+        (
+            "no scout's gateway was heard",
+            21,
+            false,
+            0,
+            true,
+            None,
+            [0, 0],
+        ),
+        (
+            "a scout's gateway was heard",
+            21,
+            false,
+            0,
+            true,
+            Some(12),
+            [5, 0],
+        ),
+        (
+            "a tx-ack told of the third try",
+            10,
+            true,
+            0,
+            false,
+            Some(4),
+            [2, 0],
+        ),
+        ("two were refused", 14, false, 2, false, Some(14), [1, 1]),
+    ] {
+        let mut pacer = Pacer::new(PacerConfig::default());
+        let gateways = [seen, None].into_iter().zip(0..);
+        let item = SilentItem {
+            from: at(0),
+            until: at(until * 1_000),
+            is_told,
+            refused,
+            is_scout,
+            payload_len: 5,
+            gateways: gateways
+                .map(|(seen, number)| SilentGateway {
+                    gateway_id: gateway(number),
+                    seen_at: seen.map(|second| at(second * 1_000)),
+                })
+                .collect(),
+        };
+        let sent = SentLately {
+            items: vec![item],
+            ..SentLately::default()
+        };
+        pacer.recall(at(100_000), sent);
+        let charged = [0, 1].map(|number| frames_charged(&mut pacer, 100_000, number));
+        assert_eq!(charged, expected, "{name}");
+        // An hour after its last try none of it counts any more.
+        let over = (until + 3_620) * 1_000;
+        assert_eq!(frames_charged(&mut pacer, over, 0), 0, "{name}");
+    }
+}
+
+/// It was tried at 0, 5 and 10 s before the restart; what signs there were then is not known.
+#[test]
+fn the_tries_of_an_item_from_before_a_restart_count() {
+    let mut pacer = Pacer::new(PacerConfig::default());
+    pacer.recall(at(12_000), SentLately::default());
+    let ask = ask(1, Priority::Interactive, &[0]);
+    pacer.hold(at(12_000), ask, Some((at(0), at(12_000))));
+    assert_eq!(frames_charged(&mut pacer, 12_000, 0), 2);
+    pacer.end(at(12_500), device(1));
+    assert_eq!(frames_charged(&mut pacer, 12_500, 0), 3);
 }
 
 proptest! {

@@ -144,7 +144,7 @@ impl Shell {
                 // The machine finds out by itself what became of the call.
                 Effect::ReadQueue => self.outstanding = None,
                 Effect::Record(record) => self.check_record(record)?,
-                Effect::AskTurn(_) | Effect::HoldTurn | Effect::EndTurn => {}
+                Effect::AskTurn(_) | Effect::HoldTurn | Effect::EndTurn | Effect::Silence(_) => {}
             }
         }
         prop_assert!(self.device.unfinished().count() <= self.policy.waiting_max + 1);

@@ -6,7 +6,8 @@ use downbeat_core::device::{Effect, Event, Origin, Policy, Priority, WishPlan};
 use downbeat_core::light::LightState;
 
 use crate::support::{
-    BLUE, DIM, GREEN, RED, Story, enqueued, instant, joined, light, report, report_of, txack,
+    BLUE, DIM, GREEN, RED, Story, enqueued, instant, joined, light, report, report_of,
+    short_report, txack,
 };
 
 /// Red was asked for and is shown, with a count of 5.
@@ -118,6 +119,30 @@ fn the_light_is_sent_again_before_the_watchdog_fires() {
     lamp.at(3000.0, enqueued(2), "R enqueued");
     lamp.at(3001.0, txack(2), "R transmitted, end turn");
     lamp.at(3003.0, report(15, 6, RED), "R verified 5>6");
+}
+
+/// Sixteen frames of SF12 would be spent to prove what cannot be proven.
+#[test]
+fn a_lamp_that_does_not_count_is_told_once_for_its_watchdogs_sake() {
+    let policy = Policy {
+        refresh_after: 4,
+        reconcile_pause: Duration::from_secs(1),
+        ..Policy::default()
+    };
+    let mut lamp = Story::of_unknown(policy);
+    lamp.at(0.0, short_report(10, GREEN), "");
+    lamp.transmit(10.0, 'A', light('A', RED), 1);
+    lamp.at(12.0, short_report(11, RED), "A verified state");
+    lamp.at(1200.0, short_report(12, RED), "");
+    let refreshed = [(13, 2), (15, 3)];
+    for (f_cnt, attempt) in refreshed {
+        let second = f64::from(f_cnt) * 100.0;
+        lamp.at(second, short_report(f_cnt, RED), "R accepted, ask turn");
+        lamp.at(second, Event::TurnGranted, &format!("enqueue {attempt}"));
+        lamp.at(second, enqueued(attempt), "R enqueued, R sent");
+        lamp.at(second + 1.0, txack(attempt), "R transmitted, end turn");
+        lamp.at(second + 50.0, short_report(f_cnt + 1, RED), "");
+    }
 }
 
 #[test]

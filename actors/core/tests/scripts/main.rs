@@ -17,4 +17,5 @@ mod queue_item;
 mod registry;
 mod restart;
 mod session;
+mod silence;
 mod support;

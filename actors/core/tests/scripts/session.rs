@@ -233,3 +233,29 @@ fn a_server_without_addresses_is_followed_by_the_devices_own_counters() {
         "A missed: device_restarted, ask turn",
     );
 }
+
+/// A counter that no frame can have leaves the session as it is; two that follow each other are believed.
+#[test]
+fn a_counter_that_cannot_follow_is_history() {
+    let mut lamp = Story::new();
+    lamp.enqueue(10.0, 'A', light('A', RED), 1);
+    lamp.at(11.0, txack(1), "A transmitted, end turn");
+    lamp.at(12.0, report(u32::MAX, 5, RED), "");
+    lamp.at(13.0, report(11, 5, RED), "A verified 4>5");
+    lamp.at(20.0, report(900_000, 5, GREEN), "");
+    assert!(lamp.device.is_converged());
+    lamp.at(30.0, report(900_001, 5, GREEN), "R accepted, ask turn");
+}
+
+/// Hours after the join a former session's uplink comes once more.
+#[test]
+fn an_uplink_of_a_former_session_that_was_heard_is_no_news_later_either() {
+    let mut lamp = Story::new();
+    lamp.at(100.0, joined(2), "");
+    lamp.at(102.0, report_of(2, 0, 0, DIM), "");
+    lamp.at(9000.0, report(10, 4, GREEN), "");
+    assert_eq!(lamp.device.reported().unwrap().report.light, Some(DIM));
+    // What was not heard may be: the join may have been the one that came late.
+    lamp.at(9100.0, report(11, 4, BLUE), "");
+    assert_eq!(lamp.device.reported().unwrap().report.light, Some(BLUE));
+}

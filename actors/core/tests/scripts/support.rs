@@ -26,7 +26,7 @@ use downbeat_core::network::{
     Acknowledged, DropReason, Dropped, EnqueueFailure, Joined, NetworkEvent, QueueItem, Reception,
     Refused, Transmitted, Uplink,
 };
-use downbeat_core::pacer::Ask;
+use downbeat_core::pacer::{Ask, SilentItem};
 use downbeat_core::radio::{DeviceClass, Modulation};
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
@@ -47,6 +47,8 @@ pub(crate) struct Story {
     pub(crate) device: Device,
     pub(crate) policy: Policy,
     pub(crate) gateways: GatewaySnapshot,
+    /// What was told of items that were sent without a word, the last one last.
+    pub(crate) silences: Vec<SilentItem>,
 }
 
 impl Story {
@@ -70,6 +72,7 @@ impl Story {
             device: Device::new(CodecKind::KuandoBusylight, policy.clone(), 7),
             policy,
             gateways: alive(&[NEAR]),
+            silences: Vec::new(),
         }
     }
 
@@ -92,6 +95,7 @@ impl Story {
             device: Device::new(CodecKind::Generic, policy.clone(), 7),
             policy,
             gateways: alive(&[NEAR]),
+            silences: Vec::new(),
         };
         story.at(0.0, report(10, 0, GREEN), "");
         story
@@ -103,6 +107,13 @@ impl Story {
         let told = format!("{event:?} at {second} s");
         let done = self.device.step(instant(second), event, &self.gateways);
         assert_eq!(in_words(&done), effects, "{told}");
+        self.silences.extend(done.iter().filter_map(|effect| {
+            if let Effect::Silence(item) = effect {
+                Some(item.as_ref().clone())
+            } else {
+                None
+            }
+        }));
         let json = stored(&self.device);
         let read: Device = serde_json::from_str(&json).expect("it was stored");
         assert_eq!(stored(&read), json, "{told}");
@@ -371,15 +382,19 @@ pub(crate) fn alive(gateways: &[u64]) -> GatewaySnapshot {
 fn in_words(effects: &[Effect]) -> String {
     let words: Vec<String> = effects
         .iter()
-        .map(|effect| match effect {
-            Effect::AskTurn(_) => "ask turn".to_owned(),
-            Effect::HoldTurn => "hold turn".to_owned(),
-            Effect::EndTurn => "end turn".to_owned(),
-            Effect::ReadQueue => "read queue".to_owned(),
-            Effect::Enqueue(enqueue) => format!("enqueue {}", enqueue.attempt),
-            Effect::Record(record) => {
-                format!("{} {}", name_of(record), step_in_words(&record.entry.step))
-            }
+        .filter_map(|effect| match effect {
+            Effect::AskTurn(_) => Some("ask turn".to_owned()),
+            Effect::HoldTurn => Some("hold turn".to_owned()),
+            Effect::EndTurn => Some("end turn".to_owned()),
+            Effect::ReadQueue => Some("read queue".to_owned()),
+            Effect::Enqueue(enqueue) => Some(format!("enqueue {}", enqueue.attempt)),
+            Effect::Record(record) => Some(format!(
+                "{} {}",
+                name_of(record),
+                step_in_words(&record.entry.step)
+            )),
+            // The stories of `silence.rs` tell of it.
+            Effect::Silence(_) => None,
         })
         .collect();
     words.join(", ")

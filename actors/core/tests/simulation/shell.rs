@@ -446,7 +446,9 @@ impl Shell {
             }
             Effect::HoldTurn => {
                 let device = &self.lamps[lamp].device;
-                self.pacer.hold(self.now, device.ask_again(dev_eui, TENANT));
+                let ask = device.ask_again(dev_eui, TENANT);
+                self.pacer
+                    .hold(self.now, ask, device.silent_since(self.now));
             }
             Effect::EndTurn => self.pacer.end(self.now, dev_eui),
             Effect::Enqueue(enqueue) => {
@@ -458,7 +460,7 @@ impl Shell {
                 let pool = self.pool;
                 self.plan(at, Planned::QueueReadArrives { pool, lamp });
             }
-            Effect::Record(_) => {}
+            Effect::Record(_) | Effect::Silence(_) => {}
         }
     }
 

@@ -22,6 +22,8 @@ impl World {
             Happening::Ask(_)
                 | Happening::AskAll(_)
                 | Happening::CancelLast(_)
+                | Happening::Job(..)
+                | Happening::OfJob(_)
                 | Happening::ClearWish(_)
                 | Happening::Initialise(..)
         );
@@ -35,6 +37,8 @@ impl World {
             Happening::Ask(order) => self.ask(&order),
             Happening::AskAll(light) => self.ask_all(light),
             Happening::CancelLast(slot) => self.cancel_last(slot),
+            Happening::Job(light, slot) => self.begin_job(light, slot),
+            Happening::OfJob(command) => self.command_job(command),
             Happening::ClearWish(slot) => self.tell_device(slot, Event::WishCleared),
             Happening::Initialise(slot, force) => {
                 self.tell_device(slot, Event::InitialisationRequested { force });
@@ -55,7 +59,6 @@ impl World {
                     .set_gateway_refusal(gateway_id(gateway), refusal);
             }
             Happening::GatewayTxAck(gateway, loss, delay) => {
-                self.tx_acks_lost_at = Some(now);
                 self.network
                     .set_gateway_tx_ack(gateway_id(gateway), loss, delay);
             }
@@ -69,6 +72,8 @@ impl World {
             Happening::Server(is_up) => self.network.set_server_up(now, is_up),
             Happening::ServerHangs(hangs) => self.server_hangs = hangs,
             Happening::Database(is_up) => self.database_up = is_up,
+            Happening::Key(is_taken) => self.set_key(is_taken),
+            Happening::BadWebhook(slot, decide) => self.tell_nonsense(slot, decide),
             Happening::ServicesRestart => self.restart_services(),
             Happening::Crash(actions) => self.crash_in = Some(actions),
             Happening::ClockIsSet(step) => {
@@ -110,6 +115,15 @@ impl World {
             .enqueue(self.now, self.slots[slot].dev_eui, item);
     }
 
+    fn set_key(&mut self, is_taken: bool) {
+        if is_taken {
+            self.key_refused_since = None;
+        } else {
+            self.tally.count(Count::KeyRefusals);
+            self.key_refused_since.get_or_insert(self.now);
+        }
+    }
+
     fn set_gateways_online(&mut self, is_online: bool) {
         for gateway in 0..self.network.config().gateways.len() {
             self.network
@@ -125,6 +139,7 @@ impl World {
         self.calls = NO_CALL_FAULTS;
         self.store = StoreFaults::default();
         (self.database_up, self.server_hangs) = (true, false);
+        self.key_refused_since = None;
         self.network.set_links(LinksConfig::default());
         self.network.set_webhooks(WebhookConfig::default());
         self.network.set_server_up(self.now, true);
