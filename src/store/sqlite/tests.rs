@@ -80,7 +80,7 @@ async fn what_was_not_committed_is_gone_after_a_crash() {
     let (store, dir) = fresh().await;
     let device = register(&store, default_tenant(&store).await, 1).await;
     let mut transaction = sqlite(&store).writer.begin().await.unwrap();
-    sqlx::query("UPDATE device SET name = 'half done'")
+    sqlx::query("UPDATE device SET name = 'half done', revision = revision + 1")
         .execute(&mut *transaction)
         .await
         .unwrap();
@@ -388,7 +388,7 @@ async fn a_lock_held_by_another_process_is_unavailable() {
 async fn a_row_that_breaks_our_rules_is_named() {
     let (store, _dir) = fresh().await;
     let device = register(&store, default_tenant(&store).await, 1).await;
-    sqlx::query("UPDATE device SET codec = 'morse'")
+    sqlx::query("UPDATE device SET codec = 'morse', revision = revision + 1")
         .execute(&sqlite(&store).writer)
         .await
         .unwrap();
