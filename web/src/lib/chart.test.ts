@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isolated, rest, stacked } from './chart';
+import { extent, isolated, rest, stacked } from './chart';
 
 describe('stacked', () => {
   it('puts bars upon each other and leaves lines alone', () => {
@@ -32,5 +32,25 @@ describe('rest', () => {
   it('is the newest value of a line', () => {
     expect(rest({ values: [1, 2, null, null] }, times, null)).toBe(2);
     expect(rest({ values: [1, null, null, null] }, times, { from: 15, to: 35 })).toBeNull();
+  });
+});
+
+describe('extent', () => {
+  it('goes as far as the values do', () => {
+    expect(extent([100, 160, 220], null, false)).toEqual({ min: 100, max: 220 });
+    expect(extent([], null, false)).toBeNull();
+  });
+
+  it('leaves bars at the edges half of their width', () => {
+    expect(extent([100, 160, 220], null, true)).toEqual({ min: 70, max: 250 });
+  });
+
+  it('gives a single value half an hour on each side', () => {
+    expect(extent([7_200], null, false)).toEqual({ min: 5_400, max: 9_000 });
+    expect(extent([7_200], null, true)).toEqual({ min: 5_400, max: 9_000 });
+  });
+
+  it('is what was chosen', () => {
+    expect(extent([100, 160, 220], { from: 120, to: 200 }, false)).toEqual({ min: 120, max: 200 });
   });
 });

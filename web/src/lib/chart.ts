@@ -40,3 +40,22 @@ export function rest(
   if (series.kind === 'bar') return shown.reduce<number>((sum, value) => sum + (value ?? 0), 0);
   return shown.findLast((value) => value !== null) ?? null;
 }
+
+/** What a single value has of time on each side, seconds. */
+const AROUND_ONE = 1_800;
+
+/**
+ * From when until when a chart goes, seconds since the epoch: as far as is chosen, else as its values do; null without any.
+ *
+ * Bars at the edges need room for half of themselves, and a single value some time around it.
+ */
+export function extent(
+  times: readonly number[],
+  chosen: { from: number; to: number } | null,
+  hasBars: boolean,
+): { min: number; max: number } | null {
+  const [first, second, last] = [times[0], times[1], times.at(-1)];
+  if (first === undefined || last === undefined) return null;
+  const margin = second === undefined ? AROUND_ONE : hasBars ? (second - first) / 2 : 0;
+  return { min: (chosen?.from ?? first) - margin, max: (chosen?.to ?? last) + margin };
+}
