@@ -53,7 +53,7 @@ impl Machine for ThisMachine {
     }
 }
 
-/// Of seconds with two decimals, as `/proc/uptime` has them (proc_uptime(5)).
+/// Of seconds with two decimals, as `/proc/uptime` has them (proc(5)).
 fn milliseconds(seconds: &str) -> Option<i64> {
     let (whole, hundredths) = seconds.split_once('.')?;
     let (whole, hundredths): (i64, i64) = (whole.parse().ok()?, hundredths.parse().ok()?);

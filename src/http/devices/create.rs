@@ -52,7 +52,7 @@ pub(in crate::http) async fn create(
     let making = Making {
         scope: caller.scope,
         headers: &headers,
-        operation: format!("POST /api/v1/tenants/{}/devices", tenant_id),
+        operation: format!("POST /api/v1/tenants/{tenant_id}/devices"),
         body: &body.bytes,
         location,
     };

@@ -121,12 +121,12 @@ pub(in crate::store) async fn whatever_is_shown_of_a_device_is_another_revision(
     seen.update("a name", |it| it.name = "Desk 4".to_owned())
         .await;
     seen.update("an interval", |it| {
-        it.uplink_interval = Some(Duration::from_mins(5))
+        it.uplink_interval = Some(Duration::from_mins(5));
     })
     .await;
     let kept = seen
         .update("tags", |it| {
-            drop(it.tags.insert("floor".into(), "3".into()))
+            drop(it.tags.insert("floor".into(), "3".into()));
         })
         .await;
     assert_eq!(kept.fields.uplink_interval, Some(Duration::from_mins(5)));
