@@ -506,10 +506,7 @@ impl JobRunnerState {
         for id in stored {
             match (result, self.jobs.get_mut(&id)) {
                 (Ok(()), Some(Entry::Live(live))) => {
-                    let effects = live.end_commit();
-                    // Who is answered and looks again sees what was done.
-                    live.tell(shared, now);
-                    for effect in effects {
+                    for effect in live.end_commit(shared, now) {
                         self::live::perform(effect, &live.job, &self.store, shared, myself);
                     }
                 }

@@ -206,9 +206,11 @@ impl Live {
     }
 
     /// It is stored: answers who waited, and gives what is to be done now.
-    pub(super) fn end_commit(&mut self) -> Vec<Effect> {
+    pub(super) fn end_commit(&mut self, shared: &Shared, now: Timestamp) -> Vec<Effect> {
         let stored = std::mem::take(&mut self.storing);
         self.stored = self.given;
+        // Who is answered and looks again sees what was done.
+        self.tell(shared, now);
         for reply in stored.replies {
             let _ = reply.send(Ok(()));
         }
