@@ -184,8 +184,13 @@ impl Device {
     }
 
     fn count_older(&mut self, uplink: &Uplink) {
+        let of_session = uplink.dev_addr.is_none() || uplink.dev_addr == self.session.dev_addr;
+        if let Some(dev_addr) = uplink.dev_addr
+            && !of_session
+        {
+            self.session.note_former(dev_addr, uplink.f_cnt);
+        }
         let session = &self.session;
-        let of_session = uplink.dev_addr.is_none() || uplink.dev_addr == session.dev_addr;
         if let Some(heard) = session.heard.as_ref().filter(|heard| heard.in_session)
             && of_session
         {

@@ -397,11 +397,25 @@ impl Session {
         self.doubtful_counter = None;
         let heard = self.heard.as_ref().filter(|heard| heard.in_session);
         if let (Some(dev_addr), Some(heard)) = (self.dev_addr, heard) {
+            let f_cnt = heard.f_cnt;
             self.former_counters.retain(|(known, _)| *known != dev_addr);
-            if self.former_counters.len() > FORMER_SESSIONS {
-                self.former_counters.pop_front();
-            }
-            self.former_counters.push_back((dev_addr, heard.f_cnt));
+            self.push_former_counter(dev_addr, f_cnt);
+        }
+    }
+
+    fn push_former_counter(&mut self, dev_addr: DevAddr, f_cnt: u32) {
+        if self.former_counters.len() > FORMER_SESSIONS {
+            self.former_counters.pop_front();
+        }
+        self.former_counters.push_back((dev_addr, f_cnt));
+    }
+
+    /// An uplink of a session that had ended came late: told once more it must not make that session the living one.
+    pub(super) fn note_former(&mut self, dev_addr: DevAddr, f_cnt: u32) {
+        let mut counters = self.former_counters.iter_mut();
+        match counters.find(|(known, _)| *known == dev_addr) {
+            Some((_, last)) => *last = f_cnt.max(*last),
+            None => self.push_former_counter(dev_addr, f_cnt),
         }
     }
 

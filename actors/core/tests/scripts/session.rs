@@ -259,3 +259,16 @@ fn an_uplink_of_a_former_session_that_was_heard_is_no_news_later_either() {
     lamp.at(9100.0, report(11, 4, BLUE), "");
     assert_eq!(lamp.device.reported().unwrap().report.light, Some(BLUE));
 }
+
+/// Fleet seed 6001344: the news of a session that had ended was late, and told once more hours later.
+#[test]
+fn an_uplink_that_came_too_late_is_no_news_when_it_is_told_again_either() {
+    let mut lamp = Story::new();
+    lamp.at(100.0, joined(SECOND), "");
+    lamp.at(101.0, report_of(SECOND, 0, 0, DIM), "");
+    lamp.at(102.0, report(11, 4, GREEN), "");
+    lamp.at(9000.0, report(11, 4, GREEN), "");
+    assert_eq!(lamp.device.reported().unwrap().report.light, Some(DIM));
+    lamp.at(9100.0, report(12, 4, BLUE), "");
+    assert_eq!(lamp.device.reported().unwrap().report.light, Some(BLUE));
+}
