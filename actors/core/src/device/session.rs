@@ -4,7 +4,7 @@
 //! uplink refreshes ChirpStack's route to the device, it is also the best moment for the next attempt.
 
 use crate::codec::{Proof, Report};
-use crate::id::GatewayId;
+use crate::id::{DevAddr, GatewayId};
 use crate::network::{Joined, Uplink};
 use crate::time::Timestamp;
 
@@ -27,7 +27,8 @@ enum Place {
     NewSession,
     /// Older than known, or known: history, not state.
     Old,
-    /// So far ahead of all known that hardly anything can have come in between. One that follows it makes it true.
+    /// So far ahead of all known, or behind it, that it cannot be of the same session: one of the two is wrong. One that
+    /// follows it makes it true.
     Doubtful,
 }
 
@@ -35,8 +36,13 @@ enum Place {
 const COUNTER_GAP_MAX: u32 = 1 << 16;
 
 /// Whether a counter can be of the same session, and later.
-fn follows(before: u32, after: u32) -> bool {
+pub(super) fn follows(before: u32, after: u32) -> bool {
     after > before && after - before <= COUNTER_GAP_MAX
+}
+
+/// Whether a counter can be of the same session, and known or late.
+pub(super) fn is_passed(last: u32, f_cnt: u32) -> bool {
+    f_cnt <= last && last - f_cnt <= COUNTER_GAP_MAX
 }
 
 impl Device {
@@ -72,10 +78,10 @@ impl Device {
             return;
         }
         if place == Place::Doubtful {
-            self.session.doubtful_counter = Some(uplink.f_cnt);
+            self.session.doubtful = Some((uplink.dev_addr, uplink.f_cnt));
             return;
         }
-        self.session.doubtful_counter = None;
+        self.session.doubtful = None;
         let first_after_join = self.session.awaiting_first_uplink;
         self.session.awaiting_first_uplink = false;
         if place == Place::NewSession {
@@ -110,15 +116,7 @@ impl Device {
         if let Some(dev_addr) = uplink.dev_addr
             && session.dev_addr != Some(dev_addr)
         {
-            let is_old = session.has_heard(dev_addr, uplink.f_cnt)
-                || session.former.contains(&dev_addr) && !self.former_is_alive(now);
-            return if is_old {
-                Place::Old
-            } else if session.dev_addr.is_none() && session.heard.is_none() {
-                Place::Newest
-            } else {
-                Place::NewSession
-            };
+            return self.place_of_another(now, dev_addr, uplink.f_cnt);
         }
         let Some(heard) = session.heard.as_ref().filter(|heard| heard.in_session) else {
             return Place::Newest;
@@ -130,20 +128,36 @@ impl Device {
             && uplink.deduplication_id.is_none();
         if is_uncounted || follows(heard.f_cnt, uplink.f_cnt) {
             Place::Newest
-        } else if uplink.f_cnt > heard.f_cnt {
-            let doubtful = session.doubtful_counter;
-            if doubtful.is_some_and(|doubtful| follows(doubtful, uplink.f_cnt)) {
-                Place::Newest
-            } else {
-                Place::Doubtful
-            }
         } else if uplink.dev_addr.is_none()
+            && uplink.f_cnt <= heard.f_cnt
             && report.is_some_and(|report| self.counts_went_down(report))
         {
             // A server that does not tell the address (v3): the device's own counters tell the restart.
             Place::NewSession
-        } else {
+        } else if is_passed(heard.f_cnt, uplink.f_cnt) {
             Place::Old
+        } else if session.is_no_more_in_doubt(uplink.dev_addr, uplink.f_cnt) {
+            Place::Newest
+        } else {
+            Place::Doubtful
+        }
+    }
+
+    /// Where an uplink stands whose address is not that of the session.
+    fn place_of_another(&self, now: Timestamp, dev_addr: DevAddr, f_cnt: u32) -> Place {
+        let session = &self.session;
+        let last = session.last_of(dev_addr);
+        let is_former = session.former.contains(&dev_addr) && !self.former_is_alive(now);
+        if is_former || last.is_some_and(|last| is_passed(last, f_cnt)) {
+            Place::Old
+        } else if session.dev_addr.is_none() && session.heard.is_none() {
+            Place::Newest
+        } else if last.is_none_or(|last| follows(last, f_cnt))
+            || session.is_no_more_in_doubt(Some(dev_addr), f_cnt)
+        {
+            Place::NewSession
+        } else {
+            Place::Doubtful
         }
     }
 

@@ -17,6 +17,7 @@ use super::initialisation::Initialisation;
 use super::policy::Policy;
 use super::presence::{Presence, UplinkCounts};
 use super::proof::Proving;
+use super::session::follows;
 
 /// Everything known and wanted of one device. Serialises whole: what is stored is what runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,9 +91,9 @@ pub(super) struct Session {
     /// The last counter that was heard in each of them, where any was: what is told of it again is no news.
     #[serde(default)]
     pub(super) former_counters: VecDeque<(DevAddr, u32)>,
-    /// A counter that was told and cannot follow the last one: believed when the next one follows it.
+    /// A counter that was told and cannot be of the session: believed when the next one follows it.
     #[serde(default)]
-    pub(super) doubtful_counter: Option<u32>,
+    pub(super) doubtful: Option<(Option<DevAddr>, u32)>,
     /// Joined, and not spoken since: ChirpStack sends nothing yet.
     pub(super) awaiting_first_uplink: bool,
     pub(super) last_join: Option<uuid::Uuid>,
@@ -394,7 +395,7 @@ impl Session {
     }
 
     fn remember_counter(&mut self) {
-        self.doubtful_counter = None;
+        self.doubtful = None;
         let heard = self.heard.as_ref().filter(|heard| heard.in_session);
         if let (Some(dev_addr), Some(heard)) = (self.dev_addr, heard) {
             let f_cnt = heard.f_cnt;
@@ -414,15 +415,24 @@ impl Session {
     pub(super) fn note_former(&mut self, dev_addr: DevAddr, f_cnt: u32) {
         let mut counters = self.former_counters.iter_mut();
         match counters.find(|(known, _)| *known == dev_addr) {
-            Some((_, last)) => *last = f_cnt.max(*last),
+            Some((_, last)) if follows(*last, f_cnt) => *last = f_cnt,
+            Some(_) => {}
             None => self.push_former_counter(dev_addr, f_cnt),
         }
     }
 
-    /// Whether an uplink of another session was heard before.
-    pub(super) fn has_heard(&self, dev_addr: DevAddr, f_cnt: u32) -> bool {
+    /// The last counter that is known of another session.
+    pub(super) fn last_of(&self, dev_addr: DevAddr) -> Option<u32> {
         let mut counters = self.former_counters.iter();
-        counters.any(|(known, last)| *known == dev_addr && f_cnt <= *last)
+        counters
+            .find(|(known, _)| *known == dev_addr)
+            .map(|(_, last)| *last)
+    }
+
+    /// Whether a counter follows one that could not be believed.
+    pub(super) fn is_no_more_in_doubt(&self, dev_addr: Option<DevAddr>, f_cnt: u32) -> bool {
+        self.doubtful
+            .is_some_and(|(of, doubtful)| of == dev_addr && follows(doubtful, f_cnt))
     }
 
     /// Modulation of the last uplink; SF9 as long as none is known.

@@ -272,3 +272,29 @@ fn an_uplink_that_came_too_late_is_no_news_when_it_is_told_again_either() {
     lamp.at(9100.0, report(12, 4, BLUE), "");
     assert_eq!(lamp.device.reported().unwrap().report.light, Some(BLUE));
 }
+
+/// Fleet seed 6004726: an impossible counter came where nothing spoke against it, and all that was true was late news
+/// for ever.
+#[test]
+fn an_impossible_counter_that_was_believed_does_not_make_the_device_deaf() {
+    let mut lamp = Story::new();
+    lamp.at(100.0, report_of(SECOND, u32::MAX, 0, DIM), "");
+    lamp.at(200.0, report_of(SECOND, 1, 0, BLUE), "");
+    assert_eq!(lamp.device.reported().unwrap().report.light, Some(DIM));
+    // Told once more it proves nothing.
+    lamp.at(201.0, report_of(SECOND, 1, 0, BLUE), "");
+    assert_eq!(lamp.device.reported().unwrap().report.light, Some(DIM));
+    lamp.at(300.0, report_of(SECOND, 2, 0, BLUE), "");
+    assert_eq!(lamp.device.reported().unwrap().report.light, Some(BLUE));
+}
+
+#[test]
+fn an_impossible_counter_of_a_former_session_does_not_bring_it_back() {
+    let mut lamp = Story::new();
+    lamp.at(100.0, joined(SECOND), "");
+    lamp.at(102.0, report_of(SECOND, 0, 0, DIM), "");
+    lamp.at(9000.0, report(u32::MAX, 4, GREEN), "");
+    assert_eq!(lamp.device.reported().unwrap().report.light, Some(DIM));
+    lamp.at(9100.0, report_of(SECOND, 1, 0, BLUE), "");
+    assert_eq!(lamp.device.reported().unwrap().report.light, Some(BLUE));
+}
