@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) store: StoreFaults,
     has_looked_again: bool,
     rested_since: Option<Timestamp>,
+    /// For how long there has been no rest since the faults' end while there was air.
+    restless: Duration,
     is_over: bool,
     pub(crate) broken: Option<String>,
     pub(crate) tally: Tally,
@@ -182,6 +184,7 @@ impl World {
             store: scenario.store,
             has_looked_again: false,
             rested_since: None,
+            restless: Duration::ZERO,
             is_over: false,
             broken: None,
             tally: Tally::default(),

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use downbeat_core::time::Timestamp;
-use downbeat_sim::model::Cause;
-
 use super::{Planned, World};
 
 /// Between two looks.
@@ -18,10 +15,15 @@ const NOTICED: Duration = Duration::from_mins(2);
 const REACHED: Duration = Duration::from_secs(150);
 /// The last commands come no later than this after the faults' end.
 const LAST_ASKED: Duration = Duration::from_mins(5);
-/// How long the world may take to come to rest, beside the lamps' heartbeats: an hour for airtime that is used up. A lamp
-/// that its watchdog restarts after the faults' end has as long from then: nobody knows when it will do that, and until it
-/// is told again it is as it should not be.
-const REST_MAX: Duration = Duration::from_mins(100);
+/// How long the world may take to come to rest, beside the lamps' heartbeats, while gateways have air left.
+const REST_MAX: Duration = Duration::from_mins(40);
+/// A gateway that sent for so long within the last hour has no air for what nobody waits for.
+const FULL_MS: u64 = 180_000;
+/// A frame at SF12 with the pause that 10 % of the air demand.
+const FRAME_PAUSE: Duration = Duration::from_secs(15);
+/// Frames that it takes at the most to bring one lamp to rest, those that are lost among them: two settings, a command of
+/// a job and the wish.
+const FRAMES_EACH: u32 = 8;
 
 impl World {
     /// Looks whether everything is at rest.
@@ -38,14 +40,14 @@ impl World {
             self.restart_forgotten_lamps();
         }
         match self.unrest() {
-            Some(Unrest { since, what }) => {
+            Some(what) => {
                 self.rested_since = None;
+                if !self.is_air_full() {
+                    self.restless += LOOK;
+                }
                 let most = REST_MAX + 3 * self.scenario.heartbeat;
-                if self.now.since(since) > most {
+                if self.restless > most || since_end > most + self.all_told_once() {
                     self.check(Err(format!("no rest: {what}")));
-                } else if since_end > most {
-                    // Nothing but lamps that were restarted since; some are so over and over.
-                    self.is_over = true;
                 }
             }
             None if self.now >= *self.rested_since.get_or_insert(self.now) + REST => {
@@ -71,58 +73,48 @@ impl World {
         }
     }
 
-    /// Why the world is not at rest, if it is not; what lasts longest.
-    fn unrest(&self) -> Option<Unrest> {
-        let since_end = |what: &str| {
-            Some(Unrest {
-                since: self.scenario.faults_end,
-                what: what.to_owned(),
-            })
-        };
-        if self.is_down {
-            return since_end("the process is down");
-        }
-        if let Some(what) = self.unrest_of_jobs() {
-            return since_end(&what);
-        }
-        if !self.syncer.is_at_rest() {
-            return since_end("the registry is not in step");
-        }
-        let unrests = (0..self.slots.len()).filter_map(|slot| {
-            let Unrest { since, what } = self.unrest_of(slot)?;
-            let what = format!("device {slot}: {what}");
-            Some(Unrest { since, what })
-        });
-        unrests.min_by_key(|unrest| unrest.since)
+    /// Whether one of the gateways has sent as much as it may.
+    fn is_air_full(&self) -> bool {
+        let mut gateways = self.network.gateways().into_iter();
+        gateways.any(|gateway| gateway.airtime_ms >= FULL_MS)
     }
 
-    fn unrest_of(&self, index: usize) -> Option<Unrest> {
+    /// How long the gateways' air takes to tell every lamp all there is.
+    fn all_told_once(&self) -> Duration {
+        let lamps = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        lamps * FRAMES_EACH * FRAME_PAUSE
+    }
+
+    /// Why the world is not at rest, if it is not.
+    fn unrest(&self) -> Option<String> {
+        if self.is_down {
+            return Some("the process is down".to_owned());
+        }
+        if let Some(what) = self.unrest_of_jobs() {
+            return Some(what);
+        }
+        if !self.syncer.is_at_rest() {
+            return Some("the registry is not in step".to_owned());
+        }
+        let mut unrests = (0..self.slots.len())
+            .filter_map(|slot| Some(format!("device {slot}: {}", self.unrest_of(slot)?)));
+        unrests.next()
+    }
+
+    fn unrest_of(&self, index: usize) -> Option<String> {
         let slot = &self.slots[index];
-        let since = self.scenario.faults_end;
         // A light is told again for its watchdog's sake at any time.
-        if let Some(id) = slot.promises.unfinished(since + LAST_ASKED) {
-            let what = format!("{id} has not ended");
-            return Some(Unrest { since, what });
+        let last_asked = self.scenario.faults_end + LAST_ASKED;
+        if let Some(id) = slot.promises.unfinished(last_asked) {
+            return Some(format!("{id} has not ended"));
         }
         if let Err(what) = self.is_in_step(index) {
-            return Some(Unrest { since, what });
+            return Some(what);
         }
         let state = slot.row.as_ref().and_then(|row| row.state.as_ref())?;
         let desired = state.desired()?.light;
-        let light = self.network.light(slot.dev_eui)?;
-        let shown = light.shown;
-        let what = (shown != desired && !slot.promises.is_transient(shown))
-            .then(|| format!("shows {shown} instead of {desired}"))?;
-        let watchdogs = light.changes.iter().rev();
-        let mut watchdogs = watchdogs.filter(|change| change.cause == Cause::Watchdog);
-        let restarted_at = watchdogs.next().map_or(since, |change| change.at);
-        let since = since.max(restarted_at);
-        Some(Unrest { since, what })
+        let shown = self.network.light(slot.dev_eui)?.shown;
+        (shown != desired && !slot.promises.is_transient(shown))
+            .then(|| format!("shows {shown} instead of {desired}"))
     }
-}
-
-/// What keeps the world from being at rest, and from when on its time counts.
-struct Unrest {
-    since: Timestamp,
-    what: String,
 }
