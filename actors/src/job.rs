@@ -28,8 +28,10 @@ use crate::system::Shared;
 /// A store that failed is asked again after this.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Late proofs that are kept until they are stored; further ones are only in their downlinks.
+/// Late proofs that are kept until they are stored; further ones are found at the next start.
 const LATE_MAX: usize = 10_000;
+/// Late proofs that are looked for at once.
+const LATE_FOUND_MAX: u32 = 1_000;
 
 /// Messages that are kept for a job while it is read.
 const BACKLOG_MAX: usize = 100_000;
@@ -112,6 +114,8 @@ pub(crate) enum JobMessage {
     /// Steps were missed.
     FeedLost,
     Committed(Result<(), StoreError>),
+    /// Proofs whose news were missed, as the store has them.
+    LateFound(Result<Vec<LateProof>, StoreError>),
     LateStored(Result<(), StoreError>),
     /// Time to look again.
     Wake {
@@ -134,6 +138,8 @@ pub(crate) struct JobRunnerState {
     storing: HashSet<JobId>,
     late: Vec<LateProof>,
     late_storing: Vec<LateProof>,
+    /// News of late proofs may have been missed.
+    looks_for_late: bool,
     /// The store failed just now.
     rests_until: Option<Timestamp>,
     alarm: Option<JoinHandle<()>>,
@@ -183,6 +189,7 @@ impl Actor for JobRunner {
             }
             let listed = store.unfinished_jobs().await;
             let _ = runner.post(JobMessage::Listed(listed));
+            find_late(&*store, &runner).await;
         });
         Ok(JobRunnerState {
             shared: arguments.shared,
@@ -191,6 +198,7 @@ impl Actor for JobRunner {
             storing: HashSet::new(),
             late: Vec::new(),
             late_storing: Vec::new(),
+            looks_for_late: false,
             rests_until: None,
             alarm: None,
             generation: 0,
@@ -212,6 +220,7 @@ impl Actor for JobRunner {
         let now = shared.clock.now();
         state.on_message(&myself, &shared, now, message);
         state.read_those_that_wait(&myself, now);
+        state.look_for_late(&myself, now);
         // The last word of a job that is over comes before it leaves.
         state.tell(&shared, now);
         state.commit(&myself, &shared, now);
@@ -253,6 +262,25 @@ async fn follow(feed: Feed, runner: ActorRef<JobMessage>) {
     }
 }
 
+/// Looks for proofs whose news was missed. Unfinished jobs have to be known before: what concerns them is theirs to count.
+async fn find_late(store: &dyn JobStore, runner: &ActorRef<JobMessage>) {
+    let found = store.late_proofs(LATE_FOUND_MAX).await;
+    let _ = runner.post(JobMessage::LateFound(found));
+}
+
+fn moved(proof: &LateProof) -> JobMessage {
+    JobMessage::Moved {
+        id: proof.job,
+        tenant_id: proof.tenant_id,
+        downlink_id: proof.downlink_id,
+        known: Known {
+            state: DownlinkState::Verified,
+            reason: None,
+            attempts: proof.attempts,
+        },
+    }
+}
+
 impl JobRunnerState {
     fn on_message(
         &mut self,
@@ -288,8 +316,20 @@ impl JobRunnerState {
                     self.forget(shared, now, id);
                 }
                 self.rests_until = None;
+                self.looks_for_late = true;
             }
             JobMessage::Committed(result) => self.on_committed(myself, shared, now, &result),
+            JobMessage::LateFound(Ok(proofs)) => {
+                self.looks_for_late |= proofs.len() >= LATE_FOUND_MAX as usize;
+                for proof in proofs {
+                    self.on_concerns(now, proof.job, moved(&proof));
+                }
+            }
+            JobMessage::LateFound(Err(error)) => {
+                tracing::warn!(%error, "late proofs of jobs could not be read; the store is asked again");
+                self.looks_for_late = true;
+                self.rests_until = Some(now + STORE_PAUSE);
+            }
             JobMessage::LateStored(result) => self.on_late_stored(now, result),
             JobMessage::Wake { generation } => {
                 if generation == self.generation {
@@ -353,6 +393,8 @@ impl JobRunnerState {
     /// The store is ahead of what is here, or behind: the job is taken up as it is stored.
     fn forget(&mut self, shared: &Shared, now: Timestamp, id: JobId) {
         self.rests_until = Some(now + STORE_PAUSE);
+        // What it counted and could not store is told once only.
+        self.looks_for_late = true;
         if let Some(Entry::Live(live)) = self.jobs.remove(&id) {
             live.refuse();
         }
@@ -367,6 +409,15 @@ impl JobRunnerState {
             let listed = store.unfinished_jobs().await;
             let _ = myself.post(JobMessage::Listed(listed));
         });
+    }
+
+    fn look_for_late(&mut self, myself: &ActorRef<JobMessage>, now: Timestamp) {
+        if !self.looks_for_late || self.rests(now) {
+            return;
+        }
+        self.looks_for_late = false;
+        let (store, myself) = (Arc::clone(&self.store), myself.clone());
+        tokio::spawn(async move { find_late(&*store, &myself).await });
     }
 
     fn rests(&self, now: Timestamp) -> bool {

@@ -121,7 +121,7 @@ pub(super) async fn airtime(
     QueryFields(query): QueryFields<WhoseQuery>,
 ) -> Result<Json<AirtimeBody>, ApiError> {
     let tenant_id = match &query.tenant_id {
-        Some(text) => Some(tenants::of_path(&state, &caller, text).await?.id),
+        Some(text) => Some(tenants::id_of_path(&state, &caller, text).await?),
         None => caller.scope.tenant(),
     };
     let (server, view) = match tenant_id {

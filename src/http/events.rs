@@ -136,8 +136,8 @@ pub(super) async fn events(
     QueryFields(query): QueryFields<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let gateways = TenantView::of(&state, tenant.id).await?;
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let gateways = TenantView::of(&state, tenant_id).await?;
     let after = last_event(&headers, query.last_event_id.as_deref())?;
     let place = state.admission().stream()?;
     let mut checks = tokio::time::interval(HOLDS_CHECKED_EVERY);
@@ -147,7 +147,7 @@ pub(super) async fn events(
     let reader = Reader {
         revocations,
         subscription: state.system().feed().subscribe(after),
-        tenant_id: tenant.id,
+        tenant_id,
         gateways,
         caller,
         checks,

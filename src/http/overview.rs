@@ -83,9 +83,9 @@ pub(super) async fn overview(
     Viewer(caller): Viewer,
     Path(tenant): Path<String>,
 ) -> Result<Json<Overview>, ApiError> {
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let figures = state.store().tenant_figures(tenant.id).await?;
-    let view = TenantView::of(&state, tenant.id).await?;
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let figures = state.store().tenant_figures(tenant_id).await?;
+    let view = TenantView::of(&state, tenant_id).await?;
     let mut gateways = GatewayCounts::default();
     for gateway in view.gateways(&state) {
         gateways.total += 1;

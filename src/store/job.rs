@@ -185,6 +185,10 @@ impl JobStore for Store {
         on_backend!(self.commit_jobs(changes))
     }
 
+    async fn late_proofs(&self, limit: u32) -> Result<Vec<LateProof>, StoreError> {
+        on_backend!(self.late_proofs(limit))
+    }
+
     async fn prove_late(&self, proofs: &[LateProof]) -> Result<(), StoreError> {
         on_backend!(self.prove_late(proofs))
     }

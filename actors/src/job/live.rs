@@ -110,6 +110,7 @@ impl Live {
             | JobMessage::Read { .. }
             | JobMessage::FeedLost
             | JobMessage::Committed(_)
+            | JobMessage::LateFound(_)
             | JobMessage::LateStored(_)
             | JobMessage::Wake { .. } => {}
         }

@@ -103,7 +103,7 @@ pub struct JobChange {
     pub audit: Option<AuditEntry>,
 }
 
-/// A proof that came when its job was over.
+/// A proof that came when its item had ended without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LateProof {
     /// The job.
@@ -135,6 +135,9 @@ pub trait JobStore: Send + Sync + 'static {
 
     /// Stores many jobs' changes in one transaction, durable when it returns.
     async fn commit_jobs(&self, changes: &[JobChange]) -> Result<(), StoreError>;
+
+    /// Items that count as unverified though their command was verified since, at most so many: a crash overtook the news.
+    async fn late_proofs(&self, limit: u32) -> Result<Vec<LateProof>, StoreError>;
 
     /// Items that ended without a proof, and have one now. Others are left as they are.
     async fn prove_late(&self, proofs: &[LateProof]) -> Result<(), StoreError>;

@@ -77,8 +77,8 @@ pub(in crate::http) async fn of_tenant(
     headers: HeaderMap,
     body: JsonBody<CreateApiKey>,
 ) -> Result<Response, ApiError> {
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    create(&state, &caller, Some(tenant.id), &headers, &body).await
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    create(&state, &caller, Some(tenant_id), &headers, &body).await
 }
 
 /// Make a key for the platform

@@ -26,8 +26,8 @@ pub(in crate::http) async fn of_tenant(
     Admin(caller): Admin,
     Path((tenant, id)): Path<(String, String)>,
 ) -> Result<Json<ApiKeyBody>, ApiError> {
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let key = of_path(&state, Scope::Tenant(tenant.id), &id).await?;
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let key = of_path(&state, Scope::Tenant(tenant_id), &id).await?;
     Ok(Json(ApiKeyBody::new(&key)))
 }
 

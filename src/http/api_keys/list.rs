@@ -27,8 +27,8 @@ pub(in crate::http) async fn of_tenant(
     Path(tenant): Path<String>,
     QueryFields(query): QueryFields<ListQuery>,
 ) -> Result<Json<ApiKeyPage>, ApiError> {
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let scope = Scope::Tenant(tenant.id);
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let scope = Scope::Tenant(tenant_id);
     Ok(Json(page(&state, scope, &query).await?))
 }
 

@@ -28,8 +28,8 @@ pub(in crate::http) async fn of_tenant(
     Admin(caller): Admin,
     Path((tenant, id)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let scope = Scope::Tenant(tenant.id);
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let scope = Scope::Tenant(tenant_id);
     let key = of_path(&state, scope, &id).await?;
     take_back(&state, &caller, scope, &key).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -123,8 +123,8 @@ pub(super) async fn of_tenant(
     QueryFields(query): QueryFields<AuditQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    answer(&state, Scope::Tenant(tenant.id), &query, &headers).await
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    answer(&state, Scope::Tenant(tenant_id), &query, &headers).await
 }
 
 /// The whole audit log, newest first

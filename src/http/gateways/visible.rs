@@ -115,7 +115,7 @@ impl Visible {
         query: &WhoseQuery,
     ) -> Result<Self, ApiError> {
         let tenant_id = match (&query.tenant_id, caller.scope) {
-            (Some(text), _) => Some(tenants::of_path(state, caller, text).await?.id),
+            (Some(text), _) => Some(tenants::id_of_path(state, caller, text).await?),
             (None, Scope::Tenant(tenant_id)) => Some(tenant_id),
             (None, Scope::Platform) => None,
         };

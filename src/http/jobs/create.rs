@@ -164,23 +164,23 @@ pub(in crate::http) async fn create(
     fields.check(dry_run != Some(None), "dry_run", "must be true or false");
     let dry_run = fields.done(dry_run.flatten().unwrap_or(false))?;
     let (new, selection) = checked(body.value, state.now(), &caller)?;
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
     if dry_run {
-        let chosen = choose(&state, tenant.id, selection, &new.order, new.stagger).await?;
+        let chosen = choose(&state, tenant_id, selection, &new.order, new.stagger).await?;
         return Ok(Json(estimate(&state, &chosen)).into_response());
     }
     let making = Making {
         scope: caller.scope,
         headers: &headers,
-        operation: format!("POST /api/v1/tenants/{}/jobs", tenant.id),
+        operation: format!("POST /api/v1/tenants/{}/jobs", tenant_id),
         body: &body.bytes,
         location,
     };
     let make = async |target| {
         let field = selection.field();
-        let chosen = choose(&state, tenant.id, selection, &new.order, new.stagger).await?;
+        let chosen = choose(&state, tenant_id, selection, &new.order, new.stagger).await?;
         let made = StatusCode::CREATED;
-        make(&state, &caller, tenant.id, new, chosen, field, target, made).await
+        make(&state, &caller, tenant_id, new, chosen, field, target, made).await
     };
     making.once(&state, make).await
 }

@@ -113,8 +113,8 @@ pub(in crate::http) async fn devices(
     let page = fields.page(query.limit.as_deref(), query.cursor.as_deref());
     let states: Vec<ItemState> = states.into_iter().flatten().collect();
     let (states, page) = fields.done((states, page))?;
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let scope = Scope::Tenant(tenant.id);
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let scope = Scope::Tenant(tenant_id);
     // A job that is not there has no devices, but that is another answer.
     shown(&state, scope, id).await?;
     let page = state

@@ -32,6 +32,6 @@ pub(in crate::http) async fn get(
     Path((tenant, id)): Path<(String, String)>,
 ) -> Result<Json<JobBody>, ApiError> {
     let id: JobId = path_field("job_id", &id)?;
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    Ok(Json(shown(&state, Scope::Tenant(tenant.id), id).await?))
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    Ok(Json(shown(&state, Scope::Tenant(tenant_id), id).await?))
 }

@@ -65,8 +65,8 @@ pub(in crate::http) async fn list(
     };
     let page = fields.page(query.limit.as_deref(), query.cursor.as_deref());
     let (filter, page) = fields.done((filter, page))?;
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let scope = Scope::Tenant(tenant.id);
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let scope = Scope::Tenant(tenant_id);
     let page = state.store().list_jobs(scope, filter, page).await?;
     Ok(Json(JobPage {
         jobs: page.items.iter().map(|job| body(&state, job)).collect(),

@@ -42,8 +42,8 @@ pub(in crate::http) async fn retry(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id: JobId = path_field("job_id", &id)?;
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let scope = Scope::Tenant(tenant.id);
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let scope = Scope::Tenant(tenant_id);
     let found = state.store().job(scope, id).await?;
     let found = found.filter(|job| job.progress.state != JobState::Preparing);
     let job = found.ok_or(ApiError::NotFound("job"))?;
@@ -53,7 +53,7 @@ pub(in crate::http) async fn retry(
     let making = Making {
         scope: caller.scope,
         headers: &headers,
-        operation: format!("POST /api/v1/tenants/{}/jobs/{id}/retry", tenant.id),
+        operation: format!("POST /api/v1/tenants/{}/jobs/{id}/retry", tenant_id),
         body: &[],
         location,
     };
@@ -70,10 +70,10 @@ pub(in crate::http) async fn retry(
             retry_of: Some(id),
         };
         let selection = Selection::Named(failed);
-        let chosen = choose(&state, tenant.id, selection, &new.order, new.stagger).await?;
+        let chosen = choose(&state, tenant_id, selection, &new.order, new.stagger).await?;
         let made = StatusCode::CREATED;
         make(
-            &state, &caller, tenant.id, new, chosen, "job_id", target, made,
+            &state, &caller, tenant_id, new, chosen, "job_id", target, made,
         )
         .await
     };

@@ -95,8 +95,8 @@ async fn steer(
     command: JobCommand,
 ) -> Result<Json<JobBody>, ApiError> {
     let id: JobId = path_field("job_id", id)?;
-    let tenant = tenants::of_path(state, caller, tenant).await?;
-    let scope = Scope::Tenant(tenant.id);
+    let tenant_id = tenants::id_of_path(state, caller, tenant).await?;
+    let scope = Scope::Tenant(tenant_id);
     let steered = state.system().command_job(scope, id, command, caller.by());
     steered.await?;
     Ok(Json(shown(state, scope, id).await?))

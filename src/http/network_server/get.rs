@@ -27,9 +27,9 @@ pub(in crate::http) async fn get(
     Admin(caller): Admin,
     Path(tenant): Path<String>,
 ) -> Result<([(HeaderName, String); 1], Json<NetworkServerBody>), ApiError> {
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let scope = Scope::Tenant(tenant.id);
-    let server = state.store().network_server(scope, tenant.id).await?;
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let scope = Scope::Tenant(tenant_id);
+    let server = state.store().network_server(scope, tenant_id).await?;
     let server = server.ok_or(ApiError::NotFound("network server of its own"))?;
     Ok((etag(server.version), Json(NetworkServerBody::new(&server))))
 }

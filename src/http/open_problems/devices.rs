@@ -66,13 +66,15 @@ pub(super) async fn of_class_a(
     let system = state.system();
     let in_class_a = system.devices_of_class(server, DeviceClass::A, tenant.id);
     let in_class_a = in_class_a.await;
+    let in_class_a = in_class_a.iter().take(LOOKED_UP_MAX);
+    let ids = in_class_a.map(|owner| owner.device_id).collect();
     let scope = Scope::Tenant(tenant.id);
-    let mut lights = 0;
-    for owner in in_class_a.iter().take(LOOKED_UP_MAX) {
-        let device = state.store().device(scope, owner.device_id).await?;
-        let is_light = |codec| codec == CodecKind::KuandoBusylight;
-        lights += u64::from(device.is_some_and(|device| is_light(device.fields.codec)));
-    }
+    let devices = state.store().devices_by_id(scope, &ids).await?;
+    let is_light = |codec| codec == CodecKind::KuandoBusylight;
+    let lights = devices
+        .iter()
+        .filter(|found| is_light(found.device.fields.codec))
+        .count() as u64;
     let problem = OpenProblem::of_several(
         "not_class_c",
         Severity::Error,

@@ -125,12 +125,12 @@ pub(in crate::http) async fn drift(
         after: fields.parsed("cursor", query.cursor.as_deref()),
     };
     let page = fields.done(page)?;
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let scope = Scope::Tenant(tenant.id);
-    let (checked_at, page) = state.store().list_drift(scope, tenant.id, page).await?;
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let scope = Scope::Tenant(tenant_id);
+    let (checked_at, page) = state.store().list_drift(scope, tenant_id, page).await?;
     Ok(Json(DriftPage {
         checked_at: checked_at.map(|at| at.to_string()),
-        checking: state.comparer().is_comparing(tenant.id),
+        checking: state.comparer().is_comparing(tenant_id),
         interval_s: state.drift_interval_s(),
         items: page.items.into_iter().map(DriftBody::new).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),

@@ -37,10 +37,10 @@ pub(in crate::http) async fn sync(
     Operator(caller): Operator,
     Path(tenant): Path<String>,
 ) -> Result<(StatusCode, Json<SyncRequested>), ApiError> {
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let (scope, now, by) = (Scope::Tenant(tenant.id), state.clock().now(), caller.by());
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let (scope, now, by) = (Scope::Tenant(tenant_id), state.clock().now(), caller.by());
     let requested = state.store().request_sync_all(scope, now, &by).await?;
-    let server = state.store().network_server_of(tenant.id).await?;
+    let server = state.store().network_server_of(tenant_id).await?;
     state.system().syncs_wanted(server);
     Ok((StatusCode::ACCEPTED, Json(SyncRequested { requested })))
 }

@@ -5,6 +5,7 @@ use crate::config::LimitsSection;
 
 on_both_stores! {
     a_tenant_is_made_changed_and_deleted,
+    a_name_that_a_tenant_gave_up_means_it_no_more_at_once,
     a_tenant_with_devices_stays_and_one_that_goes_takes_its_keys_along,
     a_repeated_request_makes_one_tenant,
     what_is_wrong_with_a_tenant_or_a_key_is_named,
@@ -143,6 +144,38 @@ async fn a_tenant_is_made_changed_and_deleted(service: Service) {
     assert_eq!(gone.status, StatusCode::NO_CONTENT);
     let gone = service.get(&path, &service.admin).await;
     assert_eq!(gone.status, StatusCode::NOT_FOUND);
+}
+
+/// Which tenant a path means is remembered for seconds.
+async fn a_name_that_a_tenant_gave_up_means_it_no_more_at_once(service: Service) {
+    let first = service.new_tenant(json!({"name": "acme"})).await;
+    let of_acme = async || {
+        let answer = service.get("/api/v1/tenants/acme/jobs", &service.admin);
+        answer.await.status
+    };
+    assert_eq!(of_acme().await, StatusCode::OK);
+    let path = format!("/api/v1/tenants/{first}");
+    let name = json!({"name": "acme old"});
+    let renamed = service.change("PATCH", &path, &name).await;
+    assert_eq!(renamed.status, StatusCode::OK);
+    assert_eq!(of_acme().await, StatusCode::NOT_FOUND);
+
+    let second = service.new_tenant(json!({"name": "acme"})).await;
+    let order = json!({"name": "Desk", "lorawan_dev_eui": null});
+    let made = service.change("POST", "/api/v1/tenants/acme/devices", &order);
+    let made = made.await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.json());
+    assert_eq!(made.json()["tenant_id"], json!(second));
+    let device = made.json()["id"].as_str().unwrap().to_owned();
+    let device = format!("/api/v1/tenants/acme/devices/{device}");
+    let deleted = service.change("DELETE", &device, &Value::Null).await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+
+    assert_eq!(of_acme().await, StatusCode::OK);
+    let path = format!("/api/v1/tenants/{second}");
+    let deleted = service.change("DELETE", &path, &Value::Null).await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+    assert_eq!(of_acme().await, StatusCode::NOT_FOUND);
 }
 
 async fn a_tenant_with_devices_stays_and_one_that_goes_takes_its_keys_along(service: Service) {

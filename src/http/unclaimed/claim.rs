@@ -127,18 +127,18 @@ pub(in crate::http) async fn claim(
     body: JsonBody<ClaimDevice>,
 ) -> Result<Response, ApiError> {
     let dev_eui: DevEui = path_field("dev_eui", &dev_eui)?;
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
     let making = Making {
         scope: caller.scope,
         headers: &headers,
         operation: format!(
             "POST /api/v1/tenants/{}/unclaimed/{dev_eui}/claim",
-            tenant.id
+            tenant_id
         ),
         body: &body.bytes,
         location,
     };
-    let (state, scope, claim) = (&state, Scope::Tenant(tenant.id), body.value);
+    let (state, scope, claim) = (&state, Scope::Tenant(tenant_id), body.value);
     let make = async |target: Target| {
         let id = DeviceId::from_uuid(target.id);
         if target.may_exist
@@ -146,9 +146,9 @@ pub(in crate::http) async fn claim(
         {
             return Made::new(StatusCode::CREATED, &DeviceBody::new(earlier));
         }
-        let seen = super::find(state, &caller, tenant.id, dev_eui).await?;
+        let seen = super::find(state, &caller, tenant_id, dev_eui).await?;
         let wanted = claim.over(&seen).checked()?;
-        let device = new_device(id, tenant.id, wanted, state);
+        let device = new_device(id, tenant_id, wanted, state);
         let device = registry::create(state, scope, device, caller.by()).await?;
         Made::new(StatusCode::CREATED, &DeviceBody::new(device))
     };

@@ -32,8 +32,8 @@ pub(in crate::http) async fn dismiss(
     Path((tenant, dev_eui)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let dev_eui: DevEui = path_field("dev_eui", &dev_eui)?;
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let scope = Scope::Tenant(tenant.id);
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let scope = Scope::Tenant(tenant_id);
     if state.store().forget_unclaimed(scope, dev_eui).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {

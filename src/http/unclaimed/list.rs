@@ -32,8 +32,8 @@ pub(in crate::http) async fn of_tenant(
     QueryFields(query): QueryFields<PageQuery>,
 ) -> Result<Json<UnclaimedPage>, ApiError> {
     let page = query.checked()?;
-    let tenant = tenants::of_path(&state, &caller, &tenant).await?;
-    let scope = Scope::Tenant(tenant.id);
+    let tenant_id = tenants::id_of_path(&state, &caller, &tenant).await?;
+    let scope = Scope::Tenant(tenant_id);
     let page = state.store().list_unclaimed(scope, page).await?;
     Ok(Json(UnclaimedPage::new(&page)))
 }

@@ -208,6 +208,58 @@ pub(in crate::store) async fn a_late_proof_is_counted_once(store: &Store) {
     }
 }
 
+/// The command's proof is stored, and the process ended before the job knew.
+pub(in crate::store) async fn a_late_proof_whose_news_was_missed_is_found(store: &Store) {
+    let tenant = default_tenant(store).await;
+    let device = register(store, tenant, 1).await;
+    let mut proven = downlink(at(1));
+    let mut lost = downlink(at(1));
+    let items = [
+        NewJobItem {
+            downlink_id: proven.id,
+            ..item(0, 1)
+        },
+        NewJobItem {
+            downlink_id: lost.id,
+            ..item(1, 1)
+        },
+        // Its command was never taken.
+        item(2, 1),
+    ];
+    let job = begun(store, tenant, at(1), &items).await;
+    let mut counts = Counts::default();
+    counts.add(ItemState::Unverified, 3);
+    let changed = JobChange {
+        items: (0..3)
+            .map(|seq| becomes(seq, ItemState::Unverified, 4))
+            .collect(),
+        ..change_of(&job, JobState::Done, counts, at(5))
+    };
+    store.commit_jobs(&[changed]).await.unwrap();
+    assert_eq!(store.late_proofs(10).await.unwrap(), []);
+
+    proven.attempts = 4;
+    let told = DeviceChange {
+        records: vec![
+            record(&mut proven, DownlinkState::Verified, at(6)),
+            record(&mut lost, DownlinkState::Unverified, at(6)),
+        ],
+        ..change(&device, "state", at(6))
+    };
+    store.commit(&[told]).await.unwrap();
+    let found = store.late_proofs(10).await.unwrap();
+    let proof = LateProof {
+        job: job.id,
+        tenant_id: tenant,
+        downlink_id: proven.id,
+        attempts: 4,
+    };
+    assert_eq!(found, [proof]);
+    assert_eq!(store.late_proofs(0).await.unwrap(), []);
+    store.prove_late(&found).await.unwrap();
+    assert_eq!(store.late_proofs(10).await.unwrap(), []);
+}
+
 pub(in crate::store) async fn jobs_that_are_over_or_were_never_begun_are_forgotten(store: &Store) {
     let tenant = default_tenant(store).await;
     let never = job(tenant, at(1), 1, 0);

@@ -141,6 +141,7 @@ macro_rules! conformance {
             jobs::jobs_are_listed_newest_first_in_pages,
             jobs::what_becomes_of_a_jobs_devices_is_stored_and_taken_up,
             jobs::a_late_proof_is_counted_once,
+            jobs::a_late_proof_whose_news_was_missed_is_found,
             jobs::jobs_that_are_over_or_were_never_begun_are_forgotten,
             jobs::devices_are_found_by_name_and_with_how_they_were_heard,
             jobs::another_tenants_job_does_not_exist,

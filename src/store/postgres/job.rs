@@ -21,7 +21,8 @@ use super::text::text;
 use super::{Postgres, device_list, push_scope};
 use crate::store::row::{
     ChangeValues, ItemRow, JobItemRow, JobRow, JobValues, NewItemValues, ProgressValues,
-    UnderWayRow, count, counted, counts_json, hearings, millis, of_count, tenant_of, unverified,
+    UnderWayRow, count, counted, counts_json, hearings, late_proof, millis, of_count, tenant_of,
+    unverified,
 };
 use crate::store::{
     Cursor, DELETE_BATCH_MAX, Device, JobFilter, JobItem, NewJobItem, Page, PageRequest, Scope,
@@ -328,6 +329,25 @@ impl Postgres {
             audit::append(&mut transaction, entry).await?;
         }
         transaction.commit().await.map_err(store_error)
+    }
+
+    pub(in crate::store) async fn late_proofs(
+        &self,
+        limit: u32,
+    ) -> Result<Vec<LateProof>, StoreError> {
+        let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
+        let found: Vec<(Uuid, Uuid, Uuid, i64)> = sqlx::query_as(
+            "SELECT job.id, job.tenant_id, job_item.downlink_id, downlink.attempts
+             FROM job
+             JOIN job_item ON job_item.job_id = job.id AND job_item.state = 'unverified'
+             JOIN downlink ON downlink.id = job_item.downlink_id AND downlink.state = 'verified'
+             WHERE job.state <> 'preparing' LIMIT $1",
+        )
+        .bind(i64::from(limit))
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        Ok(found.into_iter().map(late_proof).collect())
     }
 
     pub(in crate::store) async fn prove_late(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use downbeat_actors::port::{JobChange, JobOrder, JobProgress, StoreError, StoredJob};
+use downbeat_actors::port::{JobChange, JobOrder, JobProgress, LateProof, StoreError, StoredJob};
 use downbeat_core::device::{Downlink, DownlinkState, Hearing, Reason};
 use downbeat_core::id::{DeviceId, DeviceKey, DownlinkId, JobId, NetworkServerId, TenantId};
 use downbeat_core::job::{Change, Counts, Item, ItemState, JobKind, JobState, Known, Plan};
@@ -145,6 +145,16 @@ pub(crate) fn counted(rows: Vec<(String, i64)>, job: Uuid) -> Result<Counts, Sto
         rows.into_iter().map(|(state, items)| (state, count(items))),
         job,
     )
+}
+
+/// Job, tenant, command, attempts.
+pub(crate) fn late_proof((job, tenant, downlink, attempts): (Uuid, Uuid, Uuid, i64)) -> LateProof {
+    LateProof {
+        job: JobId::from_uuid(job),
+        tenant_id: TenantId::from_uuid(tenant),
+        downlink_id: DownlinkId::from_uuid(downlink),
+        attempts: u8::try_from(attempts).unwrap_or(u8::MAX),
+    }
 }
 
 fn item_state(name: &str, job: Uuid) -> Result<ItemState, StoreError> {

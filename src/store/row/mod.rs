@@ -42,7 +42,7 @@ pub(crate) use gateway::{GatewayRow, LinksRow};
 pub(crate) use idempotency::{ReservationRow, scope_of};
 pub(crate) use job::{
     ChangeValues, ItemRow, JobItemRow, JobRow, JobValues, NewItemValues, ProgressValues,
-    UnderWayRow, counted, counts_json, hearings, unverified,
+    UnderWayRow, counted, counts_json, hearings, late_proof, unverified,
 };
 pub(crate) use network_server::{NetworkServerRow, seal_context as network_server_context};
 pub(crate) use outcome::{

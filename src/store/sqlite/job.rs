@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::{Sqlite, audit, device_list, push_scope, store_error};
 use crate::store::row::{
     ChangeValues, ItemRow, JobItemRow, JobRow, JobValues, NewItemValues, ProgressValues,
-    UnderWayRow, count, counted, counts_json, hearings, millis, of_count, tenant_of, unverified,
+    UnderWayRow, count, counted, counts_json, hearings, late_proof, millis, of_count, tenant_of,
+    unverified,
 };
 use crate::store::{
     Cursor, DELETE_BATCH_MAX, Device, JobFilter, JobItem, NewJobItem, Page, PageRequest, Scope,
@@ -314,6 +315,24 @@ impl Sqlite {
             })
         })
         .await
+    }
+
+    pub(in crate::store) async fn late_proofs(
+        &self,
+        limit: u32,
+    ) -> Result<Vec<LateProof>, StoreError> {
+        let found: Vec<(Uuid, Uuid, Uuid, i64)> = sqlx::query_as(
+            "SELECT job.id, job.tenant_id, job_item.downlink_id, downlink.attempts
+             FROM job
+             JOIN job_item ON job_item.job_id = job.id AND job_item.state = 'unverified'
+             JOIN downlink ON downlink.id = job_item.downlink_id AND downlink.state = 'verified'
+             WHERE job.state <> 'preparing' LIMIT ?1",
+        )
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(store_error)?;
+        Ok(found.into_iter().map(late_proof).collect())
     }
 
     pub(in crate::store) async fn prove_late(

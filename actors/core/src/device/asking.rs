@@ -52,7 +52,9 @@ impl Device {
         is_told: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let silent = self.silent_since(now);
+        let Some((from, until)) = self.silent_since(now) else {
+            return;
+        };
         let hearing = Hearing::of(self.receptions(), self.session.modulation());
         let heard_by = |id| self.receptions().iter().any(|it| it.gateway_id == id);
         let heard_at = self.last_seen();
@@ -62,7 +64,6 @@ impl Device {
         });
         let gateways = gateways.collect();
         let Some(item) = &mut self.item else { return };
-        let Some((from, until)) = silent else { return };
         item.is_accounted = true;
         effects.push(Effect::Silence(Box::new(SilentItem {
             from,

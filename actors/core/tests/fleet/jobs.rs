@@ -65,6 +65,8 @@ pub(crate) enum JobCommand {
 pub(crate) enum JobNews {
     /// It is to be taken up as it is stored.
     TakeUp,
+    /// Proofs whose news a crash overtook are looked for.
+    FindLate,
     /// Its waiting items behind a place are to be read.
     Read(Option<u32>, u32),
     /// A device is to be told.
@@ -234,11 +236,39 @@ impl World {
         }
     }
 
-    /// After a crash those that are not over are taken up.
+    /// After a crash those that are not over are taken up, and proofs whose news it overtook are found in the store.
     pub(crate) fn restore_jobs(&mut self) {
         for job in 0..self.jobs.len() {
-            if self.jobs[job].finished_at.is_none() {
-                self.tell_job(job, JobNews::TakeUp);
+            let is_over = self.jobs[job].finished_at.is_some();
+            let news = if is_over {
+                JobNews::FindLate
+            } else {
+                JobNews::TakeUp
+            };
+            self.tell_job(job, news);
+        }
+    }
+
+    fn find_late_proofs(&mut self, job: usize) {
+        if !self.database_up {
+            let at = self.now + STORE_PAUSE;
+            let news = Box::new(JobNews::FindLate);
+            return self.plan_mine(at, Planned::OfJob { job, news });
+        }
+        let row = &self.jobs[job];
+        let unverified = row
+            .items
+            .iter()
+            .filter(|it| it.state == ItemState::Unverified);
+        let late: Vec<_> = unverified
+            .filter_map(|it| Some((it.downlink_id, self.known(it)?)))
+            .filter(|(_, known)| known.state == DownlinkState::Verified)
+            .collect();
+        for (downlink_id, known) in late {
+            if self.jobs[job].finished_at.is_some() {
+                self.note_late_proof(job, downlink_id, known.state);
+            } else {
+                self.step_job(job, Event::Moved { downlink_id, known });
             }
         }
     }
@@ -255,6 +285,7 @@ impl World {
         }
         match news {
             JobNews::TakeUp => self.take_up_job(job),
+            JobNews::FindLate => self.find_late_proofs(job),
             JobNews::Read(after, limit) => self.read_items(job, after, limit),
             JobNews::Ask(item) => self.hand_over(job, item),
             JobNews::Withdraw(item) => self.withdraw(item),
@@ -315,6 +346,7 @@ impl World {
         live.note(effects);
         self.runner.live.insert(job, live);
         self.follow_job(job);
+        self.find_late_proofs(job);
     }
 
     fn take_up_later(&mut self, job: usize) {
@@ -399,7 +431,8 @@ impl World {
                 self.take_up_later(job);
             } else {
                 self.perform_for_job(job, stored.effects);
-                if stored.finished_at.is_some() {
+                let live = self.runner.live.get(&job);
+                if stored.finished_at.is_some() && live.is_some_and(|live| !live.has_changed()) {
                     self.runner.live.remove(&job);
                 }
             }
@@ -519,7 +552,7 @@ impl World {
         };
         let downlink_id = downlink.id;
         if self.jobs[job].finished_at.is_some() {
-            return self.note_late_proof(job, downlink);
+            return self.note_late_proof(job, downlink_id, downlink.state);
         }
         let known = Known {
             state: downlink.state,
@@ -530,13 +563,13 @@ impl World {
     }
 
     /// It is stored beside the job, which is over.
-    fn note_late_proof(&mut self, job: usize, downlink: &Downlink) {
+    fn note_late_proof(&mut self, job: usize, id: DownlinkId, state: DownlinkState) {
         let row = &mut self.jobs[job];
         let unverified = row
             .items
             .iter_mut()
-            .find(|it| it.downlink_id == downlink.id && it.state == ItemState::Unverified);
-        if let Some(item) = unverified.filter(|_| downlink.state == DownlinkState::Verified) {
+            .find(|it| it.downlink_id == id && it.state == ItemState::Unverified);
+        if let Some(item) = unverified.filter(|_| state == DownlinkState::Verified) {
             item.state = ItemState::Verified;
             row.counts.shift(ItemState::Unverified, ItemState::Verified);
         }
@@ -580,8 +613,6 @@ impl World {
             counts.add(item.state, 1);
             let fate = self.slots[item.slot].promises.fate(item.downlink_id);
             let is_so = match fate.map(|fate| ItemState::of(fate.state)) {
-                // A late proof that a crash overtook is told by its command alone.
-                Some(ItemState::Verified) if item.state == ItemState::Unverified => true,
                 Some(state) => state == item.state,
                 None => matches!(
                     item.state,
