@@ -63,7 +63,7 @@ impl Live {
             state: job.progress.state,
             counts: job.progress.counts,
             stagger: job.stagger,
-            planned: job.plan.duration(),
+            planned: job.plan.planned(),
             spent: job.progress.spent,
             attempts: job.progress.attempts,
             finished_at: job.progress.finished_at,

@@ -336,7 +336,7 @@ fn runs(progress: &JobProgress) -> bool {
 /// How long a job will take that nobody has taken up yet.
 fn untouched(job: &StoredJob) -> Option<Duration> {
     let progress = &job.progress;
-    let planned = job.plan.duration();
+    let planned = job.plan.planned();
     remaining(&progress.counts, 0, planned, progress.spent, job.stagger)
 }
 

@@ -7,7 +7,7 @@ use crate::device::{DownlinkState, Reason};
 use crate::id::{DeviceKey, DownlinkId};
 use crate::time::Timestamp;
 
-use super::progress::{Clockwork, Counts, remaining};
+use super::progress::{Clockwork, Counts, PlannedTime, remaining};
 use super::words::{ItemState, JobState};
 
 /// Items that are read from the store at once.
@@ -163,7 +163,7 @@ pub struct TakenUp {
     /// At least so far apart are two devices handed over.
     pub stagger: Duration,
     /// How long it was planned to take.
-    pub planned: Duration,
+    pub planned: PlannedTime,
     /// How long it was running.
     pub spent: Duration,
     /// How often its commands were tried, of those that are over.
@@ -205,7 +205,7 @@ pub struct Job {
     state: JobState,
     counts: Counts,
     stagger: Duration,
-    planned: Duration,
+    planned: PlannedTime,
     clockwork: Clockwork,
     attempts: u64,
     finished_at: Option<Timestamp>,

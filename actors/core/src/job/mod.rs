@@ -20,7 +20,7 @@ pub mod words;
 
 pub use machine::{Change, Effect, Event, Item, Job, JobLimits, Known, Refusal, TakenUp};
 pub use plan::{Bottleneck, Candidate, GatewayLoad, LeftOut, Plan, Telling, spread};
-pub use progress::{Clockwork, Counts, remaining};
+pub use progress::{Clockwork, Counts, PlannedTime, remaining};
 pub use words::{ItemState, JobKind, JobState};
 
 /// Devices of one job at the most.

@@ -10,6 +10,8 @@ use crate::id::GatewayId;
 use crate::pacer::{AirtimeOverview, Hearing, LimitedBy, Planned, estimate};
 use crate::radio::{DeviceClass, Modulation};
 
+use super::progress::PlannedTime;
+
 /// Why a device is left out of a job: there is no use in telling it anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -148,6 +150,15 @@ impl Plan {
     /// How long it takes.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.duration_ms)
+    }
+
+    /// How long it takes, and whether for want of air.
+    pub fn planned(&self) -> PlannedTime {
+        let bottleneck = self.bottleneck.as_ref();
+        PlannedTime {
+            duration: self.duration(),
+            waits_for_air: bottleneck.is_some_and(|it| it.sub_band.is_some()),
+        }
     }
 }
 

@@ -92,15 +92,24 @@ impl Clockwork {
     }
 }
 
-/// How long a job will still take that was planned to take `planned` for all its devices and ran for `spent` so far;
-/// `out_of_reach` of the open ones wait for a gateway, and nobody knows for how long.
+/// How long all devices of a job were planned to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlannedTime {
+    /// From the first to the last.
+    pub duration: Duration,
+    /// Whether a gateway's budget says so: it is given at once as far as it goes, and the rest an hour later.
+    pub waits_for_air: bool,
+}
+
+/// How long a job will still take that ran for `spent` so far; `out_of_reach` of the open ones wait for a gateway, and
+/// nobody knows for how long.
 ///
-/// At first the plan is all that is known; the further the job is, the more what it really took counts. `None` when
-/// nothing but devices out of reach is left.
+/// At first the plan is all that is known; the further the job is, the more what it really took counts: unless it waits for
+/// air, when having been fast at first means nothing. `None` when nothing but devices out of reach is left.
 pub fn remaining(
     counts: &Counts,
     out_of_reach: u64,
-    planned: Duration,
+    planned: PlannedTime,
     spent: Duration,
     stagger: Duration,
 ) -> Option<Duration> {
@@ -114,15 +123,21 @@ pub fn remaining(
     }
     let finished = counts.finished();
     let all = finished + open;
-    let by_plan = part(planned, ahead, all);
+    let by_plan = part(planned.duration, ahead, all);
     let expected = if finished == 0 {
         by_plan
     } else {
         let by_rate = part(spent, ahead, finished);
         part(by_plan, open, all) + part(by_rate, finished, all)
     };
+    let until_air = if planned.waits_for_air {
+        planned.duration.saturating_sub(spent)
+    } else {
+        Duration::ZERO
+    };
     let waiting = u32::try_from(counts.get(ItemState::Waiting)).unwrap_or(u32::MAX);
-    Some(expected.max(stagger.saturating_mul(waiting)))
+    let staggered = stagger.saturating_mul(waiting);
+    Some(expected.max(until_air).max(staggered))
 }
 
 /// So many parts of a time, of so many.
@@ -136,6 +151,13 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_mins(1);
+
+    fn by_answers(duration: Duration) -> PlannedTime {
+        PlannedTime {
+            duration,
+            waits_for_air: false,
+        }
+    }
 
     fn counts(waiting: u64, under_way: u64, verified: u64) -> Counts {
         let mut counts = Counts::default();
@@ -158,16 +180,48 @@ mod tests {
             (counts(0, 10, 90), 10, MINUTE * 9, None),
             (counts(0, 0, 100), 0, MINUTE, Some(0)),
         ] {
-            let found = remaining(&counts, out_of_reach, MINUTE, spent, Duration::ZERO);
+            let found = remaining(
+                &counts,
+                out_of_reach,
+                by_answers(MINUTE),
+                spent,
+                Duration::ZERO,
+            );
             let found = found.map(|time| time.as_millis().div_ceil(1000));
             assert_eq!(found, seconds, "{counts:?}");
+        }
+    }
+
+    /// A thousand frames at SF12: most of the hour's share goes in the first minutes.
+    #[test]
+    fn what_waits_for_air_is_not_sooner_done_for_having_been_fast_at_first() {
+        let planned = PlannedTime {
+            duration: 65 * MINUTE,
+            waits_for_air: true,
+        };
+        for (counts, spent, minutes) in [
+            (counts(1000, 0, 0), Duration::ZERO, 65),
+            (counts(250, 50, 700), 20 * MINUTE, 45),
+            (counts(0, 10, 990), 64 * MINUTE, 1),
+            // Later than planned: what it took is all that is known.
+            (counts(100, 0, 900), 90 * MINUTE, 9),
+        ] {
+            let found = remaining(&counts, 0, planned, spent, Duration::ZERO);
+            let found = found.map(|time| time.as_secs() / 60);
+            assert_eq!(found, Some(minutes), "{counts:?}");
         }
     }
 
     #[test]
     fn nothing_is_faster_than_its_stagger() {
         let stagger = Duration::from_secs(5);
-        let found = remaining(&counts(100, 0, 0), 0, MINUTE, Duration::ZERO, stagger);
+        let found = remaining(
+            &counts(100, 0, 0),
+            0,
+            by_answers(MINUTE),
+            Duration::ZERO,
+            stagger,
+        );
         assert_eq!(found, Some(Duration::from_secs(500)));
     }
 

@@ -8,7 +8,7 @@ use downbeat_core::device::{Admission, Downlink, DownlinkState, Event as DeviceE
 use downbeat_core::id::{DeviceKey, DownlinkId, JobId, NetworkServerId};
 use downbeat_core::job::{
     Candidate, Change, Counts, Effect, Event, Item, ItemState, Job, JobLimits, JobState, Known,
-    Plan, Refusal, TakenUp, Telling, spread,
+    Plan, PlannedTime, Refusal, TakenUp, Telling, spread,
 };
 use downbeat_core::light::LightState;
 use downbeat_core::pacer::Hearing;
@@ -36,7 +36,7 @@ pub(crate) struct JobRow {
     /// Since when it is so stored, by the world's time.
     since: Timestamp,
     counts: Counts,
-    planned: Duration,
+    planned: PlannedTime,
     gateways: usize,
     spent: Duration,
     attempts: u64,
@@ -191,7 +191,7 @@ impl World {
             state: JobState::Running,
             since: self.now,
             counts,
-            planned: plan.duration(),
+            planned: plan.planned(),
             gateways: plan.gateways.len(),
             spent: Duration::ZERO,
             attempts: 0,

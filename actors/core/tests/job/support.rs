@@ -5,7 +5,8 @@ use std::time::Duration;
 use downbeat_core::device::{DownlinkState, Reason};
 use downbeat_core::id::{DevEui, DeviceKey, DownlinkId, NetworkServerId};
 use downbeat_core::job::{
-    Change, Counts, Effect, Event, Item, ItemState, Job, JobLimits, JobState, Known, TakenUp,
+    Change, Counts, Effect, Event, Item, ItemState, Job, JobLimits, JobState, Known, PlannedTime,
+    TakenUp,
 };
 use downbeat_core::time::Timestamp;
 
@@ -43,7 +44,10 @@ pub(crate) fn new(devices: u32) -> TakenUp {
         state: JobState::Running,
         counts,
         stagger: Duration::ZERO,
-        planned: Duration::from_secs(u64::from(devices)),
+        planned: PlannedTime {
+            duration: Duration::from_secs(u64::from(devices)),
+            waits_for_air: false,
+        },
         spent: Duration::ZERO,
         attempts: 0,
         finished_at: None,
