@@ -74,6 +74,8 @@ pub(crate) struct World {
     rested_since: Option<Timestamp>,
     /// For how long there has been no rest since the faults' end while there was air.
     restless: Duration,
+    /// What was to end by a clock that was set back since ends by then.
+    set_back_until: Timestamp,
     is_over: bool,
     pub(crate) broken: Option<String>,
     pub(crate) tally: Tally,
@@ -185,6 +187,7 @@ impl World {
             has_looked_again: false,
             rested_since: None,
             restless: Duration::ZERO,
+            set_back_until: START,
             is_over: false,
             broken: None,
             tally: Tally::default(),
@@ -267,6 +270,8 @@ impl World {
     /// The system's clock is set.
     fn set_clock(&mut self, step_ms: i64) {
         self.clock_ahead += step_ms;
+        let back = Duration::from_millis(u64::try_from(-step_ms).unwrap_or_default());
+        self.set_back_until = self.set_back_until.max(self.now + back);
         if !self.is_down {
             self.steps.set(self.steady(), step_ms);
             self.note_clock();

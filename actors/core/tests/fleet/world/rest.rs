@@ -45,7 +45,8 @@ impl World {
                 if !self.is_air_full() {
                     self.restless += LOOK;
                 }
-                let most = REST_MAX + 3 * self.scenario.heartbeat;
+                let set_back = self.set_back_until.since(self.scenario.faults_end);
+                let most = REST_MAX + 3 * self.scenario.heartbeat + set_back;
                 if self.restless > most || since_end > most + self.all_told_once() {
                     self.check(Err(format!("no rest: {what}")));
                 }
