@@ -31,7 +31,7 @@ use uuid::Uuid;
 const GATEWAY: GatewayId = GatewayId::from_u64(0x0016_c001_5033_0000);
 
 /// Changes of one transaction.
-const SIZES: [usize; 3] = [1, 10, 100];
+const SIZES: [u32; 3] = [1, 10, 100];
 
 /// What an event of an uplink takes in the history.
 const EVENT: &str = r#"{"f_cnt":17,"f_port":15,"confirmed":false,"data":"AAAAAAAAAAAAAAAAAAAAAAAAMv8AOgwB","data_rate":5,"modulation":{"lora":{"spreading_factor":7,"bandwidth_hz":125000}},"class":"C","dev_addr":"0105f037","received_at":"2026-11-23T11:20:46.821Z","receptions":[{"gateway_id":"0016c001f0000000","rssi_dbm":-85,"snr_db":9.0}]}"#;
@@ -108,9 +108,12 @@ impl Light {
             _ => (heard(light, round + 1, round), Some("up")),
         };
         let effects = self.machine.step(self.now, event, &no_gateways());
-        let records = effects.into_iter().filter_map(|effect| match effect {
-            Effect::Record(record) => Some(*record),
-            _ => None,
+        let records = effects.into_iter().filter_map(|effect| {
+            if let Effect::Record(record) = effect {
+                Some(*record)
+            } else {
+                None
+            }
         });
         self.change(step, records.collect(), history)
     }
@@ -325,7 +328,7 @@ fn beside(criterion: &mut Criterion, name: &str, runtime: &Runtime, store: &Stor
     runtime.block_on(register(store, &mut lights));
     runtime.block_on(bare.make());
     let mut at = 0;
-    let mut batch = move |size: usize| -> Vec<DeviceChange> {
+    let mut batch = move |size: u32| -> Vec<DeviceChange> {
         let mut changes = Vec::new();
         for _ in 0..size {
             changes.push(lights[at % 400].next());
@@ -337,7 +340,7 @@ fn beside(criterion: &mut Criterion, name: &str, runtime: &Runtime, store: &Stor
     let mut ratios = Vec::new();
     let mut group = criterion.benchmark_group(format!("commit on {name}"));
     for size in SIZES {
-        group.throughput(Throughput::Elements(size as u64));
+        group.throughput(Throughput::Elements(u64::from(size)));
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         group.bench_function(BenchmarkId::new("ours", size), |bencher| {
             bencher.iter_custom(|times| {
@@ -349,7 +352,7 @@ fn beside(criterion: &mut Criterion, name: &str, runtime: &Runtime, store: &Stor
                     took += began.elapsed();
                     done.expect("the database is there");
                 }
-                ours.push(took.as_secs_f64() / times as f64);
+                ours.push(of_each(took, times));
                 took
             });
         });
@@ -363,7 +366,7 @@ fn beside(criterion: &mut Criterion, name: &str, runtime: &Runtime, store: &Stor
                     took += began.elapsed();
                     done.expect("the database is there");
                 }
-                theirs.push(took.as_secs_f64() / times as f64);
+                theirs.push(of_each(took, times));
                 took
             });
         });
@@ -373,10 +376,14 @@ fn beside(criterion: &mut Criterion, name: &str, runtime: &Runtime, store: &Stor
     for (size, ours, theirs) in ratios {
         eprintln!(
             "{name}, {size} changes: {:.0} changes/s, {:.2} of bare inserts",
-            size as f64 / ours,
+            f64::from(size) / ours,
             theirs / ours
         );
     }
+}
+
+fn of_each(took: Duration, times: u64) -> f64 {
+    (took / u32::try_from(times).unwrap_or(u32::MAX)).as_secs_f64()
 }
 
 /// 0 where nothing was measured, as when benches are only listed.

@@ -114,10 +114,10 @@ impl Sqlite {
         let queue = WriteQueue::start(writer.clone());
         checkpoint::start(checkpointer.clone(), queue.committed());
         Ok(Self {
-            queue,
-            checkpointer,
             writer,
             readers,
+            checkpointer,
+            queue,
             sealer,
         })
     }
