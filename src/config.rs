@@ -105,7 +105,7 @@ pub struct DownlinkSection {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSection {
-    /// Requests in flight at once; further ones get 503 and Retry-After.
+    /// Requests in flight at once, and as many webhooks beside them; further ones get 503 and Retry-After.
     pub requests: usize,
     /// Webhook events held while the database is away.
     pub held_events: usize,

@@ -290,6 +290,7 @@ impl DeviceState {
         machine.set_codec(stored.codec);
         let policy = shared.policy_of(&stored);
         let effects = machine.restore(policy, now);
+        shared.set_owner(self.key, stored.tenant_id);
         shared.set_unfinished(self.key, !machine.is_idle());
         self.life = Life::Running(Box::new(Running {
             stored,

@@ -136,6 +136,7 @@ impl ShardState {
             actor,
             depth: Arc::default(),
             unfinished: Arc::default(),
+            owner: Arc::default(),
         };
         self.shared.devices.insert(key, entry.clone());
         metrics::gauge!("downbeat_devices_active")

@@ -121,6 +121,8 @@ pub(crate) struct Entry {
     /// Messages from outside in its mailbox.
     pub(crate) depth: Arc<AtomicUsize>,
     pub(crate) unfinished: Arc<AtomicBool>,
+    /// Whose it is, as soon as it is loaded. The device that is there under another tenant has another actor.
+    pub(crate) owner: Arc<OnceLock<TenantId>>,
 }
 
 impl System {
@@ -323,6 +325,11 @@ impl System {
     pub async fn retire(&self, scope: Scope, key: DeviceKey) -> Result<(), AskError> {
         self.ask(key, |reply| DeviceMessage::Retire { scope, reply })
             .await
+    }
+
+    /// Whose a device is, if it is in memory: what the registry said when it was last looked at, a moment ago at the most.
+    pub fn owner(&self, key: DeviceKey) -> Option<TenantId> {
+        self.shared.devices.get(&key)?.owner.get().copied()
     }
 
     /// A device was registered, changed or taken out: its actor, if there is one, looks at the registry again.
@@ -663,6 +670,13 @@ impl Shared {
     pub(crate) fn set_unfinished(&self, key: DeviceKey, unfinished: bool) {
         if let Some(entry) = self.devices.get(&key) {
             entry.unfinished.store(unfinished, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn set_owner(&self, key: DeviceKey, tenant_id: TenantId) {
+        if let Some(entry) = self.devices.get(&key) {
+            // The same at a second time: an actor is one device's for all its life.
+            let _ = entry.owner.set(tenant_id);
         }
     }
 

@@ -1,7 +1,9 @@
 //! The only one that writes devices' states: many actors' changes in one transaction.
 //!
 //! Group commit without a timer: while one transaction is on its way to the disk, changes gather for the next. So one
-//! lonely change is written at once, and under load the batches grow by themselves.
+//! lonely change is written at once, and under load the batches grow by themselves. Before it begins, a batch lets all
+//! who are about to run have their turn: what they hand over goes with it. So a command that gets its turn at once is
+//! accepted and begun in one transaction.
 //!
 //! A device hands over one state after another without waiting, each built on the one before. When one is not stored,
 //! those that the same actor handed over after it are not stored either: their callers are told that nothing was
@@ -22,6 +24,10 @@ use crate::port::{DeviceChange, DeviceStore, StoreError};
 /// Changes in one transaction at the most.
 const BATCH_MAX: usize = 500;
 
+/// How often a batch that is about to begin lets the others run: the pool that gives a turn, the device that takes it,
+/// and the change that comes of it.
+const TURNS: usize = 3;
+
 /// A database that is busy for a moment is asked again this often before the changes are given up.
 const TRIES: u32 = 4;
 
@@ -37,6 +43,8 @@ pub(crate) struct Write {
 
 pub(crate) enum WriterMessage {
     Write(Box<Write>),
+    /// Those that were about to run have had their turn: what is gathered is written.
+    Begin,
     /// The transaction under way has ended; of these actors something was not stored.
     Idle {
         failed: BTreeSet<ActorId>,
@@ -52,6 +60,7 @@ pub(crate) struct Writer;
 pub(crate) struct WriterState {
     store: Arc<dyn DeviceStore>,
     gathered: VecDeque<Write>,
+    /// A transaction is under way, or is about to be.
     committing: bool,
     flushes: Vec<oneshot::Sender<()>>,
     /// Actors of which something was not stored and who may not have heard it yet.
@@ -72,6 +81,27 @@ impl WriterState {
                 .retain(|write| !failed.contains(&write.device.get_id()));
             self.failed.append(&mut failed);
         }
+    }
+
+    /// Writes what is gathered.
+    fn begin(&mut self, myself: &ActorRef<WriterMessage>) {
+        let myself = myself.clone();
+        let store = Arc::clone(&self.store);
+        let size = self.gathered.len().min(BATCH_MAX);
+        let batch: Vec<Write> = self.gathered.drain(..size).collect();
+        tokio::spawn(async move {
+            let failed = commit(store.as_ref(), batch).await;
+            metrics::counter!("downbeat_writer_failures_total")
+                .increment(u64::try_from(failed.len()).unwrap_or(u64::MAX));
+            let ids = failed.iter().map(|device| device.get_id()).collect();
+            // Fails only when the writer itself is gone. It knows before they do, so it hears of those that leave
+            // after it knows.
+            let _ = myself.post(WriterMessage::Idle { failed: ids });
+            for device in &failed {
+                // One that is gone has nothing to be told: its successor takes up what is stored.
+                let _ = device.post(DeviceMessage::CommitFailed);
+            }
+        });
     }
 }
 
@@ -107,6 +137,7 @@ impl Actor for Writer {
                 state.committing = false;
                 state.fail(failed);
             }
+            WriterMessage::Begin => state.begin(&myself),
             WriterMessage::Left(device) => {
                 state.failed.remove(&device);
             }
@@ -114,23 +145,13 @@ impl Actor for Writer {
         }
         if !state.committing && !state.gathered.is_empty() {
             state.committing = true;
-            let batch: Vec<Write> = state
-                .gathered
-                .drain(..state.gathered.len().min(BATCH_MAX))
-                .collect();
-            let store = Arc::clone(&state.store);
+            let myself = myself.clone();
             tokio::spawn(async move {
-                let failed = commit(store.as_ref(), batch).await;
-                metrics::counter!("downbeat_writer_failures_total")
-                    .increment(u64::try_from(failed.len()).unwrap_or(u64::MAX));
-                let ids = failed.iter().map(|device| device.get_id()).collect();
-                // Fails only when the writer itself is gone. It knows before they do, so it hears of those that leave
-                // after it knows.
-                let _ = myself.post(WriterMessage::Idle { failed: ids });
-                for device in &failed {
-                    // One that is gone has nothing to be told: its successor takes up what is stored.
-                    let _ = device.post(DeviceMessage::CommitFailed);
+                for _ in 0..TURNS {
+                    tokio::task::yield_now().await;
                 }
+                // Fails only when the writer itself is gone.
+                let _ = myself.post(WriterMessage::Begin);
             });
         }
         if !state.committing {

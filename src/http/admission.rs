@@ -1,11 +1,12 @@
 //! How much is taken on at once. Mailboxes behind the edge have no limit of their own, so it is here.
 //!
 //! A request holds a place until it is answered. Waiting for a device and watching the live feed take minutes or hours
-//! and next to nothing else, so they are counted apart and give the first place back.
+//! and next to nothing else, so they are counted apart and give the first place back. Webhooks have places of their own:
+//! a caller who is refused comes again, an event that ChirpStack cannot deliver is gone.
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
@@ -17,6 +18,7 @@ use super::refusals::Refusals;
 #[derive(Debug, Clone)]
 pub(super) struct Admission {
     requests: Arc<Semaphore>,
+    webhooks: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     refusals: Arc<Refusals>,
@@ -34,10 +36,12 @@ impl Place {
 }
 
 impl Admission {
+    /// `requests`: of callers, and as many of webhooks.
     pub(super) fn new(requests: usize, waits: usize, streams: usize) -> Self {
         let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         Self {
             requests: places(requests),
+            webhooks: places(requests),
             waits: places(waits),
             streams: places(streams),
             refusals: Arc::default(),
@@ -54,6 +58,16 @@ impl Admission {
         Arc::clone(&self.waits).try_acquire_owned().ok()
     }
 
+    fn places_for(&self, request: &Request) -> Arc<Semaphore> {
+        let route = request.extensions().get::<MatchedPath>();
+        let is_webhook = route.is_some_and(|route| route.as_str().contains("/webhooks/"));
+        Arc::clone(if is_webhook {
+            &self.webhooks
+        } else {
+            &self.requests
+        })
+    }
+
     /// A place to watch the live feed.
     pub(super) fn stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let permit = Arc::clone(&self.streams).try_acquire_owned();
@@ -67,7 +81,7 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Ok(permit) = Arc::clone(&admission.requests).try_acquire_owned() else {
+    let Ok(permit) = admission.places_for(&request).try_acquire_owned() else {
         metrics::counter!("downbeat_http_refused_total").increment(1);
         admission.refusals.count();
         return ApiError::Overloaded.into_response();
@@ -88,6 +102,25 @@ mod tests {
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
     use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn callers_leave_no_webhook_without_a_place() {
+        let admission = Admission::new(1, 0, 0);
+        let app = Router::new()
+            .route("/devices", get(std::future::pending::<()>))
+            .route("/{tenant}/webhooks/status", get(async || StatusCode::OK))
+            .layer(from_fn_with_state(admission.clone(), admit));
+        let ask = |uri: &str| {
+            let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
+            app.clone().oneshot(request)
+        };
+        let mut first = std::pin::pin!(ask("/devices"));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        let refused = ask("/devices").await.unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let webhook = ask("/a/webhooks/status").await.unwrap();
+        assert_eq!(webhook.status(), StatusCode::OK);
+    }
 
     #[tokio::test]
     async fn a_full_house_says_so_and_who_only_waits_makes_room() {

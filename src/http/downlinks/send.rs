@@ -7,10 +7,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use downbeat_actors::port::By;
-use downbeat_actors::{Order, Submission};
+use downbeat_actors::{AskError, Order, Submission};
 use downbeat_core::codec::{Command, Frame, MAX_PAYLOAD};
 use downbeat_core::device::{Downlink, DownlinkState, TimelineEntry};
-use downbeat_core::id::{DevEui, DeviceKey, DownlinkId, FPort};
+use downbeat_core::id::{DevEui, DeviceKey, DownlinkId, FPort, NetworkServerId, Scope, TenantId};
 use downbeat_core::light::{Color, LightState};
 use downbeat_core::time::Timestamp;
 use serde::Deserialize;
@@ -154,17 +154,22 @@ async fn submit(
         ..order
     };
     let verify = order.verify;
-    let found = state
-        .store()
-        .device_by_dev_eui(caller.scope, dev_eui)
-        .await?;
-    let device = found.ok_or(ApiError::NotFound("device"))?;
-    state.count_command(device.tenant_id).await?;
-    let key = DeviceKey {
-        server: device.server,
-        dev_eui,
+    let active = active(state, caller.scope, dev_eui);
+    let is_active = active.is_some();
+    let (tenant_id, key) = match active {
+        Some(active) => active,
+        None => registered(state, caller.scope, dev_eui).await?,
     };
-    let submission = state.system().submit(caller.scope, key, order).await?;
+    state.count_command(tenant_id).await?;
+    let system = state.system();
+    let submission = match system.submit(caller.scope, key, order.clone()).await {
+        // It left the registry a moment ago; the caller may have another of that name elsewhere.
+        Err(AskError::UnknownDevice) if is_active => {
+            let (_, key) = registered(state, caller.scope, dev_eui).await?;
+            system.submit(caller.scope, key, order).await?
+        }
+        answer => answer?,
+    };
     place.give_back().await;
     // Whoever finds no place to wait is told where to look instead.
     let permit = state.admission().wait();
@@ -176,6 +181,27 @@ async fn submit(
     let settled = settle(submission, verify, patience, state.stopping());
     let (downlink, seen) = settled.await;
     made(&current(state, caller, dev_eui, &downlink, &seen).await)
+}
+
+/// The device without asking the database: the one on the configuration's network server comes before all others, and
+/// who was commanded or heard lately is in memory.
+fn active(state: &AppState, scope: Scope, dev_eui: DevEui) -> Option<(TenantId, DeviceKey)> {
+    let server = NetworkServerId::Default;
+    let key = DeviceKey { server, dev_eui };
+    let owner = state.system().owner(key)?;
+    scope.contains(owner).then_some((owner, key))
+}
+
+/// The device as the registry has it.
+async fn registered(
+    state: &AppState,
+    scope: Scope,
+    dev_eui: DevEui,
+) -> Result<(TenantId, DeviceKey), ApiError> {
+    let found = state.store().device_by_dev_eui(scope, dev_eui).await?;
+    let device = found.ok_or(ApiError::NotFound("device"))?;
+    let server = device.server;
+    Ok((device.tenant_id, DeviceKey { server, dev_eui }))
 }
 
 fn made(body: &DownlinkBody) -> Result<Made, ApiError> {

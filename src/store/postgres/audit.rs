@@ -99,29 +99,36 @@ pub(super) async fn append(
     done.map(drop).map_err(store_error)
 }
 
-pub(super) fn insert_audit<'q>(entries: &[&AuditEntry]) -> Query<'q, Db, PgArguments> {
-    let values: Vec<AuditValues> = entries.iter().map(|entry| AuditValues::of(entry)).collect();
-    let plain = |value: &Option<String>| value.as_deref().map(|value| text(value).into_owned());
-    sqlx::query(
-        "INSERT INTO audit
+pub(super) const INSERT_AUDIT: &str = "INSERT INTO audit
             (id, at, tenant_id, key_id, by_name, address, request_id, action, object_id, before, after)
          SELECT * FROM unnest(
             $1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
             $10::text[], $11::text[]
          )
-         ON CONFLICT (id) DO NOTHING",
-    )
-    .bind(column(entries, |entry| entry.id))
-    .bind(column(&values, |values| values.at))
-    .bind(column(&values, |values| values.tenant_id))
-    .bind(column(entries, |entry| entry.by.key_id))
-    .bind(column(entries, |entry| text(&entry.by.name).into_owned()))
-    .bind(column(&values, |values| values.address.clone()))
-    .bind(column(entries, |entry| plain(&entry.by.request_id)))
-    .bind(column(entries, |entry| text(&entry.action).into_owned()))
-    .bind(column(entries, |entry| text(&entry.object_id).into_owned()))
-    .bind(column(&values, |values| values.before.clone()))
-    .bind(column(&values, |values| values.after.clone()))
+         ON CONFLICT (id) DO NOTHING";
+
+pub(super) fn insert_audit<'q>(entries: &[&AuditEntry]) -> Query<'q, Db, PgArguments> {
+    bind_audit(sqlx::query(INSERT_AUDIT), entries)
+}
+
+pub(super) fn bind_audit<'q>(
+    query: Query<'q, Db, PgArguments>,
+    entries: &[&AuditEntry],
+) -> Query<'q, Db, PgArguments> {
+    let values: Vec<AuditValues> = entries.iter().map(|entry| AuditValues::of(entry)).collect();
+    let plain = |value: &Option<String>| value.as_deref().map(|value| text(value).into_owned());
+    query
+        .bind(column(entries, |entry| entry.id))
+        .bind(column(&values, |values| values.at))
+        .bind(column(&values, |values| values.tenant_id))
+        .bind(column(entries, |entry| entry.by.key_id))
+        .bind(column(entries, |entry| text(&entry.by.name).into_owned()))
+        .bind(column(&values, |values| values.address.clone()))
+        .bind(column(entries, |entry| plain(&entry.by.request_id)))
+        .bind(column(entries, |entry| text(&entry.action).into_owned()))
+        .bind(column(entries, |entry| text(&entry.object_id).into_owned()))
+        .bind(column(&values, |values| values.before.clone()))
+        .bind(column(&values, |values| values.after.clone()))
 }
 
 /// One column of all rows.

@@ -1,9 +1,11 @@
 //! The actors' side: many devices' changes in one transaction.
 //!
-//! Each statement takes all its rows as arrays, one a column. A repeated batch changes nothing: states and downlinks
+//! A statement takes all its rows as arrays, one a column; two statements do it all. A repeated batch changes nothing: states and downlinks
 //! are replaced by what they are, never by something older; steps and events have their own keys.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use downbeat_actors::port::{DeviceChange, StoreError, StoredDevice};
@@ -15,10 +17,10 @@ use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres as Db};
 
 use super::Postgres;
-use super::audit::{column, insert_audit};
+use super::audit::{INSERT_AUDIT, bind_audit, column};
 use super::error::{is_collision, store_error};
 use super::session::Access;
-use super::telemetry::insert_reports;
+use super::telemetry::{INSERT_REPORTS, bind_reports};
 use crate::store::row::batch::{
     Batch, DeviceKeyRow, DeviceRow, DownlinkRow, EventRow, StepRow, StoredDeviceRow,
 };
@@ -130,23 +132,52 @@ async fn write(batch: &Batch<'_>, connection: &mut PgConnection) -> Result<(), s
     if !changed.is_empty() {
         execute(connection, update_devices(&changed)).await?;
     }
-    if !batch.devices.is_empty() {
-        execute(connection, upsert_states(&batch.devices)).await?;
+    execute(connection, add_all(batch)).await
+}
+
+/// What is bound to a statement's parameters.
+type Bound<'q> = Query<'q, Db, PgArguments>;
+
+/// The statements of [`add_all`], with the number of parameters of each.
+const PARTS: [(&str, usize); 6] = [
+    (UPSERT_STATES, 3),
+    (UPSERT_DOWNLINKS, 15),
+    (INSERT_STEPS, 5),
+    (INSERT_EVENTS, 6),
+    (INSERT_REPORTS, 4),
+    (INSERT_AUDIT, 11),
+];
+
+/// All that touches no other's table, as one statement: each of its own would be a message to the server and an answer
+/// more, for which the commit waits. A part without rows does nothing. The devices' own rows are not among them: their
+/// states are to find those as they were left.
+fn add_all<'q>(batch: &Batch<'_>) -> Bound<'q> {
+    static SQL: LazyLock<String> = LazyLock::new(|| as_one(&PARTS));
+    let query = sqlx::query(SQL.as_str());
+    let query = bind_states(query, &batch.devices);
+    let query = bind_downlinks(query, &batch.downlinks);
+    let query = bind_steps(query, &batch.steps);
+    let query = bind_events(query, &batch.events);
+    let query = bind_reports(query, &batch.reports);
+    bind_audit(query, &batch.audit)
+}
+
+/// Numbers the parameters of all parts one after the other.
+fn as_one(parts: &[(&str, usize)]) -> String {
+    let mut sql = String::from("WITH ");
+    let mut bound = 0;
+    for (index, (part, parameters)) in parts.iter().enumerate() {
+        let mut part = (*part).to_owned();
+        // From the last one down, so that `$1` is not found in `$11`.
+        for number in (1..=*parameters).rev() {
+            part = part.replace(&format!("${number}::"), &format!("${}::", number + bound));
+        }
+        bound += parameters;
+        let comma = if index == 0 { "" } else { ", " };
+        let _ = write!(sql, "{comma}part_{index} AS ({part})");
     }
-    if !batch.downlinks.is_empty() {
-        execute(connection, upsert_downlinks(&batch.downlinks)).await?;
-        execute(connection, insert_steps(&batch.steps)).await?;
-    }
-    if !batch.events.is_empty() {
-        execute(connection, insert_events(&batch.events)).await?;
-    }
-    if !batch.reports.is_empty() {
-        execute(connection, insert_reports(&batch.reports)).await?;
-    }
-    if !batch.audit.is_empty() {
-        execute(connection, insert_audit(&batch.audit)).await?;
-    }
-    Ok(())
+    sql.push_str(" SELECT");
+    sql
 }
 
 async fn execute(
@@ -211,23 +242,21 @@ fn update_devices<'q>(rows: &[&DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
 
 /// Only of devices that are still registered so: the state of a deleted one would come back with the next of its
 /// `DevEUI`. They are held until the end, so that none is deleted between this look and the insert.
-fn upsert_states<'q>(rows: &[DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
-    sqlx::query(
-        "INSERT INTO device_state (device_id, tenant_id, state)
+const UPSERT_STATES: &str = "INSERT INTO device_state (device_id, tenant_id, state)
          SELECT device.id, device.tenant_id, v.state
          FROM unnest($1::uuid[], $2::text[], $3::text[]) AS v (id, dev_eui, state)
          JOIN device ON device.id = v.id AND device.dev_eui = v.dev_eui
          FOR KEY SHARE OF device
-         ON CONFLICT (device_id) DO UPDATE SET state = excluded.state",
-    )
-    .bind(column(rows, |row| row.change.device_id.as_uuid()))
-    .bind(column(rows, |row| row.change.dev_eui.to_string()))
-    .bind(column(rows, |row| row.change.state.clone()))
+         ON CONFLICT (device_id) DO UPDATE SET state = excluded.state";
+
+fn bind_states<'q>(query: Bound<'q>, rows: &[DeviceRow<'_>]) -> Bound<'q> {
+    query
+        .bind(column(rows, |row| row.change.device_id.as_uuid()))
+        .bind(column(rows, |row| row.change.dev_eui.to_string()))
+        .bind(column(rows, |row| row.change.state.clone()))
 }
 
-fn upsert_downlinks<'q>(rows: &[DownlinkRow<'_>]) -> Query<'q, Db, PgArguments> {
-    sqlx::query(
-        "INSERT INTO downlink
+const UPSERT_DOWNLINKS: &str = "INSERT INTO downlink
             (id, device_id, tenant_id, dev_eui, state, reason, attempts, created_at, updated_at, finished_at, steps, body,
              gateway_id, spreading_factor, verified_in)
          SELECT * FROM unnest(
@@ -240,48 +269,73 @@ fn upsert_downlinks<'q>(rows: &[DownlinkRow<'_>]) -> Query<'q, Db, PgArguments> 
             updated_at = excluded.updated_at, finished_at = excluded.finished_at,
             steps = excluded.steps, body = excluded.body, gateway_id = excluded.gateway_id,
             spreading_factor = excluded.spreading_factor, verified_in = excluded.verified_in
-         WHERE excluded.steps >= downlink.steps",
-    )
-    .bind(column(rows, |row| row.record.downlink.id.as_uuid()))
-    .bind(column(rows, |row| row.change.device_id.as_uuid()))
-    .bind(column(rows, |row| row.change.tenant_id.as_uuid()))
-    .bind(column(rows, |row| row.change.dev_eui.to_string()))
-    .bind(column(rows, |row| row.record.downlink.state.name()))
-    .bind(column(rows, |row| row.record.downlink.reason.as_ref().map(Reason::name)))
-    .bind(column(rows, |row| i64::from(row.record.downlink.attempts)))
-    .bind(column(rows, |row| millis(row.record.downlink.accepted_at)))
-    .bind(column(rows, |row| millis(row.record.downlink.updated_at)))
-    .bind(column(rows, |row| row.record.downlink.finished_at.map(millis)))
-    .bind(column(rows, |row| i64::from(row.record.downlink.steps)))
-    .bind(column(rows, |row| row.body.clone()))
-    .bind(column(rows, |row| row.outcome.gateway_id.clone()))
-    .bind(column(rows, |row| row.outcome.spreading_factor))
-    .bind(column(rows, |row| row.outcome.verified_in))
+         WHERE excluded.steps >= downlink.steps";
+
+fn bind_downlinks<'q>(query: Bound<'q>, rows: &[DownlinkRow<'_>]) -> Bound<'q> {
+    query
+        .bind(column(rows, |row| row.record.downlink.id.as_uuid()))
+        .bind(column(rows, |row| row.change.device_id.as_uuid()))
+        .bind(column(rows, |row| row.change.tenant_id.as_uuid()))
+        .bind(column(rows, |row| row.change.dev_eui.to_string()))
+        .bind(column(rows, |row| row.record.downlink.state.name()))
+        .bind(column(rows, |row| {
+            row.record.downlink.reason.as_ref().map(Reason::name)
+        }))
+        .bind(column(rows, |row| i64::from(row.record.downlink.attempts)))
+        .bind(column(rows, |row| millis(row.record.downlink.accepted_at)))
+        .bind(column(rows, |row| millis(row.record.downlink.updated_at)))
+        .bind(column(rows, |row| {
+            row.record.downlink.finished_at.map(millis)
+        }))
+        .bind(column(rows, |row| i64::from(row.record.downlink.steps)))
+        .bind(column(rows, |row| row.body.clone()))
+        .bind(column(rows, |row| row.outcome.gateway_id.clone()))
+        .bind(column(rows, |row| row.outcome.spreading_factor))
+        .bind(column(rows, |row| row.outcome.verified_in))
 }
 
-fn insert_steps<'q>(rows: &[StepRow]) -> Query<'q, Db, PgArguments> {
-    sqlx::query(
-        "INSERT INTO downlink_step (downlink_id, tenant_id, seq, at, body)
+const INSERT_STEPS: &str = "INSERT INTO downlink_step (downlink_id, tenant_id, seq, at, body)
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[])
-         ON CONFLICT (downlink_id, seq) DO NOTHING",
-    )
-    .bind(column(rows, |row| row.downlink_id))
-    .bind(column(rows, |row| row.tenant_id))
-    .bind(column(rows, |row| row.seq))
-    .bind(column(rows, |row| row.at))
-    .bind(column(rows, |row| row.body.clone()))
+         ON CONFLICT (downlink_id, seq) DO NOTHING";
+
+fn bind_steps<'q>(query: Bound<'q>, rows: &[StepRow]) -> Bound<'q> {
+    query
+        .bind(column(rows, |row| row.downlink_id))
+        .bind(column(rows, |row| row.tenant_id))
+        .bind(column(rows, |row| row.seq))
+        .bind(column(rows, |row| row.at))
+        .bind(column(rows, |row| row.body.clone()))
 }
 
-fn insert_events<'q>(rows: &[EventRow<'_>]) -> Query<'q, Db, PgArguments> {
-    sqlx::query(
-        "INSERT INTO device_event (id, device_id, tenant_id, at, kind, body)
+const INSERT_EVENTS: &str = "INSERT INTO device_event (id, device_id, tenant_id, at, kind, body)
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::text[])
-         ON CONFLICT (id) DO NOTHING",
-    )
-    .bind(column(rows, |row| row.id))
-    .bind(column(rows, |row| row.change.device_id.as_uuid()))
-    .bind(column(rows, |row| row.change.tenant_id.as_uuid()))
-    .bind(column(rows, |row| row.at))
-    .bind(column(rows, |row| row.kind))
-    .bind(column(rows, |row| row.body.to_owned()))
+         ON CONFLICT (id) DO NOTHING";
+
+fn bind_events<'q>(query: Bound<'q>, rows: &[EventRow<'_>]) -> Bound<'q> {
+    query
+        .bind(column(rows, |row| row.id))
+        .bind(column(rows, |row| row.change.device_id.as_uuid()))
+        .bind(column(rows, |row| row.change.tenant_id.as_uuid()))
+        .bind(column(rows, |row| row.at))
+        .bind(column(rows, |row| row.kind))
+        .bind(column(rows, |row| row.body.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_parameters_are_numbered_through() {
+        let parts = [
+            ("a $1::text[] $2::text[]", 2),
+            ("b $2::text[] $1::text[]", 2),
+        ];
+        let expected =
+            "WITH part_0 AS (a $1::text[] $2::text[]), part_1 AS (b $4::text[] $3::text[]) SELECT";
+        assert_eq!(as_one(&parts), expected);
+        let all: usize = PARTS.iter().map(|(_, parameters)| parameters).sum();
+        assert!(as_one(&PARTS).contains(&format!("${all}::")));
+        assert!(!as_one(&PARTS).contains(&format!("${}::", all + 1)));
+    }
 }

@@ -150,17 +150,20 @@ impl Postgres {
     }
 }
 
-pub(super) fn insert_reports<'q>(rows: &[ReportRow<'_>]) -> Query<'q, Db, PgArguments> {
-    sqlx::query(
-        "INSERT INTO telemetry_report (device_id, at, tenant_id, fields)
+pub(super) const INSERT_REPORTS: &str = "INSERT INTO telemetry_report (device_id, at, tenant_id, fields)
          SELECT v.device_id, v.at, v.tenant_id, v.fields::jsonb
          FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[]) AS v (device_id, at, tenant_id, fields)
-         ON CONFLICT (device_id, at) DO UPDATE SET fields = telemetry_report.fields || excluded.fields",
-    )
-    .bind(column(rows, |row| row.device_id))
-    .bind(column(rows, |row| row.at))
-    .bind(column(rows, |row| row.tenant_id))
-    .bind(column(rows, plain_json))
+         ON CONFLICT (device_id, at) DO UPDATE SET fields = telemetry_report.fields || excluded.fields";
+
+pub(super) fn bind_reports<'q>(
+    query: Query<'q, Db, PgArguments>,
+    rows: &[ReportRow<'_>],
+) -> Query<'q, Db, PgArguments> {
+    query
+        .bind(column(rows, |row| row.device_id))
+        .bind(column(rows, |row| row.at))
+        .bind(column(rows, |row| row.tenant_id))
+        .bind(column(rows, plain_json))
 }
 
 /// A report as JSON, in which a NUL could be written but is none of jsonb's characters.

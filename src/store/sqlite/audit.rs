@@ -82,7 +82,8 @@ pub(super) async fn append(
     connection: &mut SqliteConnection,
     entry: &AuditEntry,
 ) -> Result<(), StoreError> {
-    let mut query = insert_audit(&[entry]);
+    let mut query = QueryBuilder::default();
+    insert_audit(&mut query, &[entry]);
     let done = query.build().execute(connection).await;
     done.map(drop).map_err(store_error)
 }
@@ -94,19 +95,20 @@ pub(super) async fn append_all(
 ) -> Result<(), StoreError> {
     let entries: Vec<&AuditEntry> = entries.iter().collect();
     for rows in entries.chunks(ROWS_MAX) {
-        let mut statement = insert_audit(rows);
+        let mut statement = QueryBuilder::default();
+        insert_audit(&mut statement, rows);
         let query = statement.build().persistent(false);
         query.execute(&mut *connection).await.map_err(store_error)?;
     }
     Ok(())
 }
 
-pub(super) fn insert_audit(entries: &[&AuditEntry]) -> QueryBuilder<Db> {
-    let mut query = QueryBuilder::new(
+pub(super) fn insert_audit(script: &mut QueryBuilder<Db>, entries: &[&AuditEntry]) {
+    script.push(
         "INSERT INTO audit
             (id, at, tenant_id, key_id, by_name, address, request_id, action, object_id, before, after) ",
     );
-    query.push_values(entries, |mut row, entry| {
+    script.push_values(entries, |mut row, entry| {
         let values = AuditValues::of(entry);
         row.push_bind(entry.id)
             .push_bind(values.at)
@@ -120,6 +122,5 @@ pub(super) fn insert_audit(entries: &[&AuditEntry]) -> QueryBuilder<Db> {
             .push_bind(values.before)
             .push_bind(values.after);
     });
-    query.push(" ON CONFLICT (id) DO NOTHING");
-    query
+    script.push(" ON CONFLICT (id) DO NOTHING");
 }

@@ -1,8 +1,10 @@
-//! The store on `SQLite`: a file, its write-ahead log, one connection that writes and a few that read.
+//! The store on `SQLite`: a file, its write-ahead log, one connection that writes, a few that read, and one that carries
+//! the log over into the file.
 
 mod api_key;
 mod audit;
 mod browser_session;
+mod checkpoint;
 mod commit;
 mod device;
 mod device_list;
@@ -63,11 +65,12 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long `SQLite` waits for another process that writes (a back-up, a command-line tool).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The two pools, and the queue before the first one: whoever writes goes through it.
+/// The pools, and the queue before the first one: whoever writes goes through it.
 #[derive(Debug, Clone)]
 pub(super) struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
+    checkpointer: SqlitePool,
     queue: WriteQueue,
     sealer: Sealer,
 }
@@ -91,6 +94,7 @@ impl Sqlite {
                     // A statement of many rows notes what it would have to undo. Beyond 64 KiB that would be a file, made,
                     // written and deleted for each.
                     .pragma("temp_store", "MEMORY")
+                    .pragma("wal_autocheckpoint", checkpoint::LOG_PAGES.to_string())
                     .create_if_missing(true),
             )
             .await;
@@ -104,12 +108,16 @@ impl Sqlite {
             .connect_with(cached(READER_CACHE).pragma("query_only", "ON"))
             .await;
         let readers = readers.map_err(store_error)?;
+        let checkpointer = pool(1).connect_lazy_with(options.clone());
         seal_check::check(&writer, &sealer).await?;
         tenant::ensure_default(&writer).await?;
+        let queue = WriteQueue::start(writer.clone());
+        checkpoint::start(checkpointer.clone(), queue.committed());
         Ok(Self {
-            queue: WriteQueue::start(writer.clone()),
             writer,
             readers,
+            checkpointer,
+            queue,
             sealer,
         })
     }
@@ -125,6 +133,7 @@ impl Sqlite {
 
     pub(super) async fn close(&self) {
         self.queue.close().await;
+        self.checkpointer.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -159,6 +168,8 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
+        // They are threads of this process: asking each whether it is there before every use tells nothing.
+        .test_before_acquire(false)
 }
 
 /// Primary result codes (`sqlite3.h`) of what passes by itself or by the operator's hand, with the same request.

@@ -14,9 +14,10 @@ use async_trait::async_trait;
 use downbeat_actors::port::StoreError;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Connection as _, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
+use sqlx::{Connection as _, Sqlite as Db, SqliteConnection};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::is_passing;
@@ -31,6 +32,7 @@ const TRANSACTION_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct WriteQueue {
     sender: mpsc::Sender<Box<dyn Write>>,
+    committed: watch::Receiver<()>,
     closing: CancellationToken,
     closed: CancellationToken,
 }
@@ -50,14 +52,22 @@ impl WriteQueue {
     /// Starts the task; it ends with [`WriteQueue::close`], or when nobody can write any more.
     pub(super) fn start(pool: SqlitePool) -> Self {
         let (sender, waiting) = mpsc::channel(WAITING_MAX);
+        let (committing, committed) = watch::channel(());
         let queue = Self {
             sender,
+            committed,
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
         };
         let closed = queue.closed.clone().drop_guard();
-        tokio::spawn(run(pool, waiting, queue.closing.clone(), closed));
+        let task = run(pool, waiting, committing, queue.closing.clone(), closed);
+        tokio::spawn(task);
         queue
+    }
+
+    /// Told after each transaction.
+    pub(super) fn committed(&self) -> watch::Receiver<()> {
+        self.committed.clone()
     }
 
     /// Carries a write out with others. When this returns it is committed, or undone.
@@ -93,11 +103,16 @@ impl WriteQueue {
 async fn run(
     pool: SqlitePool,
     mut waiting: mpsc::Receiver<Box<dyn Write>>,
+    committing: watch::Sender<()>,
     closing: CancellationToken,
     _closed: DropGuard,
 ) {
     let mut gathered = Vec::new();
+    let mut held = None;
     loop {
+        if waiting.is_empty() {
+            held = None;
+        }
         tokio::select! {
             biased;
             taken = waiting.recv_many(&mut gathered, TRANSACTION_MAX) => if taken == 0 {
@@ -117,8 +132,9 @@ async fn run(
             gathered.push(one);
         }
         let began = Instant::now();
-        let done = transact(&pool, &mut gathered).await;
+        let done = transact(&pool, &mut held, &mut gathered).await;
         note(&gathered, &waiting, began.elapsed());
+        committing.send_replace(());
         match done {
             Ok(()) => gathered.drain(..).for_each(Write::answer),
             Err(failure) => gathered
@@ -170,8 +186,18 @@ impl Failure {
 }
 
 /// Begins as a writer: a transaction that began as a reader may find the lock taken when it wants to write.
-async fn transact(pool: &SqlitePool, gathered: &mut [Box<dyn Write>]) -> Result<(), Failure> {
-    let mut connection = pool.acquire().await.map_err(Failure::new)?;
+///
+/// The connection is `held` for the next one: the pool asks each that is given back whether it is alive, and whoever
+/// waits would wait for that, too.
+async fn transact(
+    pool: &SqlitePool,
+    held: &mut Option<PoolConnection<Db>>,
+    gathered: &mut [Box<dyn Write>],
+) -> Result<(), Failure> {
+    let mut connection = match held.take() {
+        Some(connection) => connection,
+        None => pool.acquire().await.map_err(Failure::new)?,
+    };
     let begun = connection.begin_with("BEGIN IMMEDIATE").await;
     let mut transaction = begun.map_err(Failure::new)?;
     let done = match gathered {
@@ -189,6 +215,8 @@ async fn transact(pool: &SqlitePool, gathered: &mut [Box<dyn Write>]) -> Result<
     if done.is_err() {
         // It no longer knows whether a transaction is open.
         connection.close_on_drop();
+    } else {
+        *held = Some(connection);
     }
     done
 }

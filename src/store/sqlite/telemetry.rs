@@ -130,18 +130,16 @@ impl Sqlite {
     }
 }
 
-pub(super) fn insert_reports(rows: &[ReportRow<'_>]) -> QueryBuilder<Db> {
-    let mut query =
-        QueryBuilder::new("INSERT INTO telemetry_report (device_id, at, tenant_id, fields) ");
-    query.push_values(rows, |mut values, row| {
+pub(super) fn insert_reports(script: &mut QueryBuilder<Db>, rows: &[ReportRow<'_>]) {
+    script.push("INSERT INTO telemetry_report (device_id, at, tenant_id, fields) ");
+    script.push_values(rows, |mut values, row| {
         values
             .push_bind(row.device_id)
             .push_bind(row.at)
             .push_bind(row.tenant_id)
             .push_bind(row.json());
     });
-    query.push(
+    script.push(
         " ON CONFLICT (device_id, at) DO UPDATE SET fields = json_patch(telemetry_report.fields, excluded.fields)",
     );
-    query
 }
