@@ -302,16 +302,17 @@ impl System {
         .await
     }
 
-    /// Tells a device what was told of it: when this returns, it is committed. Telling it twice does no harm.
+    /// Tells a device what was told of it: when this returns, it is committed. Telling it twice does no harm. `report`
+    /// makes it, anew for each actor that has to be told.
     pub async fn report(
         &self,
         scope: Scope,
         key: DeviceKey,
-        report: Report,
+        report: impl Fn() -> Report,
     ) -> Result<(), AskError> {
         self.ask(key, |reply| DeviceMessage::Report {
             scope,
-            report: Box::new(report.clone()),
+            report: Box::new(report()),
             reply,
         })
         .await
@@ -508,6 +509,12 @@ impl System {
             network_server_configured: link.is_configured(),
             devices_active: self.shared.devices.len(),
         }
+    }
+
+    /// Brings the metrics of what is in memory up to date; called before they are shown.
+    pub fn measure(&self) {
+        let devices = u32::try_from(self.shared.devices.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("downbeat_devices_active").set(devices);
     }
 
     /// Ends the actors: nothing new is taken, changes under way are written first. What is unfinished is taken up at

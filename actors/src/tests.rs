@@ -440,7 +440,7 @@ impl World {
             told_at: tokio::time::Instant::now(),
         };
         self.system
-            .report(Scope::Platform, key(device(number)), report)
+            .report(Scope::Platform, key(device(number)), || report.clone())
             .await
             .unwrap();
     }
