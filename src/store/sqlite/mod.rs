@@ -52,15 +52,15 @@ const ROW_BUFFER: usize = 1_024;
 
 /// What the writer keeps of the file in memory, KiB. With `SQLite`'s own 2 MiB, tens of thousands of devices in no order
 /// are read from the file again and again.
-const WRITER_CACHE: u32 = 64 * 1024;
+const WRITER_CACHE: u32 = 16 * 1024;
 
 /// What each reader does.
 const READER_CACHE: u32 = 16 * 1024;
 
 /// Pages (of 4 KiB) in the write-ahead log after which the writer copies them into the database. At `SQLite`'s own 1,000,
-/// under load, it copied every hundred milliseconds and waited for the disk twice each time; with four times as many, a page
-/// that is written again and again is copied once. More would only make each copying longer.
-const CHECKPOINT_PAGES: u32 = 4_000;
+/// under load, it copied every hundred milliseconds and waited for the disk twice each time; with twice as many, a page
+/// that is written again and again is copied once. More would make each copying longer, and those who wait for it wait as long.
+const CHECKPOINT_PAGES: u32 = 2_000;
 
 /// How long a query waits for a connection before the database counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
