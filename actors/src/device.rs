@@ -220,10 +220,10 @@ impl Actor for DeviceActor {
         arguments: DeviceArguments,
     ) -> Result<DeviceState, ActorProcessingErr> {
         let DeviceArguments { key, shared } = arguments;
-        let store = Arc::clone(&shared.store);
+        let asks = Arc::clone(&shared);
         // The supervisor waits for this function, so the database is asked from a task.
         tokio::spawn(async move {
-            let loaded = store.load(key).await;
+            let loaded = asks.load(key).await;
             let _ = myself.post(DeviceMessage::Loaded(Box::new(loaded)));
         });
         Ok(DeviceState {
@@ -817,10 +817,10 @@ impl DeviceState {
 
     /// Asks the registry, after a pause, what the device is now.
     fn reload(&self, myself: &ActorRef<DeviceMessage>, pause: Duration) {
-        let (store, key, myself) = (Arc::clone(&self.shared.store), self.key, myself.clone());
+        let (shared, key, myself) = (Arc::clone(&self.shared), self.key, myself.clone());
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
-            let loaded = store.load(key).await;
+            let loaded = shared.load(key).await;
             let _ = myself.post(DeviceMessage::Reloaded(Box::new(loaded)));
         });
     }

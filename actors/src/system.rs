@@ -17,7 +17,7 @@ use downbeat_core::pacer::{AirtimeSnapshot, PacerConfig};
 use downbeat_core::queue_cleaner::QueueFinding;
 use downbeat_core::radio::DeviceClass;
 use ractor::{Actor, ActorId, ActorRef};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::chirpstack_pool::{Job, PoolMessage, outcome_of};
 use crate::clock::Clock;
@@ -37,6 +37,10 @@ use crate::supervisor::{Root, RootArguments, RootMessage};
 use crate::synchronizer::SyncMessage;
 use crate::timer::Timers;
 use crate::writer::WriterMessage;
+
+/// Devices that are loaded at once. At the start there may be tens of thousands to load: were they all to ask at once, whoever
+/// else needs the database would stand behind them, longer than a connection is waited for.
+pub(crate) const LOADED_AT_ONCE: usize = 8;
 
 /// Messages from outside that may wait in one device's mailbox.
 const MAILBOX_MAX: usize = 256;
@@ -113,6 +117,7 @@ pub(crate) struct Shared {
     /// Jobs that are not over, as they stand.
     pub(crate) job_views: DashMap<JobId, JobView>,
     pub(crate) stopping: AtomicBool,
+    loading: Semaphore,
 }
 
 #[derive(Clone)]
@@ -148,6 +153,7 @@ impl System {
             jobs: RwLock::new(None),
             job_views: DashMap::new(),
             stopping: AtomicBool::new(false),
+            loading: Semaphore::new(LOADED_AT_ONCE),
         });
         shared
             .timers
@@ -595,6 +601,13 @@ impl Shared {
             self.leave(key, entry.actor.get_id());
         }
         Err(AskError::StoreUnavailable)
+    }
+
+    /// What is stored of a device, when it is its turn.
+    pub(crate) async fn load(&self, key: DeviceKey) -> Result<Option<StoredDevice>, StoreError> {
+        // It is never closed; were it, loading without a turn would be no harm.
+        let _turn = self.loading.acquire().await;
+        self.store.load(key).await
     }
 
     pub(crate) fn timers(&self) -> &Timers {

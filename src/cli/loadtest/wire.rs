@@ -44,7 +44,7 @@ impl Wire {
         let root = url.path().trim_end_matches('/');
         let mut head = format!("POST {root}{path} HTTP/1.1\r\nhost: {address}\r\n");
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
         }
         Some(Self {
             address,

@@ -100,7 +100,7 @@ pub(super) struct Session {
     /// The last counter that was heard in each of them, where any was: what is told of it again is no news.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub(super) former_counters: VecDeque<(DevAddr, u32)>,
-/// A counter that was told and cannot be of the session: believed when the next one follows it.
+    /// A counter that was told and cannot be of the session: believed when the next one follows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) doubtful: Option<(Option<DevAddr>, u32)>,
     /// Joined, and not spoken since: ChirpStack sends nothing yet.
