@@ -107,6 +107,16 @@ fn steps(criterion: &mut Criterion) {
     criterion.bench_function("a colour from wish to proof", |bencher| {
         bencher.iter(|| colour(fresh.clone(), &gateways));
     });
+    let codec = CodecKind::KuandoBusylight.codec();
+    let Event::Network(NetworkEvent::Heard(uplink)) = heard(RED, 1, 0) else {
+        return;
+    };
+    criterion.bench_function("a report decoded", |bencher| {
+        bencher.iter(|| codec.decode(uplink.f_port, black_box(&uplink.payload)));
+    });
+    criterion.bench_function("a colour encoded", |bencher| {
+        bencher.iter(|| codec.encode(black_box(&Command::SetLight(RED))));
+    });
     criterion.bench_function("the state as it is stored", |bencher| {
         bencher.iter(|| serde_json::to_string(black_box(&fresh)));
     });

@@ -13,7 +13,7 @@ use downbeat_core::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::port::{By, HistoryEntry, TelemetryValue};
+use crate::port::{By, FieldPath, HistoryEntry, TelemetryValue};
 
 /// What was told of a device.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub struct Report {
     /// What is kept of it in the history.
     pub history: Vec<HistoryEntry>,
     /// Decoded fields, by their paths.
-    pub telemetry: Vec<(String, TelemetryValue)>,
+    pub telemetry: Vec<(FieldPath, TelemetryValue)>,
     /// When word of it came in.
     pub told_at: Instant,
 }

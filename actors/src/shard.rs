@@ -139,8 +139,6 @@ impl ShardState {
             owner: Arc::default(),
         };
         self.shared.devices.insert(key, entry.clone());
-        metrics::gauge!("downbeat_devices_active")
-            .set(u32::try_from(self.shared.devices.len()).unwrap_or(u32::MAX));
         Ok(entry)
     }
 

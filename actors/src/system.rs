@@ -17,7 +17,7 @@ use downbeat_core::pacer::{AirtimeSnapshot, PacerConfig};
 use downbeat_core::queue_cleaner::QueueFinding;
 use downbeat_core::radio::DeviceClass;
 use ractor::{Actor, ActorId, ActorRef};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::chirpstack_pool::{Job, PoolMessage, outcome_of};
 use crate::clock::Clock;
@@ -37,6 +37,10 @@ use crate::supervisor::{Root, RootArguments, RootMessage};
 use crate::synchronizer::SyncMessage;
 use crate::timer::Timers;
 use crate::writer::WriterMessage;
+
+/// Devices that are loaded at once. At the start there may be tens of thousands to load: were they all to ask at once, whoever
+/// else needs the database would stand behind them, longer than a connection is waited for.
+pub(crate) const LOADED_AT_ONCE: usize = 8;
 
 /// Messages from outside that may wait in one device's mailbox.
 const MAILBOX_MAX: usize = 256;
@@ -113,6 +117,7 @@ pub(crate) struct Shared {
     /// Jobs that are not over, as they stand.
     pub(crate) job_views: DashMap<JobId, JobView>,
     pub(crate) stopping: AtomicBool,
+    loading: Semaphore,
 }
 
 #[derive(Clone)]
@@ -150,6 +155,7 @@ impl System {
             jobs: RwLock::new(None),
             job_views: DashMap::new(),
             stopping: AtomicBool::new(false),
+            loading: Semaphore::new(LOADED_AT_ONCE),
         });
         shared
             .timers
@@ -304,16 +310,17 @@ impl System {
         .await
     }
 
-    /// Tells a device what was told of it: when this returns, it is committed. Telling it twice does no harm.
+    /// Tells a device what was told of it: when this returns, it is committed. Telling it twice does no harm. `report`
+    /// makes it, anew for each actor that has to be told.
     pub async fn report(
         &self,
         scope: Scope,
         key: DeviceKey,
-        report: Report,
+        report: impl Fn() -> Report,
     ) -> Result<(), AskError> {
         self.ask(key, |reply| DeviceMessage::Report {
             scope,
-            report: Box::new(report.clone()),
+            report: Box::new(report()),
             reply,
         })
         .await
@@ -517,6 +524,12 @@ impl System {
         }
     }
 
+    /// Brings the metrics of what is in memory up to date; called before they are shown.
+    pub fn measure(&self) {
+        let devices = u32::try_from(self.shared.devices.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("downbeat_devices_active").set(devices);
+    }
+
     /// Ends the actors: nothing new is taken, changes under way are written first. What is unfinished is taken up at
     /// the next start.
     pub async fn stop(&self, patience: Duration) {
@@ -595,6 +608,13 @@ impl Shared {
             self.leave(key, entry.actor.get_id());
         }
         Err(AskError::StoreUnavailable)
+    }
+
+    /// What is stored of a device, when it is its turn.
+    pub(crate) async fn load(&self, key: DeviceKey) -> Result<Option<StoredDevice>, StoreError> {
+        // It is never closed; were it, loading without a turn would be no harm.
+        let _turn = self.loading.acquire().await;
+        self.store.load(key).await
     }
 
     pub(crate) fn timers(&self) -> &Timers {

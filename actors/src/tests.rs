@@ -34,6 +34,7 @@ use crate::port::{
     NetworkServer, NetworkServerError, NewQueueItem, StoreError, StoredDevice, StoredGateway,
     StoredLinks, StoredSync, SyncChange,
 };
+use crate::system::LOADED_AT_ONCE;
 use crate::{AskError, Order, Report, Submission, System, SystemConfig};
 
 const RED: LightState = LightState::steady(Color::rgb(255, 0, 0));
@@ -59,6 +60,9 @@ struct Kept {
     links: Mutex<BTreeMap<DevEui, StoredLinks>>,
     away: AtomicBool,
     hangs: AtomicBool,
+    /// So many devices are being loaded, and were at the most.
+    loading: AtomicUsize,
+    loading_max: AtomicUsize,
     /// So many commits fail yet.
     failures: AtomicUsize,
     /// What the devices have otherwise than the configuration.
@@ -108,9 +112,12 @@ impl DeviceStore for Kept {
         &self,
         DeviceKey { dev_eui, .. }: DeviceKey,
     ) -> Result<Option<StoredDevice>, StoreError> {
+        let loading = self.loading.fetch_add(1, Ordering::Relaxed) + 1;
+        self.loading_max.fetch_max(loading, Ordering::Relaxed);
         while self.hangs.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        self.loading.fetch_sub(1, Ordering::Relaxed);
         if self.away.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable("taken away".into()));
         }
@@ -440,7 +447,7 @@ impl World {
             told_at: tokio::time::Instant::now(),
         };
         self.system
-            .report(Scope::Platform, key(device(number)), report)
+            .report(Scope::Platform, key(device(number)), || report.clone())
             .await
             .unwrap();
     }
@@ -768,6 +775,34 @@ async fn a_restart_takes_up_what_was_unfinished() {
         1,
         "the item was adopted, not sent again"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_with_much_to_do_leaves_the_database_to_others() {
+    let store = Kept::with_devices(100);
+    for (_, unfinished) in store.states.lock().unwrap().values_mut() {
+        *unfinished = true;
+    }
+    store.hangs.store(true, Ordering::Relaxed);
+    let world = World::over(Arc::clone(&store), Arc::default()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.system.health().devices_active, 100);
+    let loading = || store.loading.load(Ordering::Relaxed);
+    assert_eq!(loading(), LOADED_AT_ONCE);
+    store.hangs.store(false, Ordering::Relaxed);
+    for number in 0..100 {
+        world.report(number, reports(LightState::OFF, 1, 0)).await;
+    }
+    assert_eq!(loading(), 0);
+    assert_eq!(store.loading_max.load(Ordering::Relaxed), LOADED_AT_ONCE);
+}
+
+#[test]
+fn idle_devices_leave_sooner_when_many_are_in_memory() {
+    let few = crate::device::stay(1_000);
+    for many in [100_000, 1_000_000] {
+        assert!(crate::device::stay(many) * 10 < few, "{many}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

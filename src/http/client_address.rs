@@ -4,12 +4,9 @@
 //! that it was called from, so from the right on, the first address that is no trusted proxy's is the caller's.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, HeaderName};
-use axum::middleware::Next;
-use axum::response::Response;
 
 use crate::config::{Network, Networks};
 
@@ -20,17 +17,12 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) struct ClientAddress(pub(super) IpAddr);
 
 /// Notes whence a request comes.
-pub(super) async fn note(
-    State(trusted): State<Arc<Networks>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(super) fn note(trusted: &Networks, request: &mut Request) {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     if let Some(ConnectInfo(peer)) = peer {
         let address = client(peer.ip(), request.headers(), trusted.as_slice());
         request.extensions_mut().insert(ClientAddress(address));
     }
-    next.run(request).await
 }
 
 /// The caller behind trusted proxies; the last one that can be told if the header cannot be read further.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
@@ -14,6 +14,9 @@ use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use crate::config::Networks;
+
+use super::client_address;
 use super::problem::{ApiError, Problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,9 +37,14 @@ impl RequestId {
     }
 }
 
-/// Gives the request an id and a span, ends it even if it panics, and writes the body of a refusal.
-pub(super) async fn trace(mut request: Request, next: Next) -> Response {
+/// Gives the request an id and a span, notes whence it comes, ends it even if it panics, and writes the body of a refusal.
+pub(super) async fn trace(
+    State(trusted): State<Arc<Networks>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
+    client_address::note(&trusted, &mut request);
     let request_id = request_id(request.headers());
     let shared = RequestId(Arc::from(request_id.as_str()));
     request.extensions_mut().insert(shared);

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, Request};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::{Router, body::Body};
+use tower::ServiceBuilder;
 use tower_http::compression::CompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi as _;
@@ -21,9 +22,9 @@ use super::extract::BODY_MAX;
 use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
-    AppState, admission, airtime, api_keys, audit, client_address, devices, downlinks, events,
-    gateways, health, jobs, metrics, network_server, open_problems, overview, request, session,
-    sessions, sync, tenants, unclaimed, webhooks,
+    AppState, admission, airtime, api_keys, audit, devices, downlinks, events, gateways, health,
+    jobs, metrics, network_server, open_problems, overview, request, session, sessions, sync,
+    tenants, unclaimed, webhooks,
 };
 
 /// The page of the API's description loads its own files only. Its styles are set by its scripts.
@@ -67,25 +68,30 @@ pub fn router(state: AppState, parts: RouterParts) -> Router {
             .route_layer(from_fn_with_state(state.clone(), may_command));
         admitted = admitted.nest_service("/api/v1/simulator", simulator);
     }
-    let admitted = admitted
-        .layer(Extension(has_simulator))
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(from_fn(metered::meter))
-        .layer(CompressionLayer::new())
-        .layer(from_fn_with_state(
-            state.admission().clone(),
-            admission::admit,
-        ));
+    // In one: each `layer` of a router is a box that every request opens.
+    let admitted = admitted.layer(
+        ServiceBuilder::new()
+            .layer(from_fn_with_state(
+                state.admission().clone(),
+                admission::admit,
+            ))
+            .layer(CompressionLayer::new())
+            .layer(from_fn(metered::meter))
+            .layer(DefaultBodyLimit::max(BODY_MAX))
+            .layer(Extension(has_simulator)),
+    );
     let trusted = Arc::clone(state.trusted_proxies());
     admitted
         .merge(open)
         .with_state(state)
         .fallback(|| async { ApiError::NoRoute })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
-        .layer(header(X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header(REFERRER_POLICY, "no-referrer"))
-        .layer(from_fn_with_state(trusted, client_address::note))
-        .layer(from_fn(request::trace))
+        .layer(
+            ServiceBuilder::new()
+                .layer(from_fn_with_state(trusted, request::trace))
+                .layer(header(REFERRER_POLICY, "no-referrer"))
+                .layer(header(X_CONTENT_TYPE_OPTIONS, "nosniff")),
+        )
 }
 
 /// All routes, with their description.

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use downbeat_actors::port::TelemetryValue;
+use downbeat_actors::port::{FieldPath, TelemetryValue};
 use downbeat_core::network::{NetworkEvent, StatusReported, Uplink};
 use downbeat_core::radio::Modulation;
 use serde::Deserialize as _;
@@ -35,7 +35,7 @@ const OWN_FIELDS: [&str; 4] = ["rssi", "snr", "f_cnt", "spreading_factor"];
 #[derive(Debug, Default)]
 pub(super) struct Content<'a> {
     /// Its fields, by path, in the order found, each path once.
-    pub(super) telemetry: Vec<(String, TelemetryValue)>,
+    pub(super) telemetry: Vec<(FieldPath, TelemetryValue)>,
     /// The charge in percent, where a field tells it.
     pub(super) battery_percent: Option<f32>,
     /// The decoded object, for the history.
@@ -69,7 +69,7 @@ impl<'a> Content<'a> {
             && is_readable(text)
         {
             let value = TelemetryValue::Text(text.trim().to_owned());
-            self.telemetry.push(("text".to_owned(), value));
+            self.telemetry.push(("text".into(), value));
         }
     }
 }
@@ -83,15 +83,16 @@ fn is_readable(text: &str) -> bool {
 /// What Downbeat itself adds to a device's fields: the radio of an uplink, battery and margin of a status.
 pub(super) fn with_own_fields(
     event: &NetworkEvent,
-    mut telemetry: Vec<(String, TelemetryValue)>,
-) -> Vec<(String, TelemetryValue)> {
-    let add =
-        |name: &str, value: f64| telemetry.push((name.to_owned(), TelemetryValue::Number(value)));
+    mut telemetry: Vec<(FieldPath, TelemetryValue)>,
+) -> Vec<(FieldPath, TelemetryValue)> {
+    let add = |name: &'static str, value: f64| {
+        telemetry.push((name.into(), TelemetryValue::Number(value)));
+    };
     own_fields(event, add);
     telemetry
 }
 
-fn own_fields(event: &NetworkEvent, mut add: impl FnMut(&str, f64)) {
+fn own_fields(event: &NetworkEvent, mut add: impl FnMut(&'static str, f64)) {
     match event {
         NetworkEvent::Heard(uplink) => radio_fields(uplink, add),
         NetworkEvent::StatusReported(StatusReported {
@@ -116,7 +117,7 @@ fn own_fields(event: &NetworkEvent, mut add: impl FnMut(&str, f64)) {
     }
 }
 
-fn radio_fields(uplink: &Uplink, mut add: impl FnMut(&str, f64)) {
+fn radio_fields(uplink: &Uplink, mut add: impl FnMut(&'static str, f64)) {
     let [rssi, snr, f_cnt, spreading_factor] = OWN_FIELDS;
     if let Some(best) = uplink.best() {
         add(rssi, f64::from(best.rssi_dbm));
@@ -138,7 +139,7 @@ fn decimal(value: f32) -> f64 {
 }
 
 /// The fields of a decoded object. One that is broken in the middle gives those before that place.
-fn fields(object: &RawValue) -> Vec<(String, TelemetryValue)> {
+fn fields(object: &RawValue) -> Vec<(FieldPath, TelemetryValue)> {
     let mut collector = Collector::default();
     let mut deserializer = serde_json::Deserializer::from_str(object.get());
     let level = Level {
@@ -151,7 +152,7 @@ fn fields(object: &RawValue) -> Vec<(String, TelemetryValue)> {
 }
 
 /// The charge in percent: the field whose name says so most plainly, if its value can be one.
-fn battery_percent(telemetry: &[(String, TelemetryValue)]) -> Option<f32> {
+fn battery_percent(telemetry: &[(FieldPath, TelemetryValue)]) -> Option<f32> {
     let told = telemetry.iter().filter_map(|(path, value)| {
         let TelemetryValue::Number(number) = value else {
             return None;
@@ -194,7 +195,7 @@ fn battery_rank(name: &str) -> Option<u8> {
 struct Collector {
     /// Where the reading is.
     path: String,
-    found: Vec<(String, TelemetryValue)>,
+    found: Vec<(FieldPath, TelemetryValue)>,
 }
 
 impl Collector {
@@ -213,7 +214,7 @@ impl Collector {
         match self.found.iter_mut().find(|(found, _)| *found == path) {
             Some((_, found)) => *found = value,
             None if is_full => {}
-            None => self.found.push((path, value)),
+            None => self.found.push((path.into(), value)),
         }
     }
 
@@ -352,7 +353,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn content(object: &serde_json::Value) -> Vec<(String, TelemetryValue)> {
+    fn content(object: &serde_json::Value) -> Vec<(FieldPath, TelemetryValue)> {
         let raw = serde_json::value::to_raw_value(object).unwrap();
         Content::of(Some(Cow::Owned(raw)), b"").telemetry
     }
@@ -362,7 +363,7 @@ mod tests {
         Content::of(Some(Cow::Owned(raw)), b"").battery_percent
     }
 
-    fn said(telemetry: &[(String, TelemetryValue)]) -> String {
+    fn said(telemetry: &[(FieldPath, TelemetryValue)]) -> String {
         let fields = telemetry.iter().map(|(path, value)| match value {
             TelemetryValue::Number(number) => format!("{path}={number}"),
             TelemetryValue::Text(text) => format!("{path}={text:?}"),

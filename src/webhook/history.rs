@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use downbeat_actors::port::{HistoryEntry, TelemetryValue};
+use downbeat_actors::port::{FieldPath, HistoryEntry, TelemetryValue};
 use downbeat_core::id::{DevAddr, GatewayId, QueueItemId};
 use downbeat_core::network::{DropReason, Location, NetworkEvent, Reception, Timing};
 use downbeat_core::radio::{DeviceClass, Modulation};
@@ -23,7 +23,7 @@ pub(super) struct Extra<'a> {
     /// What a codec in ChirpStack made of the payload, or the payload itself where that is JSON.
     pub(super) object: Option<Cow<'a, RawValue>>,
     /// Its fields, which the history does not repeat.
-    pub(super) telemetry: Vec<(String, TelemetryValue)>,
+    pub(super) telemetry: Vec<(FieldPath, TelemetryValue)>,
     /// The context of a line of the log.
     pub(super) context: Option<&'a BTreeMap<&'a str, &'a str>>,
 }

@@ -13,7 +13,7 @@
 //! they have in common, [`content`] tells what a payload means and [`history`] writes what is kept. Who may post, and what
 //! becomes of the event, is decided elsewhere.
 
-use downbeat_actors::port::{HistoryEntry, TelemetryValue};
+use downbeat_actors::port::{FieldPath, HistoryEntry, TelemetryValue};
 use downbeat_core::id::DevEui;
 use downbeat_core::network::NetworkEvent;
 use downbeat_core::time::Timestamp;
@@ -117,7 +117,7 @@ pub struct Incoming {
     pub history: HistoryEntry,
     /// What can be drawn over time: the payload's decoded fields by their paths, and what Downbeat adds to them. Each
     /// path once, finite numbers, at most 64 decoded fields.
-    pub telemetry: Vec<(String, TelemetryValue)>,
+    pub telemetry: Vec<(FieldPath, TelemetryValue)>,
 }
 
 /// Why a body is not an event.

@@ -317,7 +317,7 @@ fn describe(name: &str, read: &Incoming) -> String {
 }
 
 /// Whether fields keep to what is promised of them.
-fn is_storable(telemetry: &[(String, TelemetryValue)]) -> bool {
+fn is_storable(telemetry: &[(FieldPath, TelemetryValue)]) -> bool {
     let paths: std::collections::BTreeSet<&str> =
         telemetry.iter().map(|(path, _)| &**path).collect();
     paths.len() == telemetry.len()

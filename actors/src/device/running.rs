@@ -13,13 +13,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::own_time::OwnTime;
-use super::{DeviceMessage, IDLE};
+use super::{DeviceMessage, stay};
 use crate::chirpstack_pool::PoolMessage;
 use crate::gateway_monitor::MonitorMessage;
 use crate::link::Link;
 use crate::observe::{DeviceView, FeedBody, FeedEvent};
 use crate::order::{AskError, Cancellation, Submission};
-use crate::port::{AuditEntry, DeviceChange, HistoryEntry, StoredDevice, TelemetryValue};
+use crate::port::{
+    AuditEntry, DeviceChange, FieldPath, HistoryEntry, StoredDevice, TelemetryValue,
+};
 use crate::system::Shared;
 use crate::writer::{Write, WriterMessage};
 
@@ -96,7 +98,7 @@ pub(super) enum Asked {
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) history: Vec<HistoryEntry>,
-    pub(super) telemetry: Vec<(String, TelemetryValue)>,
+    pub(super) telemetry: Vec<(FieldPath, TelemetryValue)>,
     pub(super) audit: Option<AuditEntry>,
     /// When the edge got word of it.
     pub(super) told_at: Option<Instant>,
@@ -368,7 +370,7 @@ impl Running {
 
     /// One timer: the machine's next look, or the end of an idle device's stay.
     pub(super) fn set_timer(&mut self, shared: &Shared, key: DeviceKey, now: Timestamp) {
-        let idle_at = self.last_used.max(now) + IDLE;
+        let idle_at = self.last_used.max(now) + stay(shared.devices.len());
         let wake = self
             .machine
             .next_wake()

@@ -13,6 +13,6 @@ pub use network_server::{
     ListedApplication, ListedDevice, NetworkServer, NetworkServerError, NewQueueItem,
 };
 pub use store::{
-    DeviceChange, DeviceStore, GatewayMemory, HistoryEntry, StoreError, StoredDevice,
+    DeviceChange, DeviceStore, FieldPath, GatewayMemory, HistoryEntry, StoreError, StoredDevice,
     StoredGateway, StoredLinks, StoredSync, SyncChange, TelemetryValue,
 };

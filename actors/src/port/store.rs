@@ -1,5 +1,6 @@
 //! What the actors keep. Lists and dashboards read the database directly; only the actors write devices' states.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -102,10 +103,13 @@ pub struct DeviceChange {
     /// What is to be kept in the history: the network server's event that caused it, and what follows from it.
     pub history: Vec<HistoryEntry>,
     /// Decoded fields, by their paths; as of `at`.
-    pub telemetry: Vec<(String, TelemetryValue)>,
+    pub telemetry: Vec<(FieldPath, TelemetryValue)>,
     /// Who gave the command that caused it.
     pub audit: Option<AuditEntry>,
 }
+
+/// Where a decoded field is in its report. What codecs of ours find has names that stand here.
+pub type FieldPath = Cow<'static, str>;
 
 /// A decoded value.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::StatusCode;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -14,8 +13,8 @@ use super::pace::Pace;
 use super::report::{Figure, Report};
 use super::server::{Between, Snapshot};
 use super::sse::LiveStream;
-use super::target::{LoadError, Target, answered};
-use super::uplink::{Encoding, Uplinks, register_devices, remove_devices};
+use super::target::{LoadError, Target};
+use super::uplink::{Encoding, Posting, Received, Uplinks, register_devices, remove_devices};
 
 /// After the last uplink is answered, its event may take this long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -175,9 +174,10 @@ impl LiveLoad {
     ) -> Measuring {
         let mut callers = JoinSet::new();
         for _ in 0..POSTS {
-            let (target, pace, devices) = (self.target.clone(), pace.clone(), Arc::clone(devices));
+            let (pace, devices) = (pace.clone(), Arc::clone(devices));
             let (posted, progress) = (Arc::clone(posted), progress.clone());
             let uplinks = Uplinks::new(Encoding::Json);
+            let mut posting = Posting::of(&self.target, Encoding::Json);
             callers.spawn(async move {
                 let mut times = Measuring::default();
                 while let Some(due) = pace.next().await {
@@ -185,9 +185,9 @@ impl LiveLoad {
                     let f_cnt = u32::try_from(due.number).unwrap_or(u32::MAX);
                     note(&posted, number, due.at);
                     let (dev_eui, _) = &devices[number % devices.len()];
-                    match answered(uplinks.post(&target, dev_eui, f_cnt), StatusCode::OK).await {
-                        Ok(body) if body["status"] == "ok" => times.note(due.at.elapsed()),
-                        Ok(body) => times.note_error(body.to_string()),
+                    match posting.post(uplinks.body(dev_eui, f_cnt)).await {
+                        Ok(Received::Stored) => times.note(due.at.elapsed()),
+                        Ok(Received::ComeAgain) => times.note_error("503, come again".to_owned()),
                         Err(error) => times.note_error(error),
                     }
                     progress();

@@ -41,6 +41,12 @@ impl Measuring {
         self.first_error.get_or_insert(error);
     }
 
+    /// So many that did not.
+    pub(super) fn note_errors(&mut self, count: u64, error: String) {
+        self.errors += count;
+        self.first_error.get_or_insert(error);
+    }
+
     /// Requests that went as they should, so far.
     pub(super) fn count(&self) -> u64 {
         self.micros.len()

@@ -1,8 +1,10 @@
 //! `downbeat loadtest`: what a running Downbeat bears. One file for each kind of load.
 //!
-//! - `registry`, `webhook`, `commands`, `live`: the loads. `target`: who bears them; `uplink`, `sse`: how it is spoken to.
+//! - `registry`, `webhook`, `commands`, `live`: the loads. `target`: who bears them; `uplink`, `wire`, `sse`: how it is
+//!   spoken to. `bare`: what the machine itself allows.
 //! - `pace`: when requests are made. `measure`: their times. `server`: what the server says of itself. `report`: the result.
 
+mod bare;
 mod commands;
 mod live;
 mod measure;
@@ -14,7 +16,9 @@ mod sse;
 mod target;
 mod uplink;
 mod webhook;
+mod wire;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,6 +54,11 @@ pub enum LoadCommand {
         after_help = "Examples:\n  DOWNBEAT_KEY=db_… downbeat loadtest webhook --connections 50 --seconds 30\n  DOWNBEAT_KEY=db_… downbeat loadtest webhook --rate 2000 --encoding protobuf --json > before.json"
     )]
     Webhook(WebhookArgs),
+    /// Answer webhooks without doing anything with them: what the machine allows, for `webhook --beside`.
+    #[command(
+        after_help = "Example:\n  taskset -c 0 downbeat loadtest bare & taskset -c 1 downbeat loadtest webhook --beside http://127.0.0.1:8009"
+    )]
+    Bare(BareArgs),
     /// Send colours to simulated lights, and hold what is said of them against what they really showed.
     #[command(
         after_help = "Examples:\n  DOWNBEAT_KEY=db_… downbeat loadtest commands --lights 300 --at-once\n  DOWNBEAT_KEY=db_… downbeat loadtest commands --rate 5 --seconds 120 --loss-up 0.1 --loss-down 0.1 --dark 1@30.."
@@ -105,7 +114,7 @@ pub struct WebhookArgs {
     #[command(flatten)]
     common: CommonArgs,
     /// Posts under way at once at the most.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=5_000))]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=20_000))]
     connections: u16,
     /// Devices that speak in turn.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
@@ -119,9 +128,23 @@ pub struct WebhookArgs {
     /// For so long.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
+    /// Post the same to a bare server first, as fast as it is answered, and tell the ratio; see `bare`.
+    #[arg(long, value_name = "URL")]
+    beside: Option<Url>,
+    /// More is posted than can be borne: refusals (503 with Retry-After) are counted apart, and are no errors.
+    #[arg(long)]
+    overload: bool,
     /// The devices are left registered.
     #[arg(long)]
     keep: bool,
+}
+
+/// Options of the server that does nothing.
+#[derive(Debug, Args)]
+pub struct BareArgs {
+    /// Where it listens.
+    #[arg(long, default_value = "127.0.0.1:8009")]
+    listen: SocketAddr,
 }
 
 /// Options of the load by commands.
@@ -201,6 +224,7 @@ pub(super) async fn run(command: LoadCommand) -> anyhow::Result<()> {
     match command {
         LoadCommand::Registry(arguments) => registry(arguments).await,
         LoadCommand::Webhook(arguments) => webhook(arguments).await,
+        LoadCommand::Bare(arguments) => bare::run(arguments.listen).await,
         LoadCommand::Commands(arguments) => commands(*arguments).await,
         LoadCommand::Live(arguments) => live(arguments).await,
     }
@@ -231,6 +255,8 @@ async fn webhook(arguments: WebhookArgs) -> anyhow::Result<()> {
         encoding: arguments.encoding,
         rate: arguments.rate,
         duration: Duration::from_secs(arguments.seconds),
+        beside: arguments.beside,
+        overload: arguments.overload,
         keep: arguments.keep,
     };
     let duration = load.duration;

@@ -80,6 +80,16 @@ impl Target {
         })
     }
 
+    /// Where it listens.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// How requests say who makes them.
+    pub(super) fn authorization(&self) -> SecretString {
+        SecretString::from(format!("Bearer {}", self.key.expose_secret()))
+    }
+
     /// The run, as it stands in the tag of its devices.
     pub(super) fn run(&self) -> String {
         self.run.simple().to_string()

@@ -1,13 +1,17 @@
 //! Uplinks as `ChirpStack` v4 posts them: a real one, with another device's identity and counters.
 
+use std::time::Duration;
+
 use chirpstack_api::integration::UplinkEvent;
 use clap::ValueEnum;
 use prost::Message as _;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Method, StatusCode, Url};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::target::{LoadError, TAG, Target, answered};
+use super::target::{LoadError, TAG, Target, answered, body_of};
+use super::wire::Wire;
 
 /// The body of a lamp's status that three gateways heard, 1.8 kB as JSON.
 const JSON: &str = include_str!("../../../tests/fixtures/chirpstack-v4/up-status-3gw.json");
@@ -21,6 +25,15 @@ const FIELDS: [&str; 4] = [
     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAPAwB",
 ];
 
+/// Where they are posted.
+const PATH: &str = "/api/v1/webhooks/chirpstack?event=up";
+
+/// The answer to an event that is stored.
+const STORED: &[u8] = br#"{"status":"ok"}"#;
+
+/// An answer that takes longer is an error.
+const PATIENCE: Duration = Duration::from_mins(3);
+
 /// Registrations at once.
 const REGISTRATIONS: usize = 16;
 
@@ -32,6 +45,15 @@ pub(super) enum Encoding {
     Json,
     /// Protobuf itself.
     Protobuf,
+}
+
+impl Encoding {
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/octet-stream",
+        }
+    }
 }
 
 /// Makes bodies.
@@ -92,17 +114,72 @@ impl Uplinks {
             }
         }
     }
+}
 
-    /// The post of it.
-    pub(super) fn post(&self, target: &Target, dev_eui: &str, f_cnt: u32) -> RequestBuilder {
-        let content_type = match self.encoding {
-            Encoding::Json => "application/json",
-            Encoding::Protobuf => "application/octet-stream",
+/// What became of a post.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Received {
+    /// The event is stored.
+    Stored,
+    /// It is refused, with a time to come again.
+    ComeAgain,
+}
+
+/// Posts bodies, one after the other.
+pub(super) enum Posting {
+    /// On a connection of its own.
+    Wire(Wire),
+    /// Where more is needed than that: TLS.
+    Client(Target, Encoding),
+}
+
+impl Posting {
+    /// To Downbeat.
+    pub(super) fn of(target: &Target, encoding: Encoding) -> Self {
+        Self::elsewhere(target, target.url(), encoding)
+    }
+
+    /// To another server with the same headers.
+    pub(super) fn elsewhere(target: &Target, url: &Url, encoding: Encoding) -> Self {
+        let authorization = target.authorization();
+        let headers = [
+            ("authorization", authorization.expose_secret()),
+            ("content-type", encoding.content_type()),
+        ];
+        match Wire::to(url, PATH, &headers) {
+            Some(wire) => Self::Wire(wire),
+            None => Self::Client(target.clone(), encoding),
+        }
+    }
+
+    /// Posts one.
+    pub(super) async fn post(&mut self, body: Vec<u8>) -> Result<Received, String> {
+        let body = match self {
+            Self::Client(target, encoding) => {
+                let request = target.call(Method::POST, PATH);
+                let request = request.header("content-type", encoding.content_type());
+                body_of(request.body(body), StatusCode::OK).await?.to_vec()
+            }
+            Self::Wire(wire) => {
+                let answer = tokio::time::timeout(PATIENCE, wire.post(&body)).await;
+                let answer = answer.map_err(|_| "no answer".to_owned())??;
+                match answer.status {
+                    StatusCode::OK => answer.body,
+                    StatusCode::SERVICE_UNAVAILABLE if answer.says_when => {
+                        return Ok(Received::ComeAgain);
+                    }
+                    status => {
+                        let words = String::from_utf8_lossy(&answer.body);
+                        return Err(format!("{status}: {words}"));
+                    }
+                }
+            }
         };
-        target
-            .call(Method::POST, "/api/v1/webhooks/chirpstack?event=up")
-            .header("content-type", content_type)
-            .body(self.body(dev_eui, f_cnt))
+        if body == STORED {
+            Ok(Received::Stored)
+        } else {
+            Err(String::from_utf8_lossy(&body).into_owned())
+        }
     }
 }
 

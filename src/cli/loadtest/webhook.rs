@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::Url;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -13,8 +13,8 @@ use super::measure::Measuring;
 use super::pace::Pace;
 use super::report::{Figure, Report};
 use super::server::Snapshot;
-use super::target::{LoadError, Target, answered};
-use super::uplink::{Encoding, Uplinks, register_devices, remove_devices};
+use super::target::{LoadError, Target};
+use super::uplink::{Encoding, Posting, Received, Uplinks, register_devices, remove_devices};
 
 /// What the server counts of them.
 const STORED: &str = "downbeat_webhooks_total{event=\"up\",outcome=\"stored\"}";
@@ -34,6 +34,10 @@ pub(super) struct WebhookLoad {
     /// Posts a second; `None`: each caller posts as soon as it was answered.
     pub(super) rate: Option<f64>,
     pub(super) duration: Duration,
+    /// A server that does nothing, to which the same is posted first, as fast as it is answered.
+    pub(super) beside: Option<Url>,
+    /// More is posted than can be borne: refusals with a time to come again are no errors.
+    pub(super) overload: bool,
     /// The devices are left registered.
     pub(super) keep: bool,
 }
@@ -42,8 +46,20 @@ pub(super) struct WebhookLoad {
 #[derive(Default)]
 struct Tally {
     times: Measuring,
+    /// Posts that were refused, with a time to come again.
+    refused: Measuring,
     /// Posts that were stored, by the device's number.
     stored: BTreeMap<usize, u64>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.times.add(other.times);
+        self.refused.add(other.refused);
+        for (number, stored) in other.stored {
+            *self.stored.entry(number).or_default() += stored;
+        }
+    }
 }
 
 impl WebhookLoad {
@@ -53,20 +69,53 @@ impl WebhookLoad {
         progress: impl Fn() + Send + Clone + 'static,
     ) -> Result<Report, LoadError> {
         let devices = Arc::new(register_devices(&self.target, self.devices).await?);
+        let ceiling = match &self.beside {
+            None => None,
+            Some(url) => {
+                let began = Instant::now();
+                let pace = Pace::closed_for(self.duration);
+                let posting = || Posting::elsewhere(&self.target, url, self.encoding);
+                let tally = self.post(&devices, &pace, posting, || {}).await;
+                Some(tally.times.finish("bare server", began.elapsed()))
+            }
+        };
         let before = Snapshot::of(&self.target).await;
         let began = Instant::now();
-        let Tally { times, stored } = self.post(&devices, progress).await;
+        let pace = match self.rate {
+            Some(rate) => Pace::open(rate, self.duration),
+            None => Pace::closed_for(self.duration),
+        };
+        let posting = || Posting::of(&self.target, self.encoding);
+        let tally = self.post(&devices, &pace, posting, progress).await;
         let took = began.elapsed();
+        let Tally {
+            mut times,
+            refused,
+            stored,
+        } = tally;
         let mut report = Report {
             what: self.in_words(),
-            measurements: vec![times.finish("webhook", took)],
             ..Report::default()
         };
+        if !self.overload && refused.count() > 0 {
+            times.note_errors(refused.count(), "503, come again".to_owned());
+        }
+        let webhook = times.finish("webhook", took);
+        if let Some(ceiling) = &ceiling {
+            let ratio = webhook.per_second / ceiling.per_second.max(1e-9);
+            let figure = Figure::new("webhooks for each answer of a bare server", ratio, "");
+            report.figures.push(figure);
+        }
+        report.measurements.push(webhook);
+        report.measurements.extend(ceiling);
+        if self.overload {
+            report.measurements.push(refused.finish("refused", took));
+        }
         let all: u64 = stored.values().sum();
         if let Some(before) = before
             && let Some(between) = before.until_now(&self.target).await
         {
-            report.figures = between.usage();
+            report.figures.extend(between.usage());
             let counted = between.grown(STORED);
             report
                 .figures
@@ -108,31 +157,29 @@ impl WebhookLoad {
     async fn post(
         &self,
         devices: &Arc<Vec<(String, String)>>,
+        pace: &Pace,
+        posting: impl Fn() -> Posting,
         progress: impl Fn() + Send + Clone + 'static,
     ) -> Tally {
-        let pace = match self.rate {
-            Some(rate) => Pace::open(rate, self.duration),
-            None => Pace::closed_for(self.duration),
-        };
         let counters: Arc<Vec<AtomicU32>> =
             Arc::new(devices.iter().map(|_| AtomicU32::new(0)).collect());
         let mut callers = JoinSet::new();
         for _ in 0..self.connections {
-            let (target, pace, devices) = (self.target.clone(), pace.clone(), Arc::clone(devices));
+            let (pace, devices) = (pace.clone(), Arc::clone(devices));
             let (counters, progress) = (Arc::clone(&counters), progress.clone());
-            let uplinks = Uplinks::new(self.encoding);
+            let (uplinks, mut posting) = (Uplinks::new(self.encoding), posting());
             callers.spawn(async move {
                 let mut tally = Tally::default();
                 while let Some(due) = pace.next().await {
                     let number = usize::try_from(due.number).unwrap_or(0) % devices.len();
                     let f_cnt = counters[number].fetch_add(1, Ordering::Relaxed);
-                    let request = uplinks.post(&target, &devices[number].0, f_cnt);
-                    match answered(request, StatusCode::OK).await {
-                        Ok(body) if body["status"] == "ok" => {
+                    let body = uplinks.body(&devices[number].0, f_cnt);
+                    match posting.post(body).await {
+                        Ok(Received::Stored) => {
                             tally.times.note(due.at.elapsed());
                             *tally.stored.entry(number).or_default() += 1;
                         }
-                        Ok(body) => tally.times.note_error(body.to_string()),
+                        Ok(Received::ComeAgain) => tally.refused.note(due.at.elapsed()),
                         Err(error) => tally.times.note_error(error),
                     }
                     progress();
@@ -143,12 +190,7 @@ impl WebhookLoad {
         let mut all = Tally::default();
         while let Some(caller) = callers.join_next().await {
             match caller {
-                Ok(tally) => {
-                    all.times.add(tally.times);
-                    for (number, stored) in tally.stored {
-                        *all.stored.entry(number).or_default() += stored;
-                    }
-                }
+                Ok(tally) => all.add(tally),
                 Err(error) => all.times.note_error(error.to_string()),
             }
         }

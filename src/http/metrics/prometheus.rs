@@ -29,6 +29,7 @@ pub(in crate::http) async fn prometheus(
         ));
     }
     downbeat_actors::mailbox::measure();
+    state.system().measure();
     crate::telemetry::process::measure();
     let text = state.prometheus().render();
     Ok((

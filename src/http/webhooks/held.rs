@@ -292,7 +292,7 @@ impl Shared {
             incoming, came_at, ..
         }: &Telling,
     ) -> Result<(), AskError> {
-        let report = Report {
+        let report = || Report {
             event: incoming.event.clone(),
             history: vec![incoming.history.clone()],
             telemetry: incoming.telemetry.clone(),

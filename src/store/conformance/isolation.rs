@@ -263,7 +263,7 @@ impl Owner {
                 kind: "up",
                 body: "{}".to_owned(),
             }],
-            telemetry: vec![("x".to_owned(), TelemetryValue::Number(1.0))],
+            telemetry: vec![("x".into(), TelemetryValue::Number(1.0))],
             ..change(&device, "{}", at(3))
         };
         store.commit(&[spoke]).await.unwrap();

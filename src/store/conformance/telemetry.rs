@@ -232,7 +232,7 @@ fn values(device: &Device, second: i64, fields: &[(&str, TelemetryValue)]) -> De
     let fields = fields.iter();
     DeviceChange {
         telemetry: fields
-            .map(|(field, value)| ((*field).to_owned(), value.clone()))
+            .map(|(field, value)| ((*field).to_owned().into(), value.clone()))
             .collect(),
         ..change(device, "{}", at(second))
     }

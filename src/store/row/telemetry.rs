@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use downbeat_actors::port::{StoreError, TelemetryValue};
+use downbeat_actors::port::{FieldPath, StoreError, TelemetryValue};
 use downbeat_core::id::{DeviceId, TenantId};
 use downbeat_core::time::Timestamp;
 use serde::Serialize;
@@ -57,7 +57,7 @@ impl<'a> ReportRow<'a> {
         }
     }
 
-    pub(crate) fn add(&mut self, telemetry: &'a [(String, TelemetryValue)]) {
+    pub(crate) fn add(&mut self, telemetry: &'a [(FieldPath, TelemetryValue)]) {
         let kept = telemetry.iter();
         let kept = kept.filter_map(|(field, value)| Some((&**field, Kept::of(field, value)?)));
         self.fields.extend(kept);

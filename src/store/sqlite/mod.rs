@@ -54,7 +54,7 @@ const ROW_BUFFER: usize = 1_024;
 
 /// What the writer keeps of the file in memory, KiB. With `SQLite`'s own 2 MiB, tens of thousands of devices in no order
 /// are read from the file again and again.
-const WRITER_CACHE: u32 = 64 * 1024;
+const WRITER_CACHE: u32 = 16 * 1024;
 
 /// What each reader does.
 const READER_CACHE: u32 = 16 * 1024;

@@ -78,7 +78,7 @@ fn a_payload_is_looked_for_in_its_order() {
         let telemetry = up(&body).unwrap().telemetry;
         assert_eq!(
             telemetry[0],
-            ("from".to_owned(), TelemetryValue::Text(from.to_owned()))
+            ("from".into(), TelemetryValue::Text(from.to_owned()))
         );
         body[next] = match next {
             "object" => json!(null),
@@ -86,7 +86,7 @@ fn a_payload_is_looked_for_in_its_order() {
             _ => json!(data("plain")),
         };
     }
-    let text = ("text".to_owned(), TelemetryValue::Text("plain".to_owned()));
+    let text = ("text".into(), TelemetryValue::Text("plain".to_owned()));
     assert_eq!(up(&body).unwrap().telemetry[0], text);
     body["data"] = json!("");
     let names: Vec<_> = up(&body)

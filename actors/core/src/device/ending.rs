@@ -104,7 +104,7 @@ impl Device {
             && self.desired.is_none()
             && self.transient_light.is_none()
             && self.reconcile == super::state::Reconcile::default()
-            && self.initialisation == super::initialisation::Initialisation::default()
+            && self.initialisation.is_blank()
     }
 
     /// Ends what has outlived its time. What is in the queue or on the air is waited for: it cannot be called back,

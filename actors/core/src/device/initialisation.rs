@@ -135,6 +135,11 @@ pub enum InitialisationPlan {
 }
 
 impl Initialisation {
+    /// Whether nothing is known of it, and nothing wanted.
+    pub(super) fn is_blank(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// When the next setting is to be begun.
     pub(super) fn due_at(&self) -> Option<Timestamp> {
         let run = self.run.as_ref()?;

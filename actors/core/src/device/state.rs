@@ -19,7 +19,8 @@ use super::presence::{Presence, UplinkCounts};
 use super::proof::Proving;
 use super::session::follows;
 
-/// Everything known and wanted of one device. Serialises whole: what is stored is what runs.
+/// Everything known and wanted of one device. Serialises whole: what is stored is what runs. What there is none of is not
+/// written: it would be a third of what each uplink stores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Device {
     #[serde(skip)]
@@ -29,33 +30,40 @@ pub struct Device {
     pub(super) class: DeviceClass,
     pub(super) session: Session,
     pub(super) reported: Option<Reported>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) battery_percent: Option<f32>,
     #[serde(default)]
     pub(super) presence: Presence,
     #[serde(default)]
     pub(super) uplinks: UplinkCounts,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) desired: Option<Desired>,
     /// A light that a transient command may have put on: not a deviation from what is desired.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) transient_light: Option<LightState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) active: Option<Active>,
     pub(super) waiting: VecDeque<Downlink>,
     /// The one item of ours that is, or may be, in ChirpStack's queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) item: Option<Item>,
     /// Frames of ours that may have reached the device since its last report, or still may; oldest first.
     pub(super) flights: Vec<Flight>,
     /// More frames went out unheard than are remembered: what was reported before is no measure any more.
     pub(super) uncounted: bool,
     /// The last downlink that ended unverified: a late proof still counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unproven: Option<Unproven>,
     /// tx-acks that overtook the answer of their Enqueue.
     pub(super) early_transmissions: Vec<Transmission>,
     pub(super) reconcile: Reconcile,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Initialisation::is_blank")]
     pub(super) initialisation: Initialisation,
     /// Number of the next Enqueue.
     pub(super) next_attempt: u32,
     /// Looks at the gateways in vain since one was last there for the active downlink.
     pub(super) gateway_looks: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) gateway_look_at: Option<Timestamp>,
     /// ChirpStack does not have the device yet: whoever keeps it in step is about to make it there.
     #[serde(skip)]
@@ -84,18 +92,20 @@ pub(super) struct Session {
     /// Counts restarts as far as they were noticed: joins, and counters that went down.
     pub(super) epoch: u32,
     /// When this epoch was noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) began_at: Option<Timestamp>,
     pub(super) dev_addr: Option<DevAddr>,
     /// Addresses of earlier sessions, the newest last: their events come late.
     pub(super) former: VecDeque<DevAddr>,
     /// The last counter that was heard in each of them, where any was: what is told of it again is no news.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub(super) former_counters: VecDeque<(DevAddr, u32)>,
     /// A counter that was told and cannot be of the session: believed when the next one follows it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) doubtful: Option<(Option<DevAddr>, u32)>,
     /// Joined, and not spoken since: ChirpStack sends nothing yet.
     pub(super) awaiting_first_uplink: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) last_join: Option<uuid::Uuid>,
     pub(super) heard: Option<Heard>,
     /// The device's own counters and light in this epoch.
@@ -305,7 +315,9 @@ pub(super) struct Transmission {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Reconcile {
     /// The device showed something else than desired and is to be told again at this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) due_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) last_at: Option<Timestamp>,
     /// It shows the right thing, and is to be told again for its watchdog's sake.
     pub(super) refresh: bool,

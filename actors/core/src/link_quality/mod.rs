@@ -161,6 +161,13 @@ impl DeviceLinks {
                 false
             }
         };
+        // Most devices are heard by the same few gateways for good: room to grow would be empty for as long.
+        let unknown = named
+            .iter()
+            .filter(|it| self.link(it.gateway_id).is_none())
+            .count();
+        self.links
+            .reserve_exact(unknown.min(LINKS_MAX.saturating_sub(self.links.len())));
         for reception in &named {
             let index = self.index_or_new(now, reception.gateway_id, &named);
             if let Some(link) = index.and_then(|index| self.links.get_mut(index)) {
@@ -175,7 +182,10 @@ impl DeviceLinks {
             self.f_cnt = Some(uplink.f_cnt);
             self.class = uplink.class.unwrap_or(self.class);
             self.heard_at = Some(now);
-            self.route = named.iter().map(|reception| reception.gateway_id).collect();
+            self.route.clear();
+            self.route.reserve_exact(named.len());
+            self.route
+                .extend(named.iter().map(|reception| reception.gateway_id));
         }
         true
     }
@@ -334,7 +344,9 @@ impl DeviceLinks {
     /// Makes what was stored fit what is promised here: a table written by hand may say anything.
     fn tidy(&mut self) {
         self.links.truncate(LINKS_MAX);
+        self.links.shrink_to_fit();
         self.route.truncate(LINKS_MAX);
+        self.route.shrink_to_fit();
     }
 }
 

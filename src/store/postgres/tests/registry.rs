@@ -247,7 +247,7 @@ async fn nul_refuses_nothing_and_finds_nothing() {
         .unwrap();
     assert_eq!(again.fields, device.fields);
     let mut heard = change(&device, "state", at(1));
-    heard.telemetry = vec![("f\0".to_owned(), TelemetryValue::Text("t\0".to_owned()))];
+    heard.telemetry = vec![("f\0".into(), TelemetryValue::Text("t\0".to_owned()))];
     store.commit(&[heard]).await.unwrap();
     let fields = store
         .telemetry_fields(Scope::Platform, device.id)
@@ -307,7 +307,7 @@ async fn the_largest_and_smallest_numbers_have_a_mean_or_none() {
                 "state",
                 Timestamp::from_millis(span * 1_000 + index),
             );
-            heard.telemetry = vec![("n".to_owned(), TelemetryValue::Number(*number))];
+            heard.telemetry = vec![("n".into(), TelemetryValue::Number(*number))];
             store.commit(&[heard]).await.unwrap();
         }
     }

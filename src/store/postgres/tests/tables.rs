@@ -169,7 +169,7 @@ pub(super) async fn two_tenants(store: &Store) -> (TenantId, TenantId) {
                 kind: "up",
                 body: "{}".to_owned(),
             }],
-            telemetry: vec![("a".to_owned(), TelemetryValue::Number(1.0))],
+            telemetry: vec![("a".into(), TelemetryValue::Number(1.0))],
             ..change(&device, "state", at(1))
         };
         store.commit(&[change]).await.unwrap();
