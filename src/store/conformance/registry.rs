@@ -365,6 +365,51 @@ pub(in crate::store) async fn a_deleted_device_is_gone_and_its_dev_eui_free(stor
     assert_eq!((loaded.device_id, loaded.state), (next.id, None));
 }
 
+pub(in crate::store) async fn a_device_that_is_to_rest_is_not_deleted_while_something_is_under_way(
+    store: &Store,
+) {
+    let tenant = default_tenant(store).await;
+    let scope = Scope::Tenant(tenant);
+    let (busy, resting) = (
+        register(store, tenant, 1).await,
+        register(store, tenant, 2).await,
+    );
+    let unfinished = DeviceChange {
+        unfinished: true,
+        ..change(&busy, "{}", at(5))
+    };
+    store.commit(&[unfinished]).await.unwrap();
+    // Together: one that is refused leaves the other its way.
+    let delete = |device: &Device| {
+        let (store, id) = (store.clone(), device.id);
+        async move {
+            store
+                .delete_resting_device(scope, id, Some(1), at(9), &by())
+                .await
+        }
+    };
+    let (refused, deleted) = tokio::join!(delete(&busy), delete(&resting));
+    assert!(
+        matches!(refused, Err(WriteDeviceError::UnderWay)),
+        "{refused:?}"
+    );
+    assert_eq!(deleted.unwrap().id, resting.id);
+    assert_eq!(store.unfinished().await.unwrap(), [on_default(1)]);
+    let stale = store
+        .delete_resting_device(scope, busy.id, Some(2), at(9), &by())
+        .await;
+    assert!(
+        matches!(stale, Err(WriteDeviceError::VersionMismatch { current: 1 })),
+        "{stale:?}"
+    );
+    let left = store.device(scope, busy.id).await.unwrap();
+    assert!(left.is_some_and(|left| left.sync == busy.sync));
+
+    store.commit(&[change(&busy, "{}", at(6))]).await.unwrap();
+    assert_eq!(delete(&busy).await.unwrap().id, busy.id);
+    assert_eq!(store.device(scope, busy.id).await.unwrap(), None);
+}
+
 pub(in crate::store) async fn devices_are_listed_in_pages_and_filtered(store: &Store) {
     let tenant = default_tenant(store).await;
     let acme = new_tenant(store, "acme").await;

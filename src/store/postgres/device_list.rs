@@ -1,6 +1,6 @@
 //! The registry's devices, one and many.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::{DevEui, DeviceId, DeviceKey, TenantId};
@@ -43,7 +43,7 @@ macro_rules! select_device {
                 device.updated_at, device.version, device.presence, device.uplinks_heard, device.uplinks_missed,
                 device.last_seen, device.rssi_dbm, device.snr_db, device.battery_percent, device.desired_color,
                 device.desired_on_time, device.desired_off_time, device.reported_color, device.reported_on_time,
-                device.reported_off_time, device.reported_at,
+                device.reported_off_time, device.reported_at, device.unfinished,
                 s.generation, s.synced_generation, s.sync_state, s.sync_error, s.sync_attempts, s.next_attempt_at,
                 ",
             revision!(),
@@ -205,42 +205,29 @@ pub(super) async fn lock(
     connection: &mut PgConnection,
     id: DeviceId,
 ) -> Result<Option<Device>, StoreError> {
-    let statement = select_device!("WHERE device.id = $1 FOR NO KEY UPDATE OF device");
-    read(connection, id, statement).await
+    let row: Option<DeviceRow> = sqlx::query_as(select_device!(
+        "WHERE device.id = $1 FOR NO KEY UPDATE OF device"
+    ))
+    .bind(id.as_uuid())
+    .fetch_optional(connection)
+    .await
+    .map_err(store_error)?;
+    row.map(Device::try_from).transpose()
 }
 
 /// Those of the devices that the transaction may see, held in the order of their ids.
 pub(super) async fn lock_many(
     connection: &mut PgConnection,
     ids: &BTreeSet<DeviceId>,
-) -> Result<BTreeMap<DeviceId, Device>, StoreError> {
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
+) -> Result<Vec<DeviceRow>, StoreError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
-    let rows: Vec<DeviceRow> = sqlx::query_as(select_device!(
+    sqlx::query_as(select_device!(
         "WHERE device.id = ANY ($1) ORDER BY device.id FOR NO KEY UPDATE OF device"
     ))
     .bind(ids)
     .fetch_all(connection)
     .await
-    .map_err(store_error)?;
-    rows.into_iter()
-        .map(|row| Device::try_from(row).map(|device| (device.id, device)))
-        .collect()
-}
-
-async fn read(
-    connection: &mut PgConnection,
-    id: DeviceId,
-    statement: &'static str,
-) -> Result<Option<Device>, StoreError> {
-    let row: Option<DeviceRow> = sqlx::query_as(statement)
-        .bind(id.as_uuid())
-        .fetch_optional(connection)
-        .await
-        .map_err(store_error)?;
-    row.map(Device::try_from).transpose()
+    .map_err(store_error)
 }
 
 fn push_page(query: &mut QueryBuilder<Db>, page: PageRequest) {

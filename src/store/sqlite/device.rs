@@ -37,10 +37,12 @@ async fn write(
     writes: &[DeviceWrite],
     sealer: &Sealer,
 ) -> Result<Vec<Outcome>, WriteDeviceError> {
-    let known = Known {
-        devices: device_list::find_many(connection, scope, &device_ids(writes)).await?,
-        tenants: rooms(connection, &tenants(writes)).await?,
-    };
+    let mut known = Known::default();
+    let ids = device_ids(writes);
+    if !ids.is_empty() {
+        known.add_devices(device_list::rows_by_id(&mut *connection, scope, &ids).await?)?;
+    }
+    known.tenants = rooms(connection, &tenants(writes)).await?;
     let mut plan = Plan::of(writes, known);
     if !plan.deletes.is_empty() {
         delete(connection, plan.deletes.values()).await?;
