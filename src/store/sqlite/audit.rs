@@ -87,22 +87,31 @@ pub(super) async fn append(
     done.map(drop).map_err(store_error)
 }
 
-/// Adds entries in the transaction of what they tell.
-pub(super) async fn append_all(
+async fn append_all(
     connection: &mut SqliteConnection,
     entries: &[AuditEntry],
 ) -> Result<(), StoreError> {
-    let entries: Vec<&AuditEntry> = entries.iter().collect();
     for rows in entries.chunks(ROWS_MAX) {
-        let mut statement = insert_audit(rows);
-        let query = statement.build().persistent(false);
+        let mut query = QueryBuilder::new("");
+        push_audit(&mut query, rows);
+        let query = query.build().persistent(false);
         query.execute(&mut *connection).await.map_err(store_error)?;
     }
     Ok(())
 }
 
 pub(super) fn insert_audit(entries: &[&AuditEntry]) -> QueryBuilder<Db> {
-    let mut query = QueryBuilder::new(
+    let mut query = QueryBuilder::new("");
+    push_audit(&mut query, entries.iter().copied());
+    query
+}
+
+/// Adds a statement that adds entries.
+pub(super) fn push_audit<'a>(
+    query: &mut QueryBuilder<Db>,
+    entries: impl IntoIterator<Item = &'a AuditEntry>,
+) {
+    query.push(
         "INSERT INTO audit
             (id, at, tenant_id, key_id, by_name, address, request_id, action, object_id, before, after) ",
     );
@@ -121,5 +130,4 @@ pub(super) fn insert_audit(entries: &[&AuditEntry]) -> QueryBuilder<Db> {
             .push_bind(values.after);
     });
     query.push(" ON CONFLICT (id) DO NOTHING");
-    query
 }
