@@ -14,8 +14,9 @@ use async_trait::async_trait;
 use downbeat_actors::port::StoreError;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Connection as _, SqliteConnection};
+use sqlx::{Connection as _, Sqlite as Db, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -26,6 +27,9 @@ const WAITING_MAX: usize = 4_096;
 
 /// Writes of one transaction at the most, so that the first of them does not wait for ever.
 const TRANSACTION_MAX: usize = 256;
+
+/// How long the connection is kept when nobody writes.
+const KEPT: Duration = Duration::from_millis(20);
 
 /// Hands writes to the task that carries them out, in the order in which they come. Clones are the same.
 #[derive(Debug, Clone)]
@@ -56,7 +60,8 @@ impl WriteQueue {
             closed: CancellationToken::new(),
         };
         let closed = queue.closed.clone().drop_guard();
-        tokio::spawn(run(pool, waiting, queue.closing.clone(), closed));
+        let closing = queue.closing.clone();
+        tokio::spawn(run(pool, waiting, closing, closed));
         queue
     }
 
@@ -97,6 +102,8 @@ async fn run(
     _closed: DropGuard,
 ) {
     let mut gathered = Vec::new();
+    // Kept from one transaction to the next: to give it back and to take it again are turns to SQLite's thread, too.
+    let mut connection = None;
     loop {
         tokio::select! {
             biased;
@@ -105,6 +112,10 @@ async fn run(
             },
             () = closing.cancelled(), if !waiting.is_closed() => {
                 waiting.close();
+                continue;
+            }
+            () = tokio::time::sleep(KEPT), if connection.is_some() => {
+                connection = None;
                 continue;
             }
         }
@@ -117,7 +128,7 @@ async fn run(
             gathered.push(one);
         }
         let began = Instant::now();
-        let done = transact(&pool, &mut gathered).await;
+        let done = transact(&pool, &mut connection, &mut gathered).await;
         note(&gathered, &waiting, began.elapsed());
         match done {
             Ok(()) => gathered.drain(..).for_each(Write::answer),
@@ -170,8 +181,15 @@ impl Failure {
 }
 
 /// Begins as a writer: a transaction that began as a reader may find the lock taken when it wants to write.
-async fn transact(pool: &SqlitePool, gathered: &mut [Box<dyn Write>]) -> Result<(), Failure> {
-    let mut connection = pool.acquire().await.map_err(Failure::new)?;
+async fn transact(
+    pool: &SqlitePool,
+    kept: &mut Option<PoolConnection<Db>>,
+    gathered: &mut [Box<dyn Write>],
+) -> Result<(), Failure> {
+    let mut connection = match kept.take() {
+        Some(connection) => connection,
+        None => pool.acquire().await.map_err(Failure::new)?,
+    };
     let begun = connection.begin_with("BEGIN IMMEDIATE").await;
     let mut transaction = begun.map_err(Failure::new)?;
     let done = match gathered {
@@ -189,6 +207,8 @@ async fn transact(pool: &SqlitePool, gathered: &mut [Box<dyn Write>]) -> Result<
     if done.is_err() {
         // It no longer knows whether a transaction is open.
         connection.close_on_drop();
+    } else {
+        *kept = Some(connection);
     }
     done
 }
