@@ -286,6 +286,7 @@ impl DeviceState {
                 self.shared.restore_later(self.key);
             }
         }
+        self.retire_if_leaving(myself);
         if !self.link.takes_key() {
             self.step(myself, Event::KeyTold(false), Kept::default(), None);
         }
@@ -355,6 +356,7 @@ impl DeviceState {
             refuse(message, *ending);
             return;
         }
+        self.retire_if_leaving(myself);
         if let (Life::Running(running), DeviceMessage::Submit { .. }) = (&self.life, &message) {
             if running.leaving {
                 // Whoever asks hears from the dropped reply that another actor is to be asked.
@@ -695,6 +697,20 @@ impl DeviceState {
         }
         let asked = Some(Asked::Done(reply));
         self.step(myself, Event::Retired, Kept::default(), asked);
+    }
+
+    /// Somebody takes the device out of the registry who found no actor to ask.
+    fn retire_if_leaving(&mut self, myself: &ActorRef<DeviceMessage>) {
+        let Life::Running(running) = &mut self.life else {
+            return;
+        };
+        if running.retired || !self.shared.is_leaving(self.key) {
+            return;
+        }
+        running.retired = true;
+        if !running.machine.is_blank() {
+            self.step(myself, Event::Retired, Kept::default(), None);
+        }
     }
 
     fn on_wake(&mut self, myself: &ActorRef<DeviceMessage>, generation: u64) {

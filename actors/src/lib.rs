@@ -40,4 +40,4 @@ mod writer;
 
 pub use job::{JobCommand, JobError};
 pub use order::{AskError, Cancellation, Desire, Initialising, OfJob, Order, Report, Submission};
-pub use system::{Health, StartError, System, SystemConfig};
+pub use system::{Health, Leaving, StartError, System, SystemConfig};

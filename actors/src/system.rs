@@ -109,6 +109,8 @@ pub(crate) struct Shared {
     pub(crate) feed: Feed,
     run: u64,
     pub(crate) devices: DashMap<DeviceKey, Entry>,
+    /// Devices that are being taken out of the registry without their actors, each with how many do so.
+    leaving: DashMap<DeviceKey, usize>,
     links: DashMap<NetworkServerId, Arc<Link>>,
     pub(crate) shards: OnceLock<Vec<ActorRef<ShardMessage>>>,
     timers: OnceLock<Timers>,
@@ -118,6 +120,31 @@ pub(crate) struct Shared {
     pub(crate) job_views: DashMap<JobId, JobView>,
     pub(crate) stopping: AtomicBool,
     loading: Semaphore,
+}
+
+/// A device is about to leave the registry; over when this is dropped.
+#[must_use = "it is over when this is dropped"]
+pub struct Leaving {
+    shared: Arc<Shared>,
+    key: DeviceKey,
+}
+
+impl Leaving {
+    fn begin(shared: Arc<Shared>, key: DeviceKey) -> Self {
+        *shared.leaving.entry(key).or_default() += 1;
+        Self { shared, key }
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let dashmap::Entry::Occupied(mut count) = self.shared.leaving.entry(self.key) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -148,6 +175,7 @@ impl System {
             feed: Feed::new(run),
             run,
             devices: DashMap::new(),
+            leaving: DashMap::new(),
             links: DashMap::new(),
             shards: OnceLock::new(),
             timers: OnceLock::new(),
@@ -324,6 +352,18 @@ impl System {
             reply,
         })
         .await
+    }
+
+    /// Sees to it that nothing begins with a device that is about to leave the registry, if nobody is at work on it:
+    /// `None` if its actor is there, which has to be asked ([`System::retire`]). What is stored may be unfinished all the
+    /// same; the store tells when it deletes.
+    ///
+    /// Until what is given is dropped, whoever takes the device up ends what it finds and takes no new command.
+    /// [`System::registry_changed`] has to follow then, whatever came of it.
+    pub fn leave_resting(&self, key: DeviceKey) -> Option<Leaving> {
+        let leaving = Leaving::begin(Arc::clone(&self.shared), key);
+        // Looked at after it is told: an actor that is not there yet will see that.
+        (!self.shared.devices.contains_key(&key)).then_some(leaving)
     }
 
     /// Ends what is under way with a device, because it is about to leave the registry, to change its `DevEUI` or its
@@ -737,6 +777,11 @@ impl Shared {
                 let _ = entry.actor.post(message());
             }
         }
+    }
+
+    /// Whether somebody takes a device out of the registry who found no actor of it.
+    pub(crate) fn is_leaving(&self, key: DeviceKey) -> bool {
+        self.leaving.contains_key(&key)
     }
 
     /// Takes a device off the list, if it is still this actor's.

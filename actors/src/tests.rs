@@ -849,6 +849,33 @@ async fn idle_devices_are_let_go_and_unknown_ones_are_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_device_that_leaves_without_its_actor_takes_no_command_meanwhile() {
+    let world = Arc::new(World::with_devices(2).await);
+    let ordered = |number| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { world.order(number).await })
+    };
+    let leaving = [0, 1].map(|number| world.system.leave_resting(key(device(number))).unwrap());
+    let (staying, gone) = (ordered(0), ordered(1));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!staying.is_finished() && !gone.is_finished());
+    assert!(world.store.downlinks.lock().unwrap().is_empty());
+    // An actor is there now, and is to be asked.
+    assert!(world.system.leave_resting(key(device(0))).is_none());
+
+    world.store.states.lock().unwrap().remove(&device(1));
+    drop(leaving);
+    for number in [0, 1] {
+        world.system.registry_changed(key(device(number)));
+    }
+    let refused = gone.await.unwrap();
+    assert!(matches!(refused, Err(AskError::UnknownDevice)));
+    let accepted = staying.await.unwrap().unwrap().downlink.id.as_uuid();
+    let downlinks = world.store.downlinks.lock().unwrap();
+    assert_eq!(downlinks.keys().collect::<Vec<_>>(), [&accepted]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_key_holds_commands_without_spending_attempts_until_it_is_taken() {
     let world = World::with_devices(1).await;
     world.report(0, reports(LightState::OFF, 1, 0)).await;

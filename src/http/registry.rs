@@ -124,20 +124,46 @@ pub(super) async fn delete(
 }
 
 async fn remove(state: AppState, scope: Scope, before: Device, by: By) -> Result<(), ApiError> {
-    let removed = match retire(&state, scope, &before).await {
-        Ok(()) => {
-            let (version, at) = (Some(before.version), state.clock().now());
-            let store = state.store();
-            let removed = store.delete_device(scope, before.id, version, at, &by);
-            removed.await.map(drop).map_err(ApiError::from)
-        }
-        Err(error) => Err(error),
+    let removed = match remove_resting(&state, scope, &before, &by).await {
+        Some(removed) => removed,
+        None => match retire(&state, scope, &before).await {
+            Ok(()) => {
+                let (version, at) = (Some(before.version), state.clock().now());
+                let store = state.store();
+                let removed = store.delete_device(scope, before.id, version, at, &by);
+                removed.await.map(drop).map_err(ApiError::from)
+            }
+            Err(error) => Err(error),
+        },
     };
     changed(&state, Some(&before), None);
     if removed.is_ok() {
         tell(&state, &before, RegistryChange::Deleted);
     }
     removed
+}
+
+/// Takes a device out that nobody is at work on, without waking its actor for it. `None` if its actor is there, or is to
+/// end what is stored as under way.
+async fn remove_resting(
+    state: &AppState,
+    scope: Scope,
+    before: &Device,
+    by: &By,
+) -> Option<Result<(), ApiError>> {
+    let leaving = match key_of(before) {
+        Some(key) => Some(state.system().leave_resting(key)?),
+        None => None,
+    };
+    let (version, at) = (Some(before.version), state.clock().now());
+    let store = state.store();
+    let removed = store.delete_resting_device(scope, before.id, version, at, by);
+    let removed = removed.await;
+    drop(leaving);
+    match removed {
+        Err(WriteDeviceError::UnderWay) => None,
+        removed => Some(removed.map(drop).map_err(ApiError::from)),
+    }
 }
 
 /// Wishes a device in ChirpStack anew; false if there is no such device, or it is not kept in step.
@@ -323,6 +349,8 @@ impl From<WriteDeviceError> for ApiError {
             WriteDeviceError::UnknownTenant => Self::NotFound("tenant"),
             WriteDeviceError::UnknownDevice => Self::NotFound("device"),
             WriteDeviceError::VersionMismatch { current } => Self::VersionMismatch { current },
+            // Whoever asks for that sees to it.
+            WriteDeviceError::UnderWay => Self::Internal(Box::new(error)),
             WriteDeviceError::Store(error) => error.into(),
         }
     }

@@ -291,6 +291,9 @@ pub enum WriteDeviceError {
         /// The version that it has.
         current: u32,
     },
+    /// Something is under way with a device that was to be deleted only if it rests.
+    #[error("something is under way with the device")]
+    UnderWay,
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -366,7 +369,39 @@ impl Store {
         at: Timestamp,
         by: &By,
     ) -> Result<Device, WriteDeviceError> {
-        let what = DeviceChangeWanted::Delete { id, version, at };
+        self.delete(scope, (id, version), at, by, false).await
+    }
+
+    /// Takes a device out as [`Store::delete_device`] does, if what is stored of it says that nothing is under way.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteDeviceError::UnderWay`] if something is: its actor has to end that before.
+    pub async fn delete_resting_device(
+        &self,
+        scope: Scope,
+        id: DeviceId,
+        version: Option<u32>,
+        at: Timestamp,
+        by: &By,
+    ) -> Result<Device, WriteDeviceError> {
+        self.delete(scope, (id, version), at, by, true).await
+    }
+
+    async fn delete(
+        &self,
+        scope: Scope,
+        (id, version): (DeviceId, Option<u32>),
+        at: Timestamp,
+        by: &By,
+        only_resting: bool,
+    ) -> Result<Device, WriteDeviceError> {
+        let what = DeviceChangeWanted::Delete {
+            id,
+            version,
+            at,
+            only_resting,
+        };
         let by = by.clone();
         self.registrar.write(scope, DeviceWrite { by, what }).await
     }

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use downbeat_actors::port::AuditEntry;
+use downbeat_actors::port::{AuditEntry, StoreError};
 use downbeat_core::id::{DeviceId, DeviceKey, NetworkServerId, TenantId};
 use downbeat_core::time::Timestamp;
 
 use super::audit::Change;
+use super::row::DeviceRow;
 use super::wish::{NewWish, new_wishes, tell};
 use super::{
     AppKeyChange, AppKeyState, By, Device, DeviceFields, DeviceSync, NewDevice, WriteDeviceError,
@@ -36,6 +37,8 @@ pub(super) enum DeviceChangeWanted {
         id: DeviceId,
         version: Option<u32>,
         at: Timestamp,
+        /// Not if anything is under way with it, which its actor would have to end before.
+        only_resting: bool,
     },
 }
 
@@ -55,8 +58,23 @@ pub(super) enum Outcome {
 pub(super) struct Known {
     /// The devices that are to be changed or deleted, as far as the caller may see them.
     pub(super) devices: BTreeMap<DeviceId, Device>,
+    /// Those of them that something is under way with.
+    pub(super) unfinished: BTreeSet<DeviceId>,
     /// The tenants that get new ones, as far as there are such.
     pub(super) tenants: BTreeMap<TenantId, Room>,
+}
+
+impl Known {
+    /// Notes devices as they are stored.
+    pub(super) fn add_devices(&mut self, rows: Vec<DeviceRow>) -> Result<(), StoreError> {
+        for row in rows {
+            let is_unfinished = row.unfinished;
+            let device = Device::try_from(row)?;
+            self.unfinished.extend(is_unfinished.then_some(device.id));
+            self.devices.insert(device.id, device);
+        }
+        Ok(())
+    }
 }
 
 /// Where a tenant's new devices are, and how many it may still have.
@@ -197,8 +215,16 @@ impl<'a> Plan<'a> {
                 self.updates.insert(index, update);
                 Ok(touched)
             }
-            DeviceChangeWanted::Delete { id, version, .. } => {
+            DeviceChangeWanted::Delete {
+                id,
+                version,
+                only_resting,
+                ..
+            } => {
                 let before = to_write(known, *id, *version)?;
+                if *only_resting && known.unfinished.contains(id) {
+                    return refused(WriteDeviceError::UnderWay);
+                }
                 let touched = Touched::of(&before);
                 self.deletes.insert(index, before);
                 Ok(touched)

@@ -172,7 +172,7 @@ pub(in crate::http) async fn create(
     let making = Making {
         scope: caller.scope,
         headers: &headers,
-        operation: format!("POST /api/v1/tenants/{}/jobs", tenant_id),
+        operation: format!("POST /api/v1/tenants/{tenant_id}/jobs"),
         body: &body.bytes,
         location,
     };

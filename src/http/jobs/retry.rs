@@ -53,7 +53,7 @@ pub(in crate::http) async fn retry(
     let making = Making {
         scope: caller.scope,
         headers: &headers,
-        operation: format!("POST /api/v1/tenants/{}/jobs/{id}/retry", tenant_id),
+        operation: format!("POST /api/v1/tenants/{tenant_id}/jobs/{id}/retry"),
         body: &[],
         location,
     };

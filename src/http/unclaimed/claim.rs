@@ -131,10 +131,7 @@ pub(in crate::http) async fn claim(
     let making = Making {
         scope: caller.scope,
         headers: &headers,
-        operation: format!(
-            "POST /api/v1/tenants/{}/unclaimed/{dev_eui}/claim",
-            tenant_id
-        ),
+        operation: format!("POST /api/v1/tenants/{tenant_id}/unclaimed/{dev_eui}/claim"),
         body: &body.bytes,
         location,
     };

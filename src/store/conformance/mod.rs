@@ -55,6 +55,8 @@ macro_rules! conformance {
             registry::a_change_needs_the_current_version,
             registry::another_dev_eui_forgets_what_the_old_one_said,
             registry::a_deleted_device_is_gone_and_its_dev_eui_free,
+            registry::a_device_that_is_to_rest_is_not_deleted_while_something_is_under_way,
+            registry::changes_of_one_batch_wish_one_after_the_other,
             registry::devices_are_listed_in_pages_and_filtered,
             revisions::whatever_is_shown_of_a_device_is_another_revision,
             revisions::another_tenants_revisions_do_not_exist,

@@ -365,6 +365,97 @@ pub(in crate::store) async fn a_deleted_device_is_gone_and_its_dev_eui_free(stor
     assert_eq!((loaded.device_id, loaded.state), (next.id, None));
 }
 
+pub(in crate::store) async fn a_device_that_is_to_rest_is_not_deleted_while_something_is_under_way(
+    store: &Store,
+) {
+    let tenant = default_tenant(store).await;
+    let scope = Scope::Tenant(tenant);
+    let (busy, resting) = (
+        register(store, tenant, 1).await,
+        register(store, tenant, 2).await,
+    );
+    let unfinished = DeviceChange {
+        unfinished: true,
+        ..change(&busy, "{}", at(5))
+    };
+    store.commit(&[unfinished]).await.unwrap();
+    // Together: one that is refused leaves the other its way.
+    let delete = |device: &Device| {
+        let (store, id) = (store.clone(), device.id);
+        async move {
+            store
+                .delete_resting_device(scope, id, Some(1), at(9), &by())
+                .await
+        }
+    };
+    let (refused, deleted) = tokio::join!(delete(&busy), delete(&resting));
+    assert!(
+        matches!(refused, Err(WriteDeviceError::UnderWay)),
+        "{refused:?}"
+    );
+    assert_eq!(deleted.unwrap().id, resting.id);
+    assert_eq!(store.unfinished().await.unwrap(), [on_default(1)]);
+    let stale = store
+        .delete_resting_device(scope, busy.id, Some(2), at(9), &by())
+        .await;
+    assert!(
+        matches!(stale, Err(WriteDeviceError::VersionMismatch { current: 1 })),
+        "{stale:?}"
+    );
+    let left = store.device(scope, busy.id).await.unwrap();
+    assert!(left.is_some_and(|left| left.sync == busy.sync));
+
+    store.commit(&[change(&busy, "{}", at(6))]).await.unwrap();
+    assert_eq!(delete(&busy).await.unwrap().id, busy.id);
+    assert_eq!(store.device(scope, busy.id).await.unwrap(), None);
+}
+
+pub(in crate::store) async fn changes_of_one_batch_wish_one_after_the_other(store: &Store) {
+    let tenant = default_tenant(store).await;
+    let scope = Scope::Tenant(tenant);
+    let mut before = Vec::new();
+    for number in 0..8 {
+        let new = synced_lamp(tenant, number);
+        before.push(store.create_device(scope, &new, &by()).await.unwrap());
+    }
+    let generation = |device: &Device| device.sync.as_ref().unwrap().generation;
+    let newest = before.iter().map(generation).max().unwrap();
+    // Whoever comes while the first is written is written with the others.
+    let mut tasks = tokio::task::JoinSet::new();
+    for (number, device) in before.into_iter().enumerate() {
+        let store = store.clone();
+        tasks.spawn(async move {
+            if number % 2 == 0 {
+                let mut fields = device.fields.clone();
+                fields.name.push('!');
+                let (keep, by) = (AppKeyChange::Keep, by());
+                let changed =
+                    store.update_device(scope, device.id, &fields, keep, Some(1), at(9), &by);
+                changed.await.unwrap();
+            } else {
+                let by = by();
+                let deleted = store.delete_device(scope, device.id, Some(1), at(9), &by);
+                deleted.await.unwrap();
+            }
+        });
+    }
+    for number in 8..12 {
+        let (store, new) = (store.clone(), synced_lamp(tenant, number));
+        tasks.spawn(async move { drop(store.create_device(scope, &new, &by()).await.unwrap()) });
+    }
+    tasks.join_all().await;
+    let wishes = store
+        .unfinished_syncs(NetworkServerId::Default, 100)
+        .await
+        .unwrap();
+    let generations: std::collections::BTreeSet<u64> =
+        wishes.iter().map(|it| it.wish.generation).collect();
+    assert_eq!((wishes.len(), generations.len()), (12, 12));
+    assert!(generations.first().is_some_and(|first| *first > newest));
+    let wanted = wishes.iter().filter(|it| it.wish.device.is_some());
+    assert_eq!(wanted.count(), 8);
+}
+
 pub(in crate::store) async fn devices_are_listed_in_pages_and_filtered(store: &Store) {
     let tenant = default_tenant(store).await;
     let acme = new_tenant(store, "acme").await;

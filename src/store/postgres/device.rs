@@ -88,10 +88,12 @@ async fn write(
     writes: &[DeviceWrite],
     sealer: &Sealer,
 ) -> Result<Vec<Outcome>, Failure> {
-    let known = Known {
-        devices: device_list::lock_many(connection, &device_ids(writes)).await?,
-        tenants: rooms(connection, &tenants(writes)).await?,
-    };
+    let mut known = Known::default();
+    let ids = device_ids(writes);
+    if !ids.is_empty() {
+        known.add_devices(device_list::lock_many(connection, &ids).await?)?;
+    }
+    known.tenants = rooms(connection, &tenants(writes)).await?;
     let mut plan = Plan::of(writes, known);
     if !plan.deletes.is_empty() {
         let rows: Vec<&Device> = plan.deletes.values().collect();

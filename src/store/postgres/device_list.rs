@@ -1,10 +1,10 @@
 //! The registry's devices, one and many.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::{DevEui, DeviceId, DeviceKey, TenantId};
-use sqlx::{PgConnection, Postgres as Db, QueryBuilder};
+use sqlx::{PgConnection, Postgres as Db, QueryBuilder, Transaction};
 use uuid::Uuid;
 
 use super::Postgres;
@@ -43,7 +43,7 @@ macro_rules! select_device {
                 device.updated_at, device.version, device.presence, device.uplinks_heard, device.uplinks_missed,
                 device.last_seen, device.rssi_dbm, device.snr_db, device.battery_percent, device.desired_color,
                 device.desired_on_time, device.desired_off_time, device.reported_color, device.reported_on_time,
-                device.reported_off_time, device.reported_at,
+                device.reported_off_time, device.reported_at, device.unfinished,
                 s.generation, s.synced_generation, s.sync_state, s.sync_error, s.sync_attempts, s.next_attempt_at,
                 ",
             revision!(),
@@ -133,7 +133,7 @@ impl Postgres {
         filter: &DeviceFilter,
         page: PageRequest,
     ) -> Result<Page<Device>, StoreError> {
-        let mut transaction = self.sessions.begin_to_read(scope).await?;
+        let mut transaction = self.begin_to_list(scope, filter).await?;
         let mut query = QueryBuilder::new(select_device!("WHERE true"));
         push_filter(&mut query, scope, filter);
         push_page(&mut query, page);
@@ -158,7 +158,7 @@ impl Postgres {
         filter: &DeviceFilter,
         page: PageRequest,
     ) -> Result<Page<DeviceRevision>, StoreError> {
-        let mut transaction = self.sessions.begin_to_read(scope).await?;
+        let mut transaction = self.begin_to_list(scope, filter).await?;
         let mut query = QueryBuilder::new(concat!(
             "SELECT device.id, device.created_at, ",
             revision!(),
@@ -178,6 +178,20 @@ impl Postgres {
             at: device.created_at,
             id: device.id.as_uuid(),
         }))
+    }
+
+    /// Whoever lists all devices reads along the index that they are ordered by. Of a table that grew since it was analysed
+    /// the planner believes that a tenant has few, and would sort them all for each page.
+    async fn begin_to_list(
+        &self,
+        scope: Scope,
+        filter: &DeviceFilter,
+    ) -> Result<Transaction<'static, Db>, StoreError> {
+        if *filter == DeviceFilter::default() {
+            self.sessions.begin_to_read_in_order(scope).await
+        } else {
+            self.sessions.begin_to_read(scope).await
+        }
     }
 
     pub(in crate::store) async fn count_devices(
@@ -205,42 +219,29 @@ pub(super) async fn lock(
     connection: &mut PgConnection,
     id: DeviceId,
 ) -> Result<Option<Device>, StoreError> {
-    let statement = select_device!("WHERE device.id = $1 FOR NO KEY UPDATE OF device");
-    read(connection, id, statement).await
+    let row: Option<DeviceRow> = sqlx::query_as(select_device!(
+        "WHERE device.id = $1 FOR NO KEY UPDATE OF device"
+    ))
+    .bind(id.as_uuid())
+    .fetch_optional(connection)
+    .await
+    .map_err(store_error)?;
+    row.map(Device::try_from).transpose()
 }
 
 /// Those of the devices that the transaction may see, held in the order of their ids.
 pub(super) async fn lock_many(
     connection: &mut PgConnection,
     ids: &BTreeSet<DeviceId>,
-) -> Result<BTreeMap<DeviceId, Device>, StoreError> {
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
+) -> Result<Vec<DeviceRow>, StoreError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
-    let rows: Vec<DeviceRow> = sqlx::query_as(select_device!(
+    sqlx::query_as(select_device!(
         "WHERE device.id = ANY ($1) ORDER BY device.id FOR NO KEY UPDATE OF device"
     ))
     .bind(ids)
     .fetch_all(connection)
     .await
-    .map_err(store_error)?;
-    rows.into_iter()
-        .map(|row| Device::try_from(row).map(|device| (device.id, device)))
-        .collect()
-}
-
-async fn read(
-    connection: &mut PgConnection,
-    id: DeviceId,
-    statement: &'static str,
-) -> Result<Option<Device>, StoreError> {
-    let row: Option<DeviceRow> = sqlx::query_as(statement)
-        .bind(id.as_uuid())
-        .fetch_optional(connection)
-        .await
-        .map_err(store_error)?;
-    row.map(Device::try_from).transpose()
+    .map_err(store_error)
 }
 
 fn push_page(query: &mut QueryBuilder<Db>, page: PageRequest) {
@@ -251,8 +252,9 @@ fn push_page(query: &mut QueryBuilder<Db>, page: PageRequest) {
         query.push(", ").push_bind(id).push(")");
     }
     query
+        // In words: a statement whose limit is not known is planned anew each time, which takes longer than reading a page.
         .push(" ORDER BY device.created_at, device.id LIMIT ")
-        .push_bind(page.rows());
+        .push(page.rows());
 }
 
 fn push_filter(query: &mut QueryBuilder<Db>, scope: Scope, filter: &DeviceFilter) {

@@ -1,8 +1,8 @@
 //! Connections, and transactions that say whose rows they are about.
 //!
-//! The pool is private to this file, so that no statement runs outside a transaction that [`Sessions::begin`] or
-//! [`Sessions::begin_to_read`] began. Both always set both settings that the policies ask for, for the transaction
-//! alone: what an earlier one left behind can be of no effect.
+//! The pool is private to this file, so that no statement runs outside a transaction that [`Sessions::begin`] or one of
+//! its siblings began. They always set both settings that the policies ask for, for the transaction alone: what an
+//! earlier one left behind can be of no effect.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -149,6 +149,18 @@ impl Sessions {
     ) -> Result<Transaction<'static, Db>, StoreError> {
         self.begin_with(
             "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; ",
+            access.into(),
+        )
+        .await
+    }
+
+    /// As [`Sessions::begin_to_read`], for statements whose order an index has: nothing is sorted that need not be.
+    pub(super) async fn begin_to_read_in_order(
+        &self,
+        access: impl Into<Access<'_>>,
+    ) -> Result<Transaction<'static, Db>, StoreError> {
+        self.begin_with(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL enable_sort = off; ",
             access.into(),
         )
         .await

@@ -55,6 +55,7 @@ pub(crate) struct DeviceRow {
     pub(crate) reported_on_time: Option<i64>,
     pub(crate) reported_off_time: Option<i64>,
     pub(crate) reported_at: Option<i64>,
+    pub(crate) unfinished: bool,
     #[sqlx(flatten)]
     pub(crate) sync: DeviceSyncColumns,
     pub(crate) revision: i64,

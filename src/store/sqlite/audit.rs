@@ -83,32 +83,34 @@ pub(super) async fn append(
     entry: &AuditEntry,
 ) -> Result<(), StoreError> {
     let mut query = QueryBuilder::default();
-    insert_audit(&mut query, &[entry]);
+    push_audit(&mut query, [entry]);
     let done = query.build().execute(connection).await;
     done.map(drop).map_err(store_error)
 }
 
-/// Adds entries in the transaction of what they tell.
-pub(super) async fn append_all(
+async fn append_all(
     connection: &mut SqliteConnection,
     entries: &[AuditEntry],
 ) -> Result<(), StoreError> {
-    let entries: Vec<&AuditEntry> = entries.iter().collect();
     for rows in entries.chunks(ROWS_MAX) {
-        let mut statement = QueryBuilder::default();
-        insert_audit(&mut statement, rows);
-        let query = statement.build().persistent(false);
+        let mut query = QueryBuilder::new("");
+        push_audit(&mut query, rows);
+        let query = query.build().persistent(false);
         query.execute(&mut *connection).await.map_err(store_error)?;
     }
     Ok(())
 }
 
-pub(super) fn insert_audit(script: &mut QueryBuilder<Db>, entries: &[&AuditEntry]) {
-    script.push(
+/// Adds a statement that adds entries.
+pub(super) fn push_audit<'a>(
+    query: &mut QueryBuilder<Db>,
+    entries: impl IntoIterator<Item = &'a AuditEntry>,
+) {
+    query.push(
         "INSERT INTO audit
             (id, at, tenant_id, key_id, by_name, address, request_id, action, object_id, before, after) ",
     );
-    script.push_values(entries, |mut row, entry| {
+    query.push_values(entries, |mut row, entry| {
         let values = AuditValues::of(entry);
         row.push_bind(entry.id)
             .push_bind(values.at)
@@ -122,5 +124,5 @@ pub(super) fn insert_audit(script: &mut QueryBuilder<Db>, entries: &[&AuditEntry
             .push_bind(values.before)
             .push_bind(values.after);
     });
-    script.push(" ON CONFLICT (id) DO NOTHING");
+    query.push(" ON CONFLICT (id) DO NOTHING");
 }

@@ -12,7 +12,7 @@ use downbeat_core::id::DeviceKey;
 use downbeat_core::time::Timestamp;
 use sqlx::{QueryBuilder, Sqlite as Db};
 
-use super::audit::insert_audit;
+use super::audit::push_audit;
 use super::telemetry::insert_reports;
 use super::{Sqlite, store_error};
 use crate::store::row::batch::{
@@ -119,7 +119,9 @@ fn script(batch: &Batch<'_>) -> QueryBuilder<Db> {
     each_chunk(&mut script, &batch.steps, insert_steps);
     each_chunk(&mut script, &batch.events, insert_events);
     each_chunk(&mut script, &batch.reports, insert_reports);
-    each_chunk(&mut script, &batch.audit, insert_audit);
+    each_chunk(&mut script, &batch.audit, |script, rows| {
+        push_audit(script, rows.iter().copied());
+    });
     script
 }
 

@@ -37,27 +37,41 @@ async fn write(
     writes: &[DeviceWrite],
     sealer: &Sealer,
 ) -> Result<Vec<Outcome>, WriteDeviceError> {
-    let known = Known {
-        devices: device_list::find_many(connection, scope, &device_ids(writes)).await?,
-        tenants: rooms(connection, &tenants(writes)).await?,
-    };
-    let mut plan = Plan::of(writes, known);
-    if !plan.deletes.is_empty() {
-        delete(connection, plan.deletes.values()).await?;
+    let mut known = Known::default();
+    let ids = device_ids(writes);
+    if !ids.is_empty() {
+        known.add_devices(device_list::rows_by_id(&mut *connection, scope, &ids).await?)?;
     }
+    known.tenants = rooms(connection, &tenants(writes)).await?;
+    let mut plan = Plan::of(writes, known);
     if !plan.inserts.is_empty() {
         let ids = insert(connection, &plan.inserts, sealer).await?;
         plan.inserted(&ids);
     }
-    if !plan.updates.is_empty() {
-        for moved in plan.updates.values().filter(|it| it.has_other_dev_eui()) {
-            forget_what_was_heard(connection, moved.after.id).await?;
-        }
-        update(connection, plan.updates.values(), sealer).await?;
+    let audit = plan.audit();
+    if audit.is_empty() {
+        return Ok(plan.finish());
     }
-    let made = sync::wish(connection, &plan.wishes()).await?;
-    plan.wished(&made);
-    audit::append_all(connection, &plan.audit()).await?;
+    for update in plan.updates.values() {
+        if update.has_other_dev_eui() {
+            forget_what_was_heard(connection, update.after.id).await?;
+        }
+        update_indexed(connection, update).await?;
+    }
+    // In one go: each turn to SQLite's thread and back takes longer than most statements.
+    let mut query = QueryBuilder::new("");
+    push_deletes(&mut query, plan.deletes.values());
+    push_updates(&mut query, plan.updates.values(), sealer);
+    sync::push_wishes(&mut query, &plan.wishes());
+    audit::push_audit(&mut query, &audit);
+    // Not kept prepared: each number of rows is a text of its own.
+    let made: Vec<sync::Made> = query
+        .build_query_as()
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .map_err(store_error)?;
+    plan.wished(&sync::wished(made)?);
     Ok(plan.finish())
 }
 
@@ -90,14 +104,19 @@ async fn rooms(
     Ok(rooms)
 }
 
-async fn delete(
-    connection: &mut SqliteConnection,
-    devices: impl Iterator<Item = &Device>,
-) -> Result<(), StoreError> {
-    let mut query = QueryBuilder::new("DELETE FROM device WHERE id IN (");
-    push_ids(&mut query, devices.map(|device| device.id));
-    query.push(")");
-    execute(connection, query).await.map_err(store_error)
+fn push_deletes<'a>(
+    query: &mut QueryBuilder<Db>,
+    devices: impl ExactSizeIterator<Item = &'a Device>,
+) {
+    if devices.len() == 0 {
+        return;
+    }
+    query.push("DELETE FROM device WHERE id IN (");
+    let mut list = query.separated(", ");
+    for device in devices {
+        list.push_bind(device.id.as_uuid());
+    }
+    query.push("); ");
 }
 
 /// Those that stand there now; a `DevEUI` that is taken stays whose it is.
@@ -147,12 +166,15 @@ async fn insert(
     Ok(ids.into_iter().map(DeviceId::from_uuid).collect())
 }
 
-async fn update(
-    connection: &mut SqliteConnection,
-    updates: impl Iterator<Item = &Update> + Clone,
+fn push_updates<'a>(
+    query: &mut QueryBuilder<Db>,
+    updates: impl ExactSizeIterator<Item = &'a Update>,
     sealer: &Sealer,
-) -> Result<(), WriteDeviceError> {
-    let mut query = QueryBuilder::new(
+) {
+    if updates.len() == 0 {
+        return;
+    }
+    query.push(
         "UPDATE device SET
             revision = revision + 1,
             name = v.column2, description = v.column3, device_type = v.column4, tags = v.column5, codec = v.column6,
@@ -164,7 +186,7 @@ async fn update(
             policy = v.column15
          FROM (",
     );
-    query.push_values(updates.clone(), |mut row, update| {
+    query.push_values(updates, |mut row, update| {
         let device = &update.after;
         let fields = &device.fields;
         let values = FieldValues::of(fields);
@@ -188,50 +210,31 @@ async fn update(
             .push_bind(key.is_some_and(|key| key.is_default))
             .push_bind(values.policy);
     });
-    query.push(") AS v WHERE device.id = v.column1");
-    execute(connection, query).await.map_err(store_error)?;
-    update_indexed(connection, updates).await
+    query.push(") AS v WHERE device.id = v.column1; ");
 }
 
 /// What indexes hold, where it is other than before. `SQLite` writes the entries of every column that a statement
 /// names anew, also of those that stay as they are, and most changes are of none of these.
 async fn update_indexed(
     connection: &mut SqliteConnection,
-    updates: impl Iterator<Item = &Update>,
+    Update { before, after, .. }: &Update,
 ) -> Result<(), WriteDeviceError> {
-    let moved = updates.filter(|update| {
-        let (before, after) = (&update.before.fields, &update.after.fields);
-        before.dev_eui != after.dev_eui || before.uplink_interval != after.uplink_interval
-    });
-    for Update { after, .. } in moved {
-        let values = FieldValues::of(&after.fields);
-        sqlx::query(
-            "UPDATE device SET dev_eui = ?2, uplink_interval_ms = ?3, revision = revision + 1 WHERE id = ?1",
-        )
-        .bind(after.id.as_uuid())
-        .bind(values.dev_eui)
-        .bind(values.uplink_interval_ms)
-        .execute(&mut *connection)
-        .await
-        .map_err(write_error)?;
+    if before.fields.dev_eui == after.fields.dev_eui
+        && before.fields.uplink_interval == after.fields.uplink_interval
+    {
+        return Ok(());
     }
+    let values = FieldValues::of(&after.fields);
+    sqlx::query(
+        "UPDATE device SET dev_eui = ?2, uplink_interval_ms = ?3, revision = revision + 1 WHERE id = ?1",
+    )
+    .bind(after.id.as_uuid())
+    .bind(values.dev_eui)
+    .bind(values.uplink_interval_ms)
+    .execute(connection)
+    .await
+    .map_err(write_error)?;
     Ok(())
-}
-
-fn push_ids(query: &mut QueryBuilder<Db>, ids: impl Iterator<Item = DeviceId>) {
-    let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id.as_uuid());
-    }
-}
-
-/// Not kept prepared: each number of rows is a statement of its own.
-async fn execute(
-    connection: &mut SqliteConnection,
-    mut query: QueryBuilder<Db>,
-) -> Result<(), sqlx::Error> {
-    let done = query.build().persistent(false).execute(connection).await;
-    done.map(drop)
 }
 
 /// What the actor of another `DevEUI` stored.

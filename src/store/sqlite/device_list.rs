@@ -1,10 +1,10 @@
 //! The registry's devices, one and many.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use downbeat_actors::port::StoreError;
 use downbeat_core::id::{DevEui, DeviceId, DeviceKey, TenantId};
-use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection, SqliteExecutor};
+use sqlx::{QueryBuilder, Sqlite as Db, SqliteExecutor};
 
 use super::{Sqlite, store_error};
 use crate::store::row::{DeviceRow, RevisionRow, count, millis, tenant_of};
@@ -33,7 +33,7 @@ macro_rules! select_device {
                 device.updated_at, device.version, device.presence, device.uplinks_heard, device.uplinks_missed,
                 device.last_seen, device.rssi_dbm, device.snr_db, device.battery_percent, device.desired_color,
                 device.desired_on_time, device.desired_off_time, device.reported_color, device.reported_on_time,
-                device.reported_off_time, device.reported_at,
+                device.reported_off_time, device.reported_at, device.unfinished,
                 s.generation, s.synced_generation, s.sync_state, s.sync_error, s.sync_attempts, s.next_attempt_at,
                 device.revision
              FROM device",
@@ -191,23 +191,8 @@ pub(super) async fn find(
     row.map(Device::try_from).transpose()
 }
 
-/// Those of the devices that are in the scope.
-pub(super) async fn find_many(
-    connection: &mut SqliteConnection,
-    scope: Scope,
-    ids: &BTreeSet<DeviceId>,
-) -> Result<BTreeMap<DeviceId, Device>, StoreError> {
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let rows = rows_by_id(connection, scope, ids).await?;
-    rows.into_iter()
-        .map(|row| Device::try_from(row).map(|device| (device.id, device)))
-        .collect()
-}
-
-/// One statement for any number of ids, so that it is kept prepared.
-async fn rows_by_id(
+/// Those of the devices that are in the scope. One statement for any number of ids, so that it is kept prepared.
+pub(super) async fn rows_by_id(
     executor: impl SqliteExecutor<'_>,
     scope: Scope,
     ids: &BTreeSet<DeviceId>,

@@ -167,6 +167,8 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
+        // A connection to a file does not go away by itself.
+        .test_before_acquire(false)
         .max_lifetime(None)
         // They are threads of this process: asking each whether it is there before every use tells nothing.
         .test_before_acquire(false)

@@ -6,6 +6,7 @@ use downbeat_actors::port::{StoreError, StoredSync, SyncChange};
 use downbeat_core::app_key::AppKey;
 use downbeat_core::id::{DevEui, DeviceId, DeviceKey, NetworkServerId};
 use downbeat_core::time::Timestamp;
+use sqlx::query_builder::Separated;
 use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection};
 use uuid::Uuid;
 
@@ -200,91 +201,71 @@ impl Sqlite {
     }
 }
 
-/// Makes wishes, none about the same place as another, and gives them as they are now.
-pub(super) async fn wish(
-    connection: &mut SqliteConnection,
-    wishes: &[WishRow],
-) -> Result<BTreeMap<DeviceKey, DeviceSync>, StoreError> {
-    let mut made = BTreeMap::new();
-    if wishes.is_empty() {
-        return Ok(made);
-    }
-    // Nobody else writes meanwhile, and triggers keep count.
-    let mut generation: i64 = sqlx::query_scalar("SELECT last FROM sync_generation")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(store_error)?;
-    let (changed, anew): (Vec<&WishRow>, Vec<&WishRow>) =
-        wishes.iter().partition(|wish| wish.keeps_force);
-    let mut number = || {
-        generation += 1;
-        generation
-    };
-    for mut query in [
-        (!anew.is_empty()).then(|| wish_anew(&anew, &mut number)),
-        (!changed.is_empty()).then(|| wish_otherwise(&changed, &mut number)),
-    ]
-    .into_iter()
-    .flatten()
-    {
-        let rows: Vec<(Uuid, String, i64, i64)> = query
-            .build_query_as()
-            .persistent(false)
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(store_error)?;
-        for (server, dev_eui, generation, synced) in rows {
-            made.insert(device_key(server, &dev_eui)?, new_sync(generation, synced));
-        }
-    }
-    Ok(made)
-}
+/// A wish as it was made: network server, `DevEUI`, generation, fulfilled generation.
+pub(super) type Made = (Uuid, String, i64, i64);
 
 const RETURNING: &str = " RETURNING network_server_id, dev_eui, generation, synced_generation";
 
-fn wish_anew(wishes: &[&WishRow], number: &mut impl FnMut() -> i64) -> QueryBuilder<Db> {
-    let mut query = QueryBuilder::new(
-        "INSERT INTO device_sync (network_server_id, dev_eui, tenant_id, device_id, generation) ",
-    );
-    push_wishes(&mut query, wishes, number);
-    query
-        .push(
-            " ON CONFLICT (network_server_id, dev_eui) DO UPDATE SET
-                tenant_id = excluded.tenant_id, device_id = excluded.device_id, force = 0,
-                generation = excluded.generation, sync_state = 'pending', sync_error = NULL, sync_attempts = 0,
-                next_attempt_at = NULL, unfinished = 1",
-        )
-        .push(RETURNING);
-    query
-}
-
-fn wish_otherwise(wishes: &[&WishRow], number: &mut impl FnMut() -> i64) -> QueryBuilder<Db> {
-    let mut query = QueryBuilder::new(
-        "UPDATE device_sync SET
-            force = (force = 1 AND synced_generation < generation),
-            generation = v.column5, sync_state = 'pending', sync_error = NULL, sync_attempts = 0,
-            next_attempt_at = NULL, unfinished = 1
-         FROM (",
-    );
-    push_wishes(&mut query, wishes, number);
-    query
-        .push(") AS v WHERE network_server_id = v.column1 AND dev_eui = v.column2")
-        .push(RETURNING);
-    query
-}
-
-fn push_wishes(
-    query: &mut QueryBuilder<Db>,
-    wishes: &[&WishRow],
-    number: &mut impl FnMut() -> i64,
-) {
-    query.push_values(wishes, |mut row, wish| {
+/// Adds statements that make wishes, none about the same place as another, and return them as [`Made`].
+pub(super) fn push_wishes(query: &mut QueryBuilder<Db>, wishes: &[WishRow]) {
+    if wishes.is_empty() {
+        return;
+    }
+    // They are numbered backwards from the last of them: nobody else writes meanwhile, so it stays what it is.
+    let mut follow = i64::try_from(wishes.len()).unwrap_or(i64::MAX);
+    query.push("UPDATE sync_generation SET last = last + ");
+    query.push_bind(follow).push("; ");
+    let mut push = |mut row: Separated<'_, Db, &'static str>, wish: &WishRow| {
+        follow -= 1;
         row.push_bind(wish.key.server.as_uuid())
-            .push_bind(wish.key.dev_eui.to_string())
-            .push_bind(wish.tenant_id.as_uuid())
-            .push_bind(wish.device_id.as_uuid())
-            .push_bind(number());
-    });
+            .push_bind(wish.key.dev_eui.to_string());
+        if !wish.keeps_force {
+            row.push_bind(wish.tenant_id.as_uuid())
+                .push_bind(wish.device_id.as_uuid());
+        }
+        row.push("(SELECT last FROM sync_generation) - ")
+            .push_bind_unseparated(follow);
+    };
+    let (changed, anew): (Vec<&WishRow>, Vec<&WishRow>) =
+        wishes.iter().partition(|wish| wish.keeps_force);
+    if !anew.is_empty() {
+        query.push(
+            "INSERT INTO device_sync (network_server_id, dev_eui, tenant_id, device_id, generation) ",
+        );
+        query.push_values(anew, &mut push);
+        query
+            .push(
+                " ON CONFLICT (network_server_id, dev_eui) DO UPDATE SET
+                    tenant_id = excluded.tenant_id, device_id = excluded.device_id, force = 0,
+                    generation = excluded.generation, sync_state = 'pending', sync_error = NULL, sync_attempts = 0,
+                    next_attempt_at = NULL, unfinished = 1",
+            )
+            .push(RETURNING)
+            .push("; ");
+    }
+    if !changed.is_empty() {
+        query.push(
+            "UPDATE device_sync SET
+                force = (force = 1 AND synced_generation < generation),
+                generation = v.column3, sync_state = 'pending', sync_error = NULL, sync_attempts = 0,
+                next_attempt_at = NULL, unfinished = 1
+             FROM (",
+        );
+        query.push_values(changed, &mut push);
+        query
+            .push(") AS v WHERE network_server_id = v.column1 AND dev_eui = v.column2")
+            .push(RETURNING)
+            .push("; ");
+    }
+}
+
+/// Wishes as devices tell them.
+pub(super) fn wished(made: Vec<Made>) -> Result<BTreeMap<DeviceKey, DeviceSync>, StoreError> {
+    made.into_iter()
+        .map(|(server, dev_eui, generation, synced)| {
+            Ok((device_key(server, &dev_eui)?, new_sync(generation, synced)))
+        })
+        .collect()
 }
 
 /// Wishes everything anew that was wanted of a network server.
