@@ -2,10 +2,8 @@
 //! counts, and is printed at the end.
 //!
 //! A change is what a command leaves at one of the five times that something of it is stored: accepted, begun,
-//! enqueued, transmitted, verified. The bare inserts go into tables without any index but their key. Expected: at a
-//! batch of 100 a third of the bare inserts' speed or better on `SQLite` (downlinks and events are in ten indexes,
-//! states are replaced), more on `PostgreSQL`, which spends most of both on its round trips. A batch of one is a wait
-//! for the disk in either case.
+//! enqueued, transmitted, verified. The bare inserts go into tables without any index but their key; downlinks and events
+//! are in ten, and states are replaced. A batch of one is a wait for the disk in either case.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,6 @@
 //! A command from its order until it is recorded: the actors' own part, on a store that takes no time.
 //!
-//! Expected: some tens of microseconds, most of them for the changes of tasks between device, writer and caller. The
-//! store's part is measured by the bench `commit`.
+//! What is left are changes of tasks between device, writer and caller. The store's part is measured by the bench `commit`.
 
 use std::sync::Arc;
 

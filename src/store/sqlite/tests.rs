@@ -579,3 +579,25 @@ async fn limit_pages(store: &Store, pages: u32) {
         .await
         .unwrap();
 }
+
+/// The log is carried over beside the writer, which never gets all of it while writes go on: in the end the writer does.
+#[tokio::test]
+async fn the_log_begins_anew_while_writes_go_on() {
+    let (store, dir) = fresh().await;
+    let tenant = default_tenant(&store).await;
+    let log_bytes = || {
+        let files = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap);
+        let mut logs = files.filter(|file| file.file_name().to_string_lossy().ends_with("-wal"));
+        logs.next().unwrap().metadata().unwrap().len()
+    };
+    let (page, row) = (4_096, 1 << 20);
+    let most = u64::from(super::checkpoint::LOG_PAGES) * page;
+    for _ in 0..2 * most / row {
+        let mut new = lamp(tenant, 1);
+        new.fields.dev_eui = None;
+        new.fields.description = "x".repeat(usize::try_from(row).unwrap());
+        let created = store.create_device(Scope::Tenant(tenant), &new, &by());
+        created.await.unwrap();
+    }
+    assert!(log_bytes() < most + 4 * row, "{} bytes", log_bytes());
+}
