@@ -14,9 +14,19 @@ use tokio::sync::watch;
 /// The longest that the log becomes, in pages: 64 MiB.
 pub(super) const LOG_PAGES: u32 = 16_000;
 
-/// From a commit until it is carried over. Most pages are written again and again, and are carried over once. Commits
-/// share the disk with it: measured with a second, what had gathered until then showed in their 99th percentile.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Pages of one pass, more or less. Commits share the disk with it: what has gathered for long shows in their 99th
+/// percentile.
+const PASS_PAGES: f64 = 300.0;
+
+/// From a commit until it is carried over, at the least. The longer, the more pages that are written again and again are
+/// carried over once.
+const PAUSE_MIN: Duration = Duration::from_millis(30);
+
+/// The same, at the most.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Whether somebody was in the way, the pages of the log, and how many of them have been carried over.
+type Progress = (i32, i32, i32);
 
 /// Starts the task. It ends with the pool, or when nobody commits any more.
 pub(super) fn start(pool: SqlitePool, committed: watch::Receiver<()>) {
@@ -24,18 +34,69 @@ pub(super) fn start(pool: SqlitePool, committed: watch::Receiver<()>) {
 }
 
 async fn run(pool: SqlitePool, mut committed: watch::Receiver<()>) {
+    let mut pause = PAUSE_MAX;
+    let mut before = 0;
     while committed.changed().await.is_ok() {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
         let began = Instant::now();
         // Passive: it waits for nobody, and nobody for it. What a reader still needs stays for the next time.
-        let done = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)");
-        match done.execute(&pool).await {
-            Ok(_) => {
+        let done = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)");
+        let done: Result<Progress, _> = done.fetch_one(&pool).await;
+        match done {
+            Ok((_, _, carried_over)) => {
                 metrics::histogram!("downbeat_store_checkpoint_seconds")
                     .record(began.elapsed().as_secs_f64());
+                pause = next_pause(pause, pages_of_pass(before, carried_over));
+                before = carried_over;
             }
             Err(sqlx::Error::PoolClosed) => return,
             Err(error) => tracing::warn!(%error, "the write-ahead log could not be carried over"),
         }
+    }
+}
+
+/// What a pass carried over, of what all passes did since the log began anew.
+fn pages_of_pass(before: i32, now: i32) -> u32 {
+    let pages = if now < before { now } else { now - before };
+    u32::try_from(pages).unwrap_or(0)
+}
+
+/// As long as it takes for a pass to be worth it, going by the last one.
+fn next_pause(last: Duration, pages: u32) -> Duration {
+    let factor = PASS_PAGES / f64::from(pages.max(1));
+    last.mul_f64(factor).clamp(PAUSE_MIN, PAUSE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_is_written_the_sooner_it_is_carried_over() {
+        // Pages a second, and the pause that it comes to.
+        for (rate, millis) in [
+            (0, 1_000),
+            (100, 1_000),
+            (600, 500),
+            (3_000, 100),
+            (50_000, 30),
+        ] {
+            let mut pause = PAUSE_MAX;
+            for _ in 0..4 {
+                let pages = pause.as_millis() * rate / 1_000;
+                pause = next_pause(pause, u32::try_from(pages).unwrap());
+            }
+            assert!(
+                pause.as_millis().abs_diff(millis) <= millis / 10,
+                "{rate}: {pause:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_log_that_began_anew_counts_from_its_beginning() {
+        assert_eq!(pages_of_pass(900, 1_200), 300);
+        assert_eq!(pages_of_pass(15_900, 200), 200);
+        assert_eq!(pages_of_pass(0, -1), 0);
     }
 }

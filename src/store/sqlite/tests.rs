@@ -596,8 +596,10 @@ async fn the_log_begins_anew_while_writes_go_on() {
         let mut new = lamp(tenant, 1);
         new.fields.dev_eui = None;
         new.fields.description = "x".repeat(usize::try_from(row).unwrap());
-        let created = store.create_device(Scope::Tenant(tenant), &new, &by());
-        created.await.unwrap();
+        store
+            .create_device(Scope::Tenant(tenant), &new, &by())
+            .await
+            .unwrap();
     }
     assert!(log_bytes() < most + 4 * row, "{} bytes", log_bytes());
 }
