@@ -592,7 +592,7 @@ async fn the_log_begins_anew_while_writes_go_on() {
     };
     let (page, row) = (4_096, 1 << 20);
     let most = u64::from(super::checkpoint::LOG_PAGES) * page;
-    for _ in 0..2 * most / row {
+    for _ in 0..3 * most / row {
         let mut new = lamp(tenant, 1);
         new.fields.dev_eui = None;
         new.fields.description = "x".repeat(usize::try_from(row).unwrap());
@@ -601,5 +601,6 @@ async fn the_log_begins_anew_while_writes_go_on() {
             .await
             .unwrap();
     }
-    assert!(log_bytes() < most + 4 * row, "{} bytes", log_bytes());
+    // A little more than it may become: where the task beside was at it, the writer left it to the next commit.
+    assert!(log_bytes() < 2 * most, "{} bytes", log_bytes());
 }
