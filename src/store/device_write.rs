@@ -108,6 +108,8 @@ pub(super) struct WishRow {
     pub(super) device_id: DeviceId,
     /// An operator's decision holds until it is fulfilled.
     pub(super) keeps_force: bool,
+    /// There is a wish of this device in that place already.
+    pub(super) follows_own: bool,
 }
 
 /// What a batch writes.
@@ -255,7 +257,7 @@ impl<'a> Plan<'a> {
         let inserts = self
             .inserts
             .values()
-            .map(|(_, device)| (device, new_wishes(None, Some(device), false)));
+            .map(|(_, device)| (None, device, new_wishes(None, Some(device), false)));
         let updates = self.updates.values().map(|update| {
             let app_key_changed = match update.app_key {
                 AppKeyChange::Keep => false,
@@ -263,26 +265,28 @@ impl<'a> Plan<'a> {
                 AppKeyChange::Clear => update.before.app_key != AppKeyState::None,
             };
             let wishes = new_wishes(Some(&update.before), Some(&update.after), app_key_changed);
-            (&update.after, wishes)
+            (Some(&update.before), &update.after, wishes)
         });
         let deletes = self
             .deletes
             .values()
-            .map(|device| (device, new_wishes(Some(device), None, false)));
+            .map(|device| (Some(device), device, new_wishes(Some(device), None, false)));
         inserts
             .chain(updates)
             .chain(deletes)
-            .flat_map(|(device, wishes)| {
-                wishes.into_iter().map(|wish| {
+            .flat_map(|(before, device, wishes)| {
+                wishes.into_iter().map(move |wish| {
                     let (key, keeps_force) = match wish {
                         NewWish::Present(key) | NewWish::Absent(key) => (key, false),
                         NewWish::Changed(key) => (key, true),
                     };
+                    let own = before.filter(|before| before.sync.is_some());
                     WishRow {
                         key,
                         tenant_id: device.tenant_id,
                         device_id: device.id,
                         keeps_force,
+                        follows_own: own.and_then(Device::key) == Some(key),
                     }
                 })
             })

@@ -3,16 +3,21 @@
 //! `SQLite` would do so within the commit that fills the log, and whoever waits for that commit would wait for thousands
 //! of pages. Here a connection of its own does it, a moment after the first commit since it last did.
 //!
-//! The log begins anew only where all of it has been carried over, and under load there is always a commit more. So the
-//! writer's own checkpoint stays, for a log of [`LOG_PAGES`]: it finds next to nothing left to carry over.
+//! The log begins anew with the first commit that finds all of it carried over, and under load there is always a commit
+//! more. So when it is long, the writer stands still for what little is left to carry over. A reader that began before
+//! that is in the way; the next pass tries again. The writer's own checkpoint stays for when readers take very long.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::SqlitePool;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
-/// The longest that the log becomes, in pages: 64 MiB.
-pub(super) const LOG_PAGES: u32 = 16_000;
+/// A long log, in pages: 32 MiB.
+const LOG_LONG: i32 = 8_000;
+
+/// The longest that the log becomes, in pages, unless a reader keeps it: 256 MiB.
+pub(super) const LOG_MAX: u32 = 64_000;
 
 /// Pages of one pass, more or less. Commits share the disk with it: what has gathered for long shows in their 99th
 /// percentile.
@@ -20,7 +25,7 @@ const PASS_PAGES: f64 = 300.0;
 
 /// From a commit until it is carried over, at the least. The longer, the more pages that are written again and again are
 /// carried over once.
-const PAUSE_MIN: Duration = Duration::from_millis(30);
+const PAUSE_MIN: Duration = Duration::from_millis(5);
 
 /// The same, at the most.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -28,24 +33,23 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Whether somebody was in the way, the pages of the log, and how many of them have been carried over.
 type Progress = (i32, i32, i32);
 
-/// Starts the task. It ends with the pool, or when nobody commits any more.
-pub(super) fn start(pool: SqlitePool, committed: watch::Receiver<()>) {
-    tokio::spawn(run(pool, committed));
+/// Starts the task. It ends with the pool, or when nobody commits any more. Who holds `turn` writes alone.
+pub(super) fn start(pool: SqlitePool, committed: watch::Receiver<()>, turn: Arc<Mutex<()>>) {
+    tokio::spawn(run(pool, committed, turn));
 }
 
-async fn run(pool: SqlitePool, mut committed: watch::Receiver<()>) {
+async fn run(pool: SqlitePool, mut committed: watch::Receiver<()>, turn: Arc<Mutex<()>>) {
     let mut pause = PAUSE_MAX;
     let mut before = 0;
     while committed.changed().await.is_ok() {
         tokio::time::sleep(pause).await;
-        let began = Instant::now();
-        // Passive: it waits for nobody, and nobody for it. What a reader still needs stays for the next time.
-        let done = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)");
-        let done: Result<Progress, _> = done.fetch_one(&pool).await;
+        let mut done = carry_over(&pool).await;
+        if matches!(done, Ok((_, log, _)) if log > LOG_LONG) {
+            let _turn = turn.lock().await;
+            done = carry_over(&pool).await;
+        }
         match done {
             Ok((_, _, carried_over)) => {
-                metrics::histogram!("downbeat_store_checkpoint_seconds")
-                    .record(began.elapsed().as_secs_f64());
                 pause = next_pause(pause, pages_of_pass(before, carried_over));
                 before = carried_over;
             }
@@ -53,6 +57,15 @@ async fn run(pool: SqlitePool, mut committed: watch::Receiver<()>) {
             Err(error) => tracing::warn!(%error, "the write-ahead log could not be carried over"),
         }
     }
+}
+
+async fn carry_over(pool: &SqlitePool) -> Result<Progress, sqlx::Error> {
+    let began = Instant::now();
+    // Passive: it waits for nobody, and nobody for it. What a reader still needs stays for the next time.
+    let pass = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)");
+    let done = pass.fetch_one(pool).await?;
+    metrics::histogram!("downbeat_store_checkpoint_seconds").record(began.elapsed().as_secs_f64());
+    Ok(done)
 }
 
 /// What a pass carried over, of what all passes did since the log began anew.
@@ -79,7 +92,7 @@ mod tests {
             (100, 1_000),
             (600, 500),
             (3_000, 100),
-            (50_000, 30),
+            (100_000, 5),
         ] {
             let mut pause = PAUSE_MAX;
             for _ in 0..4 {
@@ -96,7 +109,7 @@ mod tests {
     #[test]
     fn a_log_that_began_anew_counts_from_its_beginning() {
         assert_eq!(pages_of_pass(900, 1_200), 300);
-        assert_eq!(pages_of_pass(15_900, 200), 200);
+        assert_eq!(pages_of_pass(7_900, 200), 200);
         assert_eq!(pages_of_pass(0, -1), 0);
     }
 }

@@ -94,7 +94,7 @@ impl Sqlite {
                     // A statement of many rows notes what it would have to undo. Beyond 64 KiB that would be a file, made,
                     // written and deleted for each.
                     .pragma("temp_store", "MEMORY")
-                    .pragma("wal_autocheckpoint", checkpoint::LOG_PAGES.to_string())
+                    .pragma("wal_autocheckpoint", checkpoint::LOG_MAX.to_string())
                     .create_if_missing(true),
             )
             .await;
@@ -112,7 +112,7 @@ impl Sqlite {
         seal_check::check(&writer, &sealer).await?;
         tenant::ensure_default(&writer).await?;
         let queue = WriteQueue::start(writer.clone());
-        checkpoint::start(checkpointer.clone(), queue.committed());
+        checkpoint::start(checkpointer.clone(), queue.committed(), queue.turn());
         Ok(Self {
             writer,
             readers,
@@ -167,8 +167,6 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
-        // A connection to a file does not go away by itself.
-        .test_before_acquire(false)
         .max_lifetime(None)
         // They are threads of this process: asking each whether it is there before every use tells nothing.
         .test_before_acquire(false)

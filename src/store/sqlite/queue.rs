@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Connection as _, Sqlite as Db, SqliteConnection};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::is_passing;
@@ -33,6 +33,7 @@ const TRANSACTION_MAX: usize = 256;
 pub(super) struct WriteQueue {
     sender: mpsc::Sender<Box<dyn Write>>,
     committed: watch::Receiver<()>,
+    turn: Arc<Mutex<()>>,
     closing: CancellationToken,
     closed: CancellationToken,
 }
@@ -56,11 +57,20 @@ impl WriteQueue {
         let queue = Self {
             sender,
             committed,
+            turn: Arc::default(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
         };
         let closed = queue.closed.clone().drop_guard();
-        let task = run(pool, waiting, committing, queue.closing.clone(), closed);
+        let turn = Arc::clone(&queue.turn);
+        let task = run(
+            pool,
+            waiting,
+            committing,
+            turn,
+            queue.closing.clone(),
+            closed,
+        );
         tokio::spawn(task);
         queue
     }
@@ -68,6 +78,11 @@ impl WriteQueue {
     /// Told after each transaction.
     pub(super) fn committed(&self) -> watch::Receiver<()> {
         self.committed.clone()
+    }
+
+    /// Held through each transaction: whoever else holds it keeps the next one from beginning.
+    pub(super) fn turn(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.turn)
     }
 
     /// Carries a write out with others. When this returns it is committed, or undone.
@@ -104,6 +119,7 @@ async fn run(
     pool: SqlitePool,
     mut waiting: mpsc::Receiver<Box<dyn Write>>,
     committing: watch::Sender<()>,
+    turn: Arc<Mutex<()>>,
     closing: CancellationToken,
     _closed: DropGuard,
 ) {
@@ -123,6 +139,7 @@ async fn run(
                 continue;
             }
         }
+        let my_turn = turn.lock().await;
         // Whoever was just answered may have its next write ready: another turn of the others costs microseconds, a
         // transaction of its own a wait for the disk.
         tokio::task::yield_now().await;
@@ -133,6 +150,7 @@ async fn run(
         }
         let began = Instant::now();
         let done = transact(&pool, &mut held, &mut gathered).await;
+        drop(my_turn);
         note(&gathered, &waiting, began.elapsed());
         committing.send_replace(());
         match done {

@@ -215,24 +215,23 @@ pub(super) fn push_wishes(query: &mut QueryBuilder<Db>, wishes: &[WishRow]) {
     let mut follow = i64::try_from(wishes.len()).unwrap_or(i64::MAX);
     query.push("UPDATE sync_generation SET last = last + ");
     query.push_bind(follow).push("; ");
-    let mut push = |mut row: Separated<'_, Db, &'static str>, wish: &WishRow| {
+    let mut push_generation = |row: &mut Separated<'_, Db, &'static str>| {
         follow -= 1;
-        row.push_bind(wish.key.server.as_uuid())
-            .push_bind(wish.key.dev_eui.to_string());
-        if !wish.keeps_force {
-            row.push_bind(wish.tenant_id.as_uuid())
-                .push_bind(wish.device_id.as_uuid());
-        }
         row.push("(SELECT last FROM sync_generation) - ")
             .push_bind_unseparated(follow);
     };
-    let (changed, anew): (Vec<&WishRow>, Vec<&WishRow>) =
-        wishes.iter().partition(|wish| wish.keeps_force);
+    let (again, anew): (Vec<&WishRow>, Vec<&WishRow>) =
+        wishes.iter().partition(|wish| wish.follows_own);
     if !anew.is_empty() {
         query.push(
             "INSERT INTO device_sync (network_server_id, dev_eui, tenant_id, device_id, generation) ",
         );
-        query.push_values(anew, &mut push);
+        query.push_values(anew, |mut row, wish| {
+            push_key(&mut row, wish);
+            row.push_bind(wish.tenant_id.as_uuid())
+                .push_bind(wish.device_id.as_uuid());
+            push_generation(&mut row);
+        });
         query
             .push(
                 " ON CONFLICT (network_server_id, dev_eui) DO UPDATE SET
@@ -243,20 +242,34 @@ pub(super) fn push_wishes(query: &mut QueryBuilder<Db>, wishes: &[WishRow]) {
             .push(RETURNING)
             .push("; ");
     }
-    if !changed.is_empty() {
+    if !again.is_empty() {
         query.push(
             "UPDATE device_sync SET
-                force = (force = 1 AND synced_generation < generation),
-                generation = v.column3, sync_state = 'pending', sync_error = NULL, sync_attempts = 0,
-                next_attempt_at = NULL, unfinished = 1
+                force = (v.column3 AND force = 1 AND synced_generation < generation),
+                generation = v.column4, sync_state = 'pending', sync_error = NULL, sync_attempts = 0
              FROM (",
         );
-        query.push_values(changed, &mut push);
+        query.push_values(&again, |mut row, wish| {
+            push_key(&mut row, wish);
+            row.push_bind(wish.keeps_force);
+            push_generation(&mut row);
+        });
         query
             .push(") AS v WHERE network_server_id = v.column1 AND dev_eui = v.column2")
-            .push(RETURNING)
-            .push("; ");
+            .push(RETURNING);
+        // What an index holds is written anew wherever a statement names it, and here it mostly stays as it is.
+        query.push("; UPDATE device_sync SET next_attempt_at = NULL, unfinished = 1 FROM (");
+        query.push_values(&again, |mut row, wish| push_key(&mut row, wish));
+        query.push(
+            ") AS v WHERE network_server_id = v.column1 AND dev_eui = v.column2
+             AND (unfinished = 0 OR next_attempt_at IS NOT NULL); ",
+        );
     }
+}
+
+fn push_key(row: &mut Separated<'_, Db, &'static str>, wish: &WishRow) {
+    row.push_bind(wish.key.server.as_uuid())
+        .push_bind(wish.key.dev_eui.to_string());
 }
 
 /// Wishes as devices tell them.
