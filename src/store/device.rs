@@ -248,7 +248,7 @@ impl Device {
 }
 
 /// Which devices of a list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct DeviceFilter {
     /// Those whose name contains this; ASCII letters match in either case.
     pub name: Option<String>,
@@ -467,7 +467,7 @@ impl Store {
         filter: &DeviceFilter,
         page: PageRequest,
     ) -> Result<Page<DeviceRevision>, StoreError> {
-        on_backend!(self.list_device_revisions(scope, filter, page))
+        self.lister.page((scope, filter.clone(), page)).await
     }
 
     /// How many devices there are.

@@ -23,6 +23,7 @@ mod figures;
 mod gateway;
 mod idempotency;
 mod job;
+mod lister;
 mod loader;
 mod migration;
 mod network_server;
@@ -74,6 +75,7 @@ pub use telemetry::{
 pub use tenant::{DEFAULT_TENANT, Scope, Tenant, TenantFields, WriteTenantError};
 pub use unclaimed::{UNCLAIMED_MAX, UnclaimedDevice, UnclaimedSighting};
 
+use lister::Lister;
 use loader::Loader;
 use postgres::Postgres;
 pub use postgres::RoleError;
@@ -141,6 +143,7 @@ pub struct Store {
     backend: Backend,
     registrar: Registrar,
     loader: Loader,
+    lister: Lister,
 }
 
 /// A database; each has every method of [`Store`], under the same name.
@@ -177,6 +180,7 @@ impl Store {
         Ok(Self {
             registrar: Registrar::start(backend.clone()),
             loader: Loader::start(backend.clone()),
+            lister: Lister::new(backend.clone()),
             backend,
         })
     }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 pub const PAGE_MAX: u32 = 1_000;
 
 /// Which page of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PageRequest {
     /// How many rows, 1 to [`PAGE_MAX`]; others are brought into that range.
     pub limit: u32,
@@ -73,7 +73,7 @@ impl<T> Page<T> {
 }
 
 /// A row's place in a list, opaque to clients: its time and its id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
     pub(super) at: Timestamp,
     pub(super) id: Uuid,

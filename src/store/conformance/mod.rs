@@ -60,6 +60,7 @@ macro_rules! conformance {
             registry::devices_are_listed_in_pages_and_filtered,
             revisions::whatever_is_shown_of_a_device_is_another_revision,
             revisions::another_tenants_revisions_do_not_exist,
+            revisions::who_lists_at_once_sees_what_was_there_when_asking,
             revisions::devices_asked_for_at_once_are_each_scopes_own,
             policies::policies_of_tenant_and_device_are_kept_and_loaded,
             policies::devices_are_listed_by_whether_they_show_what_is_wanted,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use downbeat_core::light::{Color, LightState};
+use futures_util::future::join_all;
 
 use super::*;
 
@@ -186,4 +187,27 @@ pub(in crate::store) async fn devices_asked_for_at_once_are_each_scopes_own(stor
     futures_util::future::join_all(asked).await;
     let nobody = DeviceId::from_uuid(Uuid::now_v7());
     assert_eq!(store.device(Scope::Platform, nobody).await.unwrap(), None);
+}
+
+pub(in crate::store) async fn who_lists_at_once_sees_what_was_there_when_asking(store: &Store) {
+    let (tenant, other) = (
+        default_tenant(store).await,
+        new_tenant(store, "Other").await,
+    );
+    let listers = (1..=40).map(|number| async move {
+        let tenant = if number % 4 == 0 { other } else { tenant };
+        let mine = register(store, tenant, number).await;
+        let (filter, page) = (DeviceFilter::default(), PageRequest::first(100));
+        let listed = store.list_device_revisions(Scope::Tenant(tenant), &filter, page);
+        let listed: Vec<_> = listed.await.unwrap().items.iter().map(|it| it.id).collect();
+        assert!(listed.contains(&mine.id), "{number}: {listed:?}");
+        (tenant, listed)
+    });
+    let read = join_all(listers).await;
+    for (tenant, listed) in read {
+        for id in listed {
+            let found = store.device(Scope::Tenant(tenant), id).await.unwrap();
+            assert!(found.is_some(), "a page of another tenant");
+        }
+    }
 }
