@@ -367,6 +367,12 @@ impl World {
     fn step_job(&mut self, job: usize, event: Event) {
         let clock = self.clock();
         let Some(live) = self.runner.live.get_mut(&job) else {
+            // The job ended while the news was on its way.
+            if let Event::Moved { downlink_id, known } = event
+                && self.jobs[job].finished_at.is_some()
+            {
+                self.note_late_proof(job, downlink_id, known.state);
+            }
             return;
         };
         self.telling
