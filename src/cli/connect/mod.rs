@@ -241,7 +241,7 @@ enum Keys {
     Given(SecretString),
     /// It is made.
     Made {
-        store: Store,
+        store: Box<Store>,
         tenant: Option<(TenantId, String)>,
     },
 }
@@ -264,7 +264,10 @@ impl Keys {
                 Some((tenant.id, name.to_owned()))
             }
         };
-        Ok(Self::Made { store, tenant })
+        Ok(Self::Made {
+            store: Box::new(store),
+            tenant,
+        })
     }
 
     async fn close(self) {
