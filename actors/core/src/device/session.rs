@@ -27,8 +27,9 @@ enum Place {
     NewSession,
     /// Older than known, or known: history, not state.
     Old,
-    /// So far ahead of all known, or behind it, that it cannot be of the same session: one of the two is wrong. One that
-    /// follows it makes it true.
+    /// So far ahead of all known, or behind it, that it cannot be of the same session: one of the two is wrong. Or of a
+    /// session that nobody knows, and received before what was heard last: a former one that is told again, or a clock
+    /// that is wrong. One that follows it makes it true.
     Doubtful,
 }
 
@@ -116,7 +117,7 @@ impl Device {
         if let Some(dev_addr) = uplink.dev_addr
             && session.dev_addr != Some(dev_addr)
         {
-            return self.place_of_another(now, dev_addr, uplink.f_cnt);
+            return self.place_of_another(now, dev_addr, uplink);
         }
         let Some(heard) = session.heard.as_ref().filter(|heard| heard.in_session) else {
             return Place::Newest;
@@ -144,21 +145,30 @@ impl Device {
     }
 
     /// Where an uplink stands whose address is not that of the session.
-    fn place_of_another(&self, now: Timestamp, dev_addr: DevAddr, f_cnt: u32) -> Place {
+    fn place_of_another(&self, now: Timestamp, dev_addr: DevAddr, uplink: &Uplink) -> Place {
         let session = &self.session;
+        let f_cnt = uplink.f_cnt;
         let last = session.last_of(dev_addr);
         let is_former = session.former.contains(&dev_addr) && !self.former_is_alive(now);
         if is_former || last.is_some_and(|last| is_passed(last, f_cnt)) {
             Place::Old
         } else if session.dev_addr.is_none() && session.heard.is_none() {
             Place::Newest
-        } else if last.is_none_or(|last| follows(last, f_cnt))
-            || session.is_no_more_in_doubt(Some(dev_addr), f_cnt)
+        } else if session.is_no_more_in_doubt(Some(dev_addr), f_cnt)
+            || last.is_some_and(|last| follows(last, f_cnt))
+            || (last.is_none() && !self.is_older_than_heard(uplink))
         {
             Place::NewSession
         } else {
             Place::Doubtful
         }
+    }
+
+    /// By the network's clock, where both tell it.
+    fn is_older_than_heard(&self, uplink: &Uplink) -> bool {
+        let heard = self.session.heard.as_ref();
+        let heard_at = heard.and_then(|heard| heard.received_at);
+        matches!((uplink.received_at, heard_at), (Some(this), Some(last)) if this < last)
     }
 
     /// News of a session that had ended would have arrived by now: a former one that still speaks is the living one,
@@ -236,6 +246,7 @@ impl Device {
             in_session: true,
             modulation,
             receptions,
+            received_at: uplink.received_at,
         });
     }
 

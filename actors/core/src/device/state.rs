@@ -100,7 +100,7 @@ pub(super) struct Session {
     /// The last counter that was heard in each of them, where any was: what is told of it again is no news.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub(super) former_counters: VecDeque<(DevAddr, u32)>,
-    /// A counter that was told and cannot be of the session: believed when the next one follows it.
+    /// A counter that was told and hardly is of the session, or of a later one: believed when the next one follows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) doubtful: Option<(Option<DevAddr>, u32)>,
     /// Joined, and not spoken since: ChirpStack sends nothing yet.
@@ -128,6 +128,9 @@ pub(super) struct Heard {
     pub(super) in_session: bool,
     pub(super) modulation: Modulation,
     pub(super) receptions: Vec<Reception>,
+    /// When it was received by the network's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) received_at: Option<Timestamp>,
 }
 
 /// What a stored [`Device`] says of its air: read from the same text, without the rest of it.

@@ -298,3 +298,26 @@ fn an_impossible_counter_of_a_former_session_does_not_bring_it_back() {
     lamp.at(9100.0, report_of(SECOND, 1, 0, BLUE), "");
     assert_eq!(lamp.device.reported().unwrap().report.light, Some(BLUE));
 }
+
+/// Fleet seed 30004659: an uplink from before the device was registered anew came once more.
+#[test]
+fn an_unknown_session_that_spoke_before_the_known_one_is_believed_when_it_goes_on() {
+    let heard = |dev_addr, f_cnt, light, received_at| {
+        Event::Network(NetworkEvent::Heard(Uplink {
+            received_at: Some(instant(received_at)),
+            ..uplink(dev_addr, f_cnt, 0, light)
+        }))
+    };
+    let mut lamp = Story::new();
+    let shown = |lamp: &Story| lamp.device.reported().unwrap().report.light;
+    lamp.at(100.0, heard(FIRST, 20, DIM, 100.0), "");
+    lamp.at(200.0, heard(SECOND, 5, GREEN, 50.0), "");
+    assert_eq!(shown(&lamp), Some(DIM));
+    lamp.at(300.0, heard(FIRST, 21, BLUE, 300.0), "");
+    assert_eq!(shown(&lamp), Some(BLUE));
+    // Or the gateway's clock is wrong.
+    lamp.at(400.0, heard(SECOND, 6, GREEN, 60.0), "");
+    assert_eq!(shown(&lamp), Some(BLUE));
+    lamp.at(500.0, heard(SECOND, 7, GREEN, 70.0), "");
+    assert_eq!(shown(&lamp), Some(GREEN));
+}
