@@ -26,10 +26,11 @@ use uuid::Uuid;
 const DEVICES: u64 = 100_000;
 const UNFINISHED: u64 = 10_000;
 
+/// Longer than any start takes.
+const PATIENCE: Duration = Duration::from_mins(2);
+
 /// Registered at once.
 const TOGETHER: u64 = 128;
-
-const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
 fn key(number: u64) -> DeviceKey {
     DeviceKey {
@@ -38,11 +39,11 @@ fn key(number: u64) -> DeviceKey {
     }
 }
 
-fn registration(number: u64, tenant_id: TenantId) -> NewDevice {
+fn registration(number: u64, tenant_id: TenantId, now: Timestamp) -> NewDevice {
     NewDevice {
         id: DeviceId::from_uuid(Uuid::now_v7()),
         tenant_id,
-        created_at: NOW,
+        created_at: now,
         fields: DeviceFields {
             name: format!("Light {number}"),
             description: String::new(),
@@ -61,15 +62,15 @@ fn registration(number: u64, tenant_id: TenantId) -> NewDevice {
 }
 
 /// A colour was accepted, and waits for a gateway.
-fn command_under_way(number: u64, device: &NewDevice) -> DeviceChange {
+fn command_under_way(number: u64, device: &NewDevice, now: Timestamp) -> DeviceChange {
     let codec = CodecKind::KuandoBusylight;
     let mut machine = Device::new(codec, Policy::default(), number);
     let command = Command::SetLight(LightState::steady(Color::rgb(255, 0, 0)));
     let id = DownlinkId::from_uuid(Uuid::now_v7());
     let request = Request::new(id, codec, &command, false, true);
     let request = request.expect("the codec knows colours");
-    let nowhere = GatewayTable::default().snapshot(NOW);
-    let effects = machine.step(NOW, Event::Requested(request), &nowhere);
+    let nowhere = GatewayTable::default().snapshot(now);
+    let effects = machine.step(now, Event::Requested(request), &nowhere);
     let records = effects.into_iter().filter_map(|effect| {
         if let Effect::Record(record) = effect {
             Some(*record)
@@ -84,7 +85,7 @@ fn command_under_way(number: u64, device: &NewDevice) -> DeviceChange {
         state: serde_json::to_string(&machine).expect("it is written all the time"),
         unfinished: true,
         row_changed: true,
-        at: NOW,
+        at: now,
         last_seen: None,
         rssi_dbm: None,
         snr_db: None,
@@ -109,11 +110,13 @@ async fn fill(url: &str) {
     let default = tenants.iter().find(|it| it.fields.name == DEFAULT_TENANT);
     let tenant_id = default.expect("it is made with the database").id;
     let by = By::command_line();
+    // Commands of long ago would be over at once.
+    let now = Clock::system().now();
     let numbers: Vec<u64> = (0..DEVICES).collect();
     for some in numbers.chunks(usize::try_from(TOGETHER).expect("it is small")) {
         let new: Vec<NewDevice> = some
             .iter()
-            .map(|number| registration(*number, tenant_id))
+            .map(|number| registration(*number, tenant_id, now))
             .collect();
         let made = new
             .iter()
@@ -123,7 +126,7 @@ async fn fill(url: &str) {
         }
         let busy = some.iter().zip(&new).filter(|(it, _)| **it < UNFINISHED);
         let changes: Vec<_> = busy
-            .map(|(number, new)| command_under_way(*number, new))
+            .map(|(number, new)| command_under_way(*number, new, now))
             .collect();
         let done = store.commit(&changes).await;
         done.expect("the database is there");
@@ -149,11 +152,15 @@ async fn start(url: &str) -> Duration {
         1,
     );
     let system = system.await.expect("the database is there");
-    for number in 0..UNFINISHED {
-        while system.owner(key(number)).is_none() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+    let all_there = async {
+        for number in 0..UNFINISHED {
+            while system.owner(key(number)).is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         }
-    }
+    };
+    let there = tokio::time::timeout(PATIENCE, all_there).await;
+    there.expect("each is taken up");
     let took = began.elapsed();
     system.stop(Duration::from_secs(5)).await;
     store.close().await;
