@@ -1,5 +1,5 @@
 //! Webhooks over the loopback, each committed to SQLite before it is answered, beside a bare server that answers the same
-//! bodies; and a start with many devices.
+//! bodies.
 //!
 //! Service and callers share the processors here, so what counts is the ratio. With a core for each of them,
 //! `downbeat loadtest webhook --beside` measures the same.
@@ -27,10 +27,6 @@ const KEY: &str = "the key of the benches";
 const CALLERS: u64 = 50;
 /// Devices that speak in turn.
 const SPEAKERS: u64 = 200;
-/// Devices that are there when the service starts.
-const DEVICES: u64 = 100_000;
-/// Of one file that is imported.
-const IMPORTED: u64 = 10_000;
 
 fn config(data: &Path) -> Config {
     let mut config = Config {
@@ -54,9 +50,9 @@ fn dev_eui(number: u64) -> String {
     format!("{number:016x}")
 }
 
-async fn register(server: &Server, numbers: std::ops::Range<u64>) {
+async fn register(server: &Server) {
     let mut file = "name,lorawan_dev_eui,codec\n".to_owned();
-    for number in numbers {
+    for number in 0..SPEAKERS {
         let line = format!("L{number},{},kuando_busylight\n", dev_eui(number));
         file.push_str(&line);
     }
@@ -126,7 +122,7 @@ fn webhooks(criterion: &mut Criterion) {
     let data = tempfile::tempdir().expect("a temporary directory");
     let server = runtime.block_on(async {
         let server = start(data.path()).await;
-        register(&server, 0..SPEAKERS).await;
+        register(&server).await;
         server
     });
     let bare = runtime.block_on(bare());
@@ -141,34 +137,5 @@ fn webhooks(criterion: &mut Criterion) {
     runtime.block_on(server.stop());
 }
 
-fn starts(criterion: &mut Criterion) {
-    let runtime = Runtime::new().expect("a runtime");
-    let data = tempfile::tempdir().expect("a temporary directory");
-    runtime.block_on(async {
-        let server = start(data.path()).await;
-        for first in (0..DEVICES).step_by(usize::try_from(IMPORTED).unwrap_or(1)) {
-            register(&server, first..first + IMPORTED).await;
-        }
-        server.stop().await;
-    });
-    let mut group = criterion.benchmark_group("start");
-    group.sample_size(10);
-    group.bench_function("with 100,000 devices", |bencher| {
-        bencher.iter_custom(|count| {
-            runtime.block_on(async {
-                let mut all = Duration::ZERO;
-                for _ in 0..count {
-                    let began = Instant::now();
-                    let server = start(data.path()).await;
-                    all += began.elapsed();
-                    server.stop().await;
-                }
-                all
-            })
-        });
-    });
-    group.finish();
-}
-
-criterion_group!(benches, webhooks, starts);
+criterion_group!(benches, webhooks);
 criterion_main!(benches);

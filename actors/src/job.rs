@@ -412,7 +412,9 @@ impl JobRunnerState {
     }
 
     fn look_for_late(&mut self, myself: &ActorRef<JobMessage>, now: Timestamp) {
-        if !self.looks_for_late || self.rests(now) {
+        // What is not stored yet would be found once more.
+        let is_storing = !self.late.is_empty() || !self.late_storing.is_empty();
+        if !self.looks_for_late || is_storing || self.rests(now) {
             return;
         }
         self.looks_for_late = false;

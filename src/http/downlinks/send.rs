@@ -165,7 +165,10 @@ async fn submit(
     let submission = match system.submit(caller.scope, key, order.clone()).await {
         // It left the registry a moment ago; the caller may have another of that name elsewhere.
         Err(AskError::UnknownDevice) if is_active => {
-            let (_, key) = registered(state, caller.scope, dev_eui).await?;
+            let (owner, key) = registered(state, caller.scope, dev_eui).await?;
+            if owner != tenant_id {
+                state.count_command(owner).await?;
+            }
             system.submit(caller.scope, key, order).await?
         }
         answer => answer?,
