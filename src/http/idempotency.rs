@@ -140,8 +140,9 @@ impl Making<'_> {
                 }
                 self.response(&made)
             }
-            // What is not certainly refused may have been made: the reservation stays, for the repetition to find out.
-            Err(refusal) if !refusal.is_certain() => Err(refusal),
+            // What is not certainly refused may have been made, and so may what an earlier request asked for: the
+            // reservation stays, for the repetition to find out.
+            Err(refusal) if target.may_exist || !refusal.is_certain() => Err(refusal),
             Err(refusal) => {
                 if let Err(error) = state.store().release(&key).await {
                     tracing::warn!(error = %error, "idempotency.key.not_released");

@@ -1,12 +1,19 @@
 //! Commands from their acceptance to their end.
 
+use downbeat_core::id::Scope;
+use downbeat_core::time::Timestamp;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
 use super::*;
+use crate::store::{IdempotencyKey, NewReservation, Reservation};
 
 on_both_stores! {
     a_command_is_accepted_followed_and_taken_back,
     whoever_waits_hears_that_a_newer_command_took_the_place,
     a_repeated_request_makes_one_thing,
     the_same_request_twice_at_once_is_carried_out_once,
+    what_an_earlier_request_may_have_made_is_not_made_beside_it,
     what_a_device_does_not_understand_is_refused,
     without_the_database_nothing_is_accepted,
 }
@@ -223,6 +230,30 @@ async fn the_same_request_twice_at_once_is_carried_out_once(service: Service) {
     let mut statuses = [one.status, other.status];
     statuses.sort();
     assert_eq!(statuses, [StatusCode::ACCEPTED, StatusCode::CONFLICT]);
+}
+
+/// A process was killed, and what it had asked the database for may still come about: a refusal now says nothing of it.
+async fn what_an_earlier_request_may_have_made_is_not_made_beside_it(service: Service) {
+    let path = format!("/api/v1/downlink/{LAMP}?wait=0");
+    let red = json!({"color": "#ff0000"});
+    let left = NewReservation {
+        key: IdempotencyKey {
+            scope: Scope::Platform,
+            key_hash: secret_key::hash("k"),
+            operation: format!("POST /api/v1/downlink/{LAMP}"),
+        },
+        request_hash: Sha256::digest(red.to_string()).into(),
+        resource_id: Uuid::now_v7(),
+        at: Timestamp::from_millis(1),
+    };
+    let reserved = service.store.reserve(&left).await.unwrap();
+    assert_eq!(reserved, Reservation::New);
+    let ask = || service.send(keyed(&path, &service.operator, "k", &red));
+    assert_eq!(ask().await.status, StatusCode::NOT_FOUND);
+    service.register(LAMP).await;
+    let answer = ask().await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    assert_eq!(answer.json()["id"], left.resource_id.to_string());
 }
 
 async fn what_a_device_does_not_understand_is_refused(service: Service) {

@@ -70,7 +70,9 @@ impl Postgres {
             .disable_statement_logging();
         let mut login = session::connect(&options).await.map_err(store_error)?;
         let session = role::prepare(&mut login).await;
+        let awaited = session::await_earlier_writers(&mut login).await;
         login.close().await.map_err(store_error)?;
+        awaited.map_err(store_error)?;
         let sessions = Sessions::open(options, session?).await?;
         let store = Self { sessions, sealer };
         store.check_seal().await?;

@@ -95,6 +95,26 @@ pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, 
     Ok(connection)
 }
 
+/// The lock that every transaction that may write shares, in the key space of two numbers ("down", "beat").
+macro_rules! writers {
+    () => {
+        "1685024622, 1650811252"
+    };
+}
+
+/// Waits until what an earlier process left under way is committed, or undone. A server goes on with what a client that
+/// was killed had asked for; whoever reads before that would go on from what is about to change.
+pub(super) async fn await_earlier_writers(
+    connection: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    let alone = concat!(
+        "BEGIN; SELECT pg_advisory_xact_lock(",
+        writers!(),
+        "); COMMIT"
+    );
+    sqlx::raw_sql(alone).execute(connection).await.map(drop)
+}
+
 /// Lets the rest of a transaction reach every tenant's rows: a `DevEUI` that one registers may have been another's.
 pub(super) async fn widen(connection: &mut PgConnection) -> Result<(), StoreError> {
     let widened = connection
@@ -138,8 +158,12 @@ impl Sessions {
         &self,
         access: impl Into<Access<'_>>,
     ) -> Result<Transaction<'static, Db>, StoreError> {
-        self.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED; ", access.into())
-            .await
+        let begin = concat!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock_shared(",
+            writers!(),
+            "); "
+        );
+        self.begin_with(begin, access.into()).await
     }
 
     /// Begins a transaction that only reads; all its statements see the same instant.

@@ -7,14 +7,15 @@
 //! more. So when it is long, the writer stands still for what little is left to carry over. A reader that began before
 //! that is in the way; the next pass tries again. The writer's own checkpoint stays for when readers take very long.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::{Mutex, watch};
 
-/// A long log, in pages: 32 MiB.
-const LOG_LONG: i32 = 8_000;
+/// A log that is as long as the file is long. In pages: one of 4 MiB is not yet, one of 32 MiB is in any case.
+const LOG_LONG: RangeInclusive<i32> = 1_000..=8_000;
 
 /// The longest that the log becomes, in pages, unless a reader keeps it: 256 MiB.
 pub(super) const LOG_MAX: u32 = 64_000;
@@ -43,12 +44,7 @@ async fn run(pool: SqlitePool, mut committed: watch::Receiver<()>, turn: Arc<Mut
     let mut before = 0;
     while committed.changed().await.is_ok() {
         tokio::time::sleep(pause).await;
-        let mut done = carry_over(&pool).await;
-        if matches!(done, Ok((_, log, _)) if log > LOG_LONG) {
-            let _turn = turn.lock().await;
-            done = carry_over(&pool).await;
-        }
-        match done {
+        match pass(&pool, &turn).await {
             Ok((_, _, carried_over)) => {
                 pause = next_pause(pause, pages_of_pass(before, carried_over));
                 before = carried_over;
@@ -59,7 +55,26 @@ async fn run(pool: SqlitePool, mut committed: watch::Receiver<()>, turn: Arc<Mut
     }
 }
 
-async fn carry_over(pool: &SqlitePool) -> Result<Progress, sqlx::Error> {
+async fn pass(pool: &SqlitePool, turn: &Mutex<()>) -> Result<Progress, sqlx::Error> {
+    let done = carry_over(pool).await?;
+    let (_, log, _) = done;
+    if log < *LOG_LONG.start() || log < long(pool).await? {
+        return Ok(done);
+    }
+    let _turn = turn.lock().await;
+    carry_over(pool).await
+}
+
+/// From how many pages on the log is long. It is to take no more of a small disk than the file itself, and the longer
+/// it may become, the more seldom the writer stands still.
+async fn long(pool: &SqlitePool) -> Result<i32, sqlx::Error> {
+    let pages = sqlx::query_scalar("PRAGMA page_count");
+    let pages: i32 = pages.fetch_one(pool).await?;
+    Ok(pages.clamp(*LOG_LONG.start(), *LOG_LONG.end()))
+}
+
+/// What can be, of the log as it is now.
+pub(super) async fn carry_over(pool: &SqlitePool) -> Result<Progress, sqlx::Error> {
     let began = Instant::now();
     // Passive: it waits for nobody, and nobody for it. What a reader still needs stays for the next time.
     let pass = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)");

@@ -20,7 +20,7 @@ use sqlx::{Connection as _, Sqlite as Db, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::is_passing;
+use super::{checkpoint, is_passing};
 
 /// Writes that wait at the most; whoever comes then waits for a place.
 const WAITING_MAX: usize = 4_096;
@@ -125,6 +125,7 @@ async fn run(
 ) {
     let mut gathered = Vec::new();
     let mut held = None;
+    let mut failed = false;
     loop {
         if waiting.is_empty() {
             held = None;
@@ -149,8 +150,12 @@ async fn run(
             gathered.push(one);
         }
         let began = Instant::now();
+        if failed {
+            make_room(&pool).await;
+        }
         let done = transact(&pool, &mut held, &mut gathered).await;
         drop(my_turn);
+        failed = done.is_err();
         note(&gathered, &waiting, began.elapsed());
         committing.send_replace(());
         match done {
@@ -200,6 +205,14 @@ impl Failure {
         } else {
             StoreError::Rejected(Box::new(source))
         }
+    }
+}
+
+/// There may have been none for the last transaction: before more is written to the log, what it has is carried over,
+/// so that it begins anew. Were it longer each time that there is room for a moment, it would fill the disk in the end.
+async fn make_room(pool: &SqlitePool) {
+    if let Err(error) = checkpoint::carry_over(pool).await {
+        tracing::debug!(%error, "there is no room to carry the log over");
     }
 }
 

@@ -19,7 +19,7 @@ async fn postgresql_has_no_room() {
 async fn fills_and_empties(database: Database) {
     let mut world = World::in_a_hurry(database).await;
     let load = Load::start(&world, 1);
-    for _ in 0..3 {
+    for _ in 0..8 {
         load.flows(10).await;
         world.service.disk().fill();
         load.is_refused(10).await;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{ADMIN_KEY, Database, World};
+use crate::support::{Database, World};
 
 /// A network in a hurry without lights: each run makes its own.
 async fn world() -> World {
@@ -18,7 +18,7 @@ async fn loadtest(world: &World, load: &str, options: &[&str]) -> Value {
         .args(["loadtest", load, "--json", "--url"])
         .arg(world.service.address().url())
         .args(options)
-        .env("DOWNBEAT_KEY", ADMIN_KEY);
+        .env("DOWNBEAT_KEY", world.service.admin_key());
     if load == "commands" {
         let simulator = format!("http://{}", world.sim.control_addr());
         command.args(["--simulator", &simulator]);

@@ -142,8 +142,9 @@ impl Caller {
             if let Some((status, answer)) = answer(request).await {
                 match status {
                     200 | 202 => return answer["id"].as_str().expect("an id").to_owned(),
-                    // Under way from an earlier request, or too many wait.
-                    409 | 429 => {}
+                    // Under way from an earlier request, or too many wait; or another service listens where this one
+                    // did before it was killed.
+                    409 | 429 | 401 => {}
                     503 => self.progress.lock().unwrap().refused += 1,
                     _ => panic!("{status}: {answer:#}"),
                 }

@@ -21,9 +21,6 @@ use downbeat_sim::model::config::{DutyCycle, LampStart};
 use downbeat_sim::server::{RunningSim, SimConfig};
 use serde_json::{Value, json};
 
-/// The key of the tests' administrator.
-pub(crate) const ADMIN_KEY: &str = "an-administrator-of-the-tests";
-
 /// How much faster than real time the simulated network lives.
 pub(crate) const SPEED: f64 = 4.0;
 
@@ -54,7 +51,7 @@ impl World {
             .await
             .expect("the simulation starts");
         let service = Service::start(&sim, database).await;
-        let client = Client::new(service.address(), ADMIN_KEY);
+        let client = Client::new(service.address(), service.admin_key());
         let lights: Vec<DevEui> =
             sim.network(|network, _| network.lights().map(|light| light.dev_eui).collect());
         let world = Self {
@@ -101,7 +98,8 @@ impl World {
             "{}/api/v1/webhooks/chirpstack",
             self.service.address().url()
         );
-        let headers = BTreeMap::from([("Authorization".to_owned(), format!("Bearer {ADMIN_KEY}"))]);
+        let authorization = format!("Bearer {}", self.service.admin_key());
+        let headers = BTreeMap::from([("Authorization".to_owned(), authorization)]);
         self.sim.set_webhook(&url, headers);
     }
 

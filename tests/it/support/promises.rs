@@ -36,8 +36,20 @@ impl World {
         let asked: Vec<&Value> = all.iter().filter(|one| one["origin"] == "api").collect();
         let kept: BTreeSet<String> = asked.iter().map(|one| text(&one["id"])).collect();
         let promised: BTreeSet<String> = accepted.iter().map(|one| one.id.clone()).collect();
+        assert_eq!(kept.len(), asked.len(), "listed twice: {asked:#?}");
+        let lost: Vec<_> = accepted
+            .iter()
+            .filter(|one| !kept.contains(&one.id))
+            .collect();
         // A command stored twice has an id that nobody was told.
-        assert_eq!((kept.len(), &kept), (asked.len(), &promised));
+        let untold: Vec<_> = asked
+            .iter()
+            .filter(|one| !promised.contains(&text(&one["id"])))
+            .collect();
+        assert!(
+            lost.is_empty() && untold.is_empty(),
+            "lost: {lost:?}; never told of: {untold:#?}"
+        );
         let mut states = BTreeMap::new();
         for downlink in &all {
             let whole = self.client.downlink(&text(&downlink["id"])).await;

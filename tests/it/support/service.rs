@@ -10,7 +10,7 @@ use downbeat_sim::server::{DEFAULT_API_KEY, RunningSim};
 use tempfile::TempDir;
 
 use super::database::Outage;
-use super::{ADMIN_KEY, Database, SmallDisk, until};
+use super::{Database, SmallDisk, until};
 
 /// How long systemd and Docker wait until they kill.
 const SUPERVISORS_PATIENCE: Duration = Duration::from_secs(10);
@@ -21,6 +21,9 @@ pub(crate) struct Service {
     address: Address,
     database: Database,
     data: TempDir,
+    /// No other service knows it: while this one is down another may listen on its port, and must not take its
+    /// commands and events.
+    admin_key: String,
 }
 
 /// Where it listens now: somewhere else after each start.
@@ -37,13 +40,20 @@ impl Service {
     /// Starts it on data of its own, in front of a simulated network.
     pub(crate) async fn start(sim: &RunningSim, database: Database) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
-        let (child, address) = spawn(&data, &database, sim).await;
+        let admin_key = format!("an-administrator-of-{}", data.path().display());
+        let (child, address) = spawn(&data, &database, &admin_key, sim).await;
         Self {
             child,
             address: Address(Arc::new(Mutex::new(address))),
             database,
             data,
+            admin_key,
         }
+    }
+
+    /// The key of its administrator.
+    pub(crate) fn admin_key(&self) -> &str {
+        &self.admin_key
     }
 
     /// Where it listens.
@@ -79,7 +89,7 @@ impl Service {
 
     /// Starts it again on the same data.
     pub(crate) async fn restart(&mut self, sim: &RunningSim) {
-        let (child, address) = spawn(&self.data, &self.database, sim).await;
+        let (child, address) = spawn(&self.data, &self.database, &self.admin_key, sim).await;
         self.child = child;
         *self.address.0.lock().unwrap() = address;
     }
@@ -93,12 +103,17 @@ impl Drop for Service {
 }
 
 /// Starts the process and waits until it says where it listens.
-async fn spawn(data: &TempDir, database: &Database, sim: &RunningSim) -> (Child, SocketAddr) {
+async fn spawn(
+    data: &TempDir,
+    database: &Database,
+    admin_key: &str,
+    sim: &RunningSim,
+) -> (Child, SocketAddr) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_downbeat"))
         .args(["serve", "--listen", "127.0.0.1:0"])
         .env("DOWNBEAT_DATA_DIR", data.path())
         .env("DOWNBEAT_DATABASE_URL", database.url(data.path()))
-        .env("DOWNBEAT_ADMIN_KEY", ADMIN_KEY)
+        .env("DOWNBEAT_ADMIN_KEY", admin_key)
         .env(
             "DOWNBEAT_CHIRPSTACK_URL",
             format!("http://{}", sim.grpc_addr()),

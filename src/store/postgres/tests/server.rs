@@ -4,7 +4,8 @@ use downbeat_actors::port::{DeviceStore as _, StoreError};
 use downbeat_testdb::Server;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{fresh, open, superuser};
+use super::super::session::Access;
+use super::{fresh, open, postgres, superuser};
 use crate::store::conformance::{at, change, default_tenant, on_default, register};
 use crate::store::{OpenStoreError, Scope};
 
@@ -209,4 +210,40 @@ async fn every_connection_is_durable() {
     let setting: String = setting.fetch_one(&mut *transaction).await.unwrap();
     assert_eq!(setting, "on");
     drop(database);
+}
+
+/// A process that was killed leaves its last transaction to the server. Its successor must not read before that is
+/// over: it would go on from a state that is about to change.
+#[tokio::test]
+async fn what_a_killed_process_left_under_way_is_waited_for() {
+    let (store, database) = fresh().await;
+    let mut left = postgres(&store)
+        .sessions
+        .begin(Access::Platform)
+        .await
+        .unwrap();
+    run(&mut left, "UPDATE tenant SET name = 'renamed'").await;
+    let mut watcher = superuser(&database).await;
+    let mut is_waited_for = async || -> bool {
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+                     WHERE locktype = 'advisory' AND NOT granted AND datname = current_database())";
+        let waits = sqlx::query_scalar(waits);
+        waits.fetch_one(&mut watcher).await.unwrap()
+    };
+    let ends = async move {
+        while !is_waited_for().await {}
+        left.commit().await.unwrap();
+    };
+    let url = database.url();
+    let mut ends = std::pin::pin!(ends);
+    let mut opens = std::pin::pin!(open(&url));
+    let successor = tokio::select! {
+        () = &mut ends => opens.await.unwrap(),
+        _ = &mut opens => panic!("it did not wait"),
+    };
+    let sessions = &postgres(&successor).sessions;
+    let mut read = sessions.begin_to_read(Access::Platform).await.unwrap();
+    let name = sqlx::query_scalar("SELECT name FROM tenant");
+    let name: String = name.fetch_one(&mut *read).await.unwrap();
+    assert_eq!(name, "renamed");
 }
