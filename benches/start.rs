@@ -85,6 +85,7 @@ fn command_under_way(number: u64, device: &NewDevice, now: Timestamp) -> DeviceC
         state: serde_json::to_string(&machine).expect("it is written all the time"),
         unfinished: true,
         row_changed: true,
+        standing_changed: true,
         at: now,
         last_seen: None,
         rssi_dbm: None,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use downbeat_core::device::{
-    Device, Effect, Enqueue, Event, InitialisationStatus, Record, UplinkCounts,
+    Device, Effect, Enqueue, Event, InitialisationStatus, Presence, Record, UplinkCounts,
 };
 use downbeat_core::id::{DeviceKey, DownlinkId};
 use downbeat_core::link_quality::{no_answer_is_due_after, proof_told_by};
@@ -53,8 +53,16 @@ const _: () = assert!(size_of::<Running>() <= 2_304);
 /// What the registry's row of the device holds beside its view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
-    unfinished: bool,
+    standing: Standing,
     uplinks: UplinkCounts,
+}
+
+/// What of it indexes go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Standing {
+    unfinished: bool,
+    presence: Presence,
+    is_known: bool,
 }
 
 /// What waits for a commit.
@@ -161,12 +169,15 @@ impl Running {
         let reply = asked.and_then(|asked| self.reply(asked, &records));
         let view = self.view(key);
         let uplinks = self.machine.uplink_counts();
-        let row = Row {
+        let standing = Standing {
             unfinished: !self.machine.is_idle(),
-            uplinks,
+            presence: view.presence,
+            is_known: view.last_seen.is_some(),
         };
+        let row = Row { standing, uplinks };
         let is_new_view = self.last_view.as_ref() != Some(&view);
         let row_changed = is_new_view || self.last_row != Some(row);
+        let standing_changed = self.last_row.is_none_or(|last| last.standing != standing);
         self.last_row = Some(row);
         let change = DeviceChange {
             dev_eui: key.dev_eui,
@@ -174,8 +185,9 @@ impl Running {
             tenant_id: self.stored.tenant_id,
             state: serde_json::to_string(&self.machine)
                 .expect("the machine's maps have text keys and its floats are finite"),
-            unfinished: row.unfinished,
+            unfinished: standing.unfinished,
             row_changed,
+            standing_changed,
             at: now,
             last_seen: view.last_seen,
             rssi_dbm: view.rssi_dbm,

@@ -306,6 +306,7 @@ pub(super) fn change(device: &Device, state: &str, when: Timestamp) -> DeviceCha
         state: state.to_owned(),
         unfinished: false,
         row_changed: true,
+        standing_changed: true,
         at: when,
         last_seen: None,
         rssi_dbm: None,

@@ -52,6 +52,20 @@ pub(in crate::store) async fn who_is_overdue_for_longest_comes_first(store: &Sto
     assert_eq!(silent(220, 9).await, [6, 2, 4, 1]);
     assert_eq!(silent(10_000, 9).await, [6, 2, 4, 1, 5, 3]);
     assert_eq!(silent(10_000, 2).await, [6, 2]);
+
+    // Who speaks changes no index: the look finds out, and looks again when it could be silent.
+    for (number, heard) in [(2, 9_990), (6, 9_995), (1, 9_000)] {
+        let device = store.device_by_dev_eui(Scope::Platform, eui(number));
+        let device = device.await.unwrap().unwrap();
+        let spoke = DeviceChange {
+            standing_changed: false,
+            ..heard_at(&device, heard, Presence::Online)
+        };
+        store.commit(&[spoke]).await.unwrap();
+    }
+    assert_eq!(silent(10_000, 9).await, [4, 5, 3, 1]);
+    assert_eq!(silent(10_109, 9).await, [4, 5, 3, 1]);
+    assert_eq!(silent(10_115, 9).await, [4, 5, 3, 1, 2, 6]);
 }
 
 pub(in crate::store) async fn presence_and_counts_are_stored_and_forgotten(store: &Store) {

@@ -14,7 +14,7 @@ use downbeat_core::id::{DeviceKey, TenantId};
 use downbeat_core::time::Timestamp;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres as Db};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres as Db};
 
 use super::Postgres;
 use super::audit::{INSERT_AUDIT, bind_audit, column};
@@ -28,6 +28,9 @@ use crate::store::row::{millis, of_count, span};
 
 /// How often a batch is tried that met another transaction. Batches come in the order of ids, so even twice is rare.
 pub(super) const TRIES_MAX: u32 = 5;
+
+/// Devices that were looked at, in one transaction: others wait for it.
+const LOOK_BATCH: i64 = 200;
 
 impl Postgres {
     pub(in crate::store) async fn commit(
@@ -101,17 +104,20 @@ impl Postgres {
         interval: Duration,
         limit: u32,
     ) -> Result<Vec<DeviceKey>, StoreError> {
+        let allowed = interval * SILENT_INTERVALS;
+        self.look_at_quiet(now, allowed).await?;
         let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
         // Each half is one index, read up to the moment before which nobody is silent.
-        let allowed = interval * SILENT_INTERVALS;
         let rows: Vec<DeviceKeyRow> = sqlx::query_as(
             "SELECT network_server_id, dev_eui FROM (
                 (SELECT network_server_id, dev_eui, last_seen + $3 AS silent_from FROM device
-                 WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= $2
-                 ORDER BY last_seen LIMIT $4)
+                 WHERE presence = 'online' AND uplink_interval_ms IS NULL
+                    AND last_seen_at_look <= $2 AND last_seen <= $2
+                 ORDER BY last_seen_at_look LIMIT $4)
                 UNION ALL
                 (SELECT network_server_id, dev_eui, silent_from FROM device
-                 WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL AND silent_from <= $1
+                 WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL
+                    AND silent_from <= $1 AND last_seen + 2 * least(uplink_interval_ms, 1000000000000000) <= $1
                  ORDER BY silent_from LIMIT $4)
              ) AS silent
              WHERE dev_eui IS NOT NULL ORDER BY silent_from, dev_eui LIMIT $4",
@@ -124,6 +130,41 @@ impl Postgres {
         .await
         .map_err(store_error)?;
         rows.into_iter().map(DeviceKey::try_from).collect()
+    }
+}
+
+impl Postgres {
+    /// Of those that had been silent by now, had they not spoken since the last look: notes when they last spoke. Rows
+    /// that somebody else is writing have their turn the next time.
+    async fn look_at_quiet(&self, now: Timestamp, allowed: Duration) -> Result<(), StoreError> {
+        for (of_whom, until) in [
+            (
+                "uplink_interval_ms IS NULL AND last_seen_at_look",
+                now - allowed,
+            ),
+            ("uplink_interval_ms IS NOT NULL AND silent_from", now),
+        ] {
+            let sql = format!(
+                "UPDATE device SET last_seen_at_look = last_seen WHERE id IN (
+                    SELECT id FROM device
+                    WHERE presence = 'online' AND {of_whom} <= $1 AND last_seen > last_seen_at_look
+                    LIMIT $2 FOR UPDATE SKIP LOCKED)"
+            );
+            loop {
+                let mut transaction = self.sessions.begin(Access::Platform).await?;
+                let looked_at = sqlx::query(AssertSqlSafe(sql.clone()))
+                    .bind(millis(until))
+                    .bind(LOOK_BATCH)
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(store_error)?;
+                transaction.commit().await.map_err(store_error)?;
+                if looked_at.rows_affected() < LOOK_BATCH.unsigned_abs() {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -207,7 +248,10 @@ fn update_devices<'q>(rows: &[&DeviceRow<'_>]) -> Query<'q, Db, PgArguments> {
             presence = v.presence,
             uplinks_heard = v.uplinks_heard,
             uplinks_missed = v.uplinks_missed,
-            initialisation = v.initialisation
+            initialisation = v.initialisation,
+            last_seen_at_look = CASE
+                WHEN device.presence <> v.presence OR device.last_seen_at_look IS NULL
+                THEN coalesce(v.last_seen, device.last_seen) ELSE device.last_seen_at_look END
          FROM unnest(
             $1::uuid[], $2::text[], $3::boolean[], $4::bigint[], $5::integer[], $6::real[], $7::real[],
             $8::text[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],

@@ -83,6 +83,8 @@ pub(crate) struct DeviceRow<'a> {
     pub(crate) change: &'a DeviceChange,
     /// Whether the device's own row is to be written.
     pub(crate) row_changed: bool,
+    /// Whether what indexes go by is.
+    pub(crate) standing_changed: bool,
     pub(crate) last_seen: Option<Timestamp>,
     pub(crate) rssi_dbm: Option<i32>,
     pub(crate) snr_db: Option<f32>,
@@ -196,6 +198,12 @@ impl<'a> Batch<'a> {
     pub(crate) fn changed_rows(&self) -> Vec<&DeviceRow<'a>> {
         self.devices.iter().filter(|row| row.row_changed).collect()
     }
+
+    /// Those of them whose places in indexes may be others.
+    pub(crate) fn changed_standings(&self) -> Vec<&DeviceRow<'a>> {
+        let changed = self.devices.iter();
+        changed.filter(|row| row.standing_changed).collect()
+    }
 }
 
 impl<'a> DeviceRow<'a> {
@@ -203,6 +211,7 @@ impl<'a> DeviceRow<'a> {
         Self {
             change,
             row_changed: false,
+            standing_changed: false,
             last_seen: None,
             rssi_dbm: None,
             snr_db: None,
@@ -215,6 +224,7 @@ impl<'a> DeviceRow<'a> {
     fn merge(&mut self, change: &'a DeviceChange) {
         self.change = change;
         self.row_changed |= change.row_changed;
+        self.standing_changed |= change.standing_changed;
         self.last_seen = change.last_seen.or(self.last_seen);
         self.rssi_dbm = change.rssi_dbm.or(self.rssi_dbm);
         self.snr_db = change.snr_db.or(self.snr_db);

@@ -10,7 +10,7 @@ use downbeat_actors::port::{DeviceChange, StoreError, StoredDevice};
 use downbeat_core::device::SILENT_INTERVALS;
 use downbeat_core::id::DeviceKey;
 use downbeat_core::time::Timestamp;
-use sqlx::{QueryBuilder, Sqlite as Db};
+use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite as Db};
 
 use super::audit::push_audit;
 use super::telemetry::insert_reports;
@@ -22,6 +22,9 @@ use crate::store::row::{millis, of_count, span};
 
 /// Rows of one statement: 500 of 18 columns stay well below `SQLite`'s 32,766 parameters.
 const ROWS_MAX: usize = 500;
+
+/// Devices that were looked at, in one transaction: others wait for it.
+const LOOK_BATCH: u32 = 200;
 
 impl Sqlite {
     pub(in crate::store) async fn commit(
@@ -80,21 +83,24 @@ impl Sqlite {
         interval: Duration,
         limit: u32,
     ) -> Result<Vec<DeviceKey>, StoreError> {
-        // Each half is one index, read up to the moment before which nobody is silent.
         let allowed = interval * SILENT_INTERVALS;
+        self.look_at_quiet(now, allowed).await?;
+        // Each half is one index, read up to the moment before which nobody is silent.
         let rows: Vec<DeviceKeyRow> = sqlx::query_as(
             "SELECT network_server_id, dev_eui FROM (
                 SELECT * FROM (
                     SELECT network_server_id, dev_eui, last_seen + ?3 AS silent_from FROM device
-                    WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= ?2
-                    ORDER BY last_seen LIMIT ?4
+                    WHERE presence = 'online' AND uplink_interval_ms IS NULL
+                        AND last_seen_at_look <= ?2 AND last_seen <= ?2
+                    ORDER BY last_seen_at_look LIMIT ?4
                 )
                 UNION ALL
                 SELECT * FROM (
                     SELECT network_server_id, dev_eui, last_seen + 2 * uplink_interval_ms AS silent_from FROM device
                     WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL
+                        AND last_seen_at_look + 2 * uplink_interval_ms <= ?1
                         AND last_seen + 2 * uplink_interval_ms <= ?1
-                    ORDER BY last_seen + 2 * uplink_interval_ms LIMIT ?4
+                    ORDER BY last_seen_at_look + 2 * uplink_interval_ms LIMIT ?4
                 )
              ) WHERE dev_eui IS NOT NULL ORDER BY silent_from, dev_eui LIMIT ?4",
         )
@@ -109,11 +115,48 @@ impl Sqlite {
     }
 }
 
+impl Sqlite {
+    /// Of those that had been silent by now, had they not spoken since the last look: notes when they last spoke.
+    async fn look_at_quiet(&self, now: Timestamp, allowed: Duration) -> Result<(), StoreError> {
+        let (now, until) = (millis(now), millis(now - allowed));
+        for of_whom in [
+            "uplink_interval_ms IS NULL AND last_seen_at_look <= ?2",
+            "uplink_interval_ms IS NOT NULL AND last_seen_at_look + 2 * uplink_interval_ms <= ?1",
+        ] {
+            let sql = format!(
+                "UPDATE device SET revision = revision + 1, last_seen_at_look = last_seen WHERE id IN (
+                    SELECT id FROM device
+                    WHERE presence = 'online' AND {of_whom} AND last_seen > last_seen_at_look LIMIT ?3)"
+            );
+            loop {
+                let query = sqlx::query(AssertSqlSafe(sql.clone()))
+                    .bind(now)
+                    .bind(until)
+                    .bind(LOOK_BATCH);
+                let looked_at = self
+                    .write(move |connection| {
+                        Box::pin(
+                            async move { query.execute(connection).await.map_err(store_error) },
+                        )
+                    })
+                    .await?;
+                if looked_at.rows_affected() < LOOK_BATCH.into() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// All statements of a batch, one after the other: they cross over to the database's thread and back once, where each
 /// alone would do so for itself, and the commit waits for each of these crossings.
 fn script(batch: &Batch<'_>) -> QueryBuilder<Db> {
     let mut script = QueryBuilder::default();
     each_chunk(&mut script, &batch.changed_rows(), update_devices);
+    let standings = batch.changed_standings();
+    each_chunk(&mut script, &standings, update_presences);
+    each_chunk(&mut script, &standings, update_unfinished);
     each_chunk(&mut script, &batch.devices, upsert_states);
     each_chunk(&mut script, &batch.downlinks, upsert_downlinks);
     each_chunk(&mut script, &batch.steps, insert_steps);
@@ -136,26 +179,26 @@ fn each_chunk<T>(
     }
 }
 
+/// Without what indexes go by: `SQLite` enters a row anew in each index that a statement names a column of, whether or
+/// not it has another value now.
 fn update_devices(script: &mut QueryBuilder<Db>, rows: &[&DeviceRow<'_>]) {
     script.push(
         "UPDATE device SET
             revision = revision + 1,
-            unfinished = v.column3,
-            last_seen = coalesce(v.column4, last_seen),
-            rssi_dbm = coalesce(v.column5, rssi_dbm),
-            snr_db = coalesce(v.column6, snr_db),
-            battery_percent = coalesce(v.column7, battery_percent),
-            desired_color = v.column8,
-            desired_on_time = v.column9,
-            desired_off_time = v.column10,
-            reported_color = coalesce(v.column11, reported_color),
-            reported_on_time = coalesce(v.column12, reported_on_time),
-            reported_off_time = coalesce(v.column13, reported_off_time),
-            reported_at = coalesce(v.column14, reported_at),
-            presence = v.column15,
-            uplinks_heard = v.column16,
-            uplinks_missed = v.column17,
-            initialisation = v.column18
+            last_seen = coalesce(v.column3, last_seen),
+            rssi_dbm = coalesce(v.column4, rssi_dbm),
+            snr_db = coalesce(v.column5, snr_db),
+            battery_percent = coalesce(v.column6, battery_percent),
+            desired_color = v.column7,
+            desired_on_time = v.column8,
+            desired_off_time = v.column9,
+            reported_color = coalesce(v.column10, reported_color),
+            reported_on_time = coalesce(v.column11, reported_on_time),
+            reported_off_time = coalesce(v.column12, reported_off_time),
+            reported_at = coalesce(v.column13, reported_at),
+            uplinks_heard = v.column14,
+            uplinks_missed = v.column15,
+            initialisation = v.column16
          FROM (",
     );
     script.push_values(rows, |mut values, row| {
@@ -164,7 +207,6 @@ fn update_devices(script: &mut QueryBuilder<Db>, rows: &[&DeviceRow<'_>]) {
         values
             .push_bind(row.change.device_id.as_uuid())
             .push_bind(row.change.dev_eui.to_string())
-            .push_bind(row.change.unfinished)
             .push_bind(row.last_seen.map(millis))
             .push_bind(row.rssi_dbm)
             .push_bind(row.snr_db)
@@ -176,12 +218,41 @@ fn update_devices(script: &mut QueryBuilder<Db>, rows: &[&DeviceRow<'_>]) {
             .push_bind(reported.map(|light| i64::from(light.on_time)))
             .push_bind(reported.map(|light| i64::from(light.off_time)))
             .push_bind(row.reported.map(|(_, at)| millis(at)))
-            .push_bind(row.change.presence.name())
             .push_bind(of_count(row.change.uplinks_heard))
             .push_bind(of_count(row.change.uplinks_missed))
             .push_bind(row.initialisation());
     });
     script.push(") AS v WHERE device.id = v.column1 AND device.dev_eui = v.column2");
+}
+
+/// After the devices' rows: whoever is there now is looked at when it was silent for long since it was last heard.
+fn update_presences(script: &mut QueryBuilder<Db>, rows: &[&DeviceRow<'_>]) {
+    script.push(
+        "UPDATE device SET revision = revision + 1, presence = v.column3, last_seen_at_look = last_seen FROM (",
+    );
+    script.push_values(rows, |mut values, row| {
+        values
+            .push_bind(row.change.device_id.as_uuid())
+            .push_bind(row.change.dev_eui.to_string())
+            .push_bind(row.change.presence.name());
+    });
+    script.push(
+        ") AS v WHERE device.id = v.column1 AND device.dev_eui = v.column2
+            AND (presence <> v.column3 OR (last_seen_at_look IS NULL AND last_seen IS NOT NULL))",
+    );
+}
+
+fn update_unfinished(script: &mut QueryBuilder<Db>, rows: &[&DeviceRow<'_>]) {
+    script.push("UPDATE device SET revision = revision + 1, unfinished = v.column3 FROM (");
+    script.push_values(rows, |mut values, row| {
+        values
+            .push_bind(row.change.device_id.as_uuid())
+            .push_bind(row.change.dev_eui.to_string())
+            .push_bind(row.change.unfinished);
+    });
+    script.push(
+        ") AS v WHERE device.id = v.column1 AND device.dev_eui = v.column2 AND unfinished <> v.column3",
+    );
 }
 
 /// Only of devices that are still registered so: the state of a deleted one would come back with the next of its

@@ -246,7 +246,7 @@ async fn forget_what_was_heard(
         "DELETE FROM device_state WHERE device_id = ?1",
         "UPDATE device SET
             revision = revision + 1, presence = 'never_seen', uplinks_heard = 0, uplinks_missed = 0,
-            last_seen = NULL, rssi_dbm = NULL, snr_db = NULL, battery_percent = NULL,
+            last_seen = NULL, last_seen_at_look = NULL, rssi_dbm = NULL, snr_db = NULL, battery_percent = NULL,
             initialisation = NULL,
             desired_color = NULL, desired_on_time = NULL, desired_off_time = NULL,
             reported_color = NULL, reported_on_time = NULL, reported_off_time = NULL, reported_at = NULL,

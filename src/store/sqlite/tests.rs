@@ -452,11 +452,11 @@ const PLANS: &[(&str, &str)] = &[
         "device_tenant_idx",
     ),
     (
-        "SELECT dev_eui FROM device WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= 1 ORDER BY last_seen LIMIT 1",
+        "SELECT dev_eui FROM device WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen_at_look <= 1 ORDER BY last_seen_at_look LIMIT 1",
         "device_silent_idx",
     ),
     (
-        "SELECT dev_eui FROM device WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL AND last_seen + 2 * uplink_interval_ms <= 1 ORDER BY last_seen + 2 * uplink_interval_ms LIMIT 1",
+        "SELECT dev_eui FROM device WHERE presence = 'online' AND uplink_interval_ms IS NOT NULL AND last_seen_at_look + 2 * uplink_interval_ms <= 1 ORDER BY last_seen_at_look + 2 * uplink_interval_ms LIMIT 1",
         "device_silent_own_idx",
     ),
     (

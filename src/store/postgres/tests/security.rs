@@ -192,8 +192,8 @@ const PLANS: &[(&str, &str)] = &[
         ),
         (
             "SELECT dev_eui FROM device
-             WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen <= 7
-             ORDER BY last_seen LIMIT 1",
+             WHERE presence = 'online' AND uplink_interval_ms IS NULL AND last_seen_at_look <= 7
+             ORDER BY last_seen_at_look LIMIT 1",
             "device_silent_idx",
         ),
         (
@@ -278,9 +278,9 @@ fn crowd(mine: TenantId, others: TenantId) -> String {
     format!(
         "INSERT INTO device
             (id, tenant_id, name, description, device_type, tags, codec, dev_eui, created_at, updated_at, presence,
-             last_seen, uplink_interval_ms)
+             last_seen, last_seen_at_look, uplink_interval_ms)
          SELECT gen_random_uuid(), CASE WHEN n % 50 = 0 THEN '{mine}'::uuid ELSE '{others}' END, '', '', '', '{{}}', 'raw',
-                lpad(to_hex(n), 16, '0'), n, n, 'online', n, nullif(n % 2, 0)
+                lpad(to_hex(n), 16, '0'), n, n, 'online', n, n, nullif(n % 2, 0)
          FROM generate_series(1, 5000) AS n;
          INSERT INTO device_sync (network_server_id, dev_eui, tenant_id, device_id, generation, unfinished, next_attempt_at)
          SELECT '{mine}', dev_eui, tenant_id, id, 1, created_at % 50 = 0, created_at FROM device WHERE dev_eui IS NOT NULL;
