@@ -135,7 +135,8 @@ impl Light {
             unfinished: !self.machine.is_idle(),
             // Whether there is work to take up, and what was heard last.
             row_changed: step == 0 || step == 4,
-            standing_changed: step == 0 || step == 4,
+            presence_changed: false,
+            unfinished_changed: step == 0 || step == 4,
             at: self.now,
             last_seen: self.machine.last_seen(),
             rssi_dbm: Some(-80),

@@ -53,16 +53,10 @@ const _: () = assert!(size_of::<Running>() <= 2_304);
 /// What the registry's row of the device holds beside its view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
-    standing: Standing,
-    uplinks: UplinkCounts,
-}
-
-/// What of it indexes go by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Standing {
     unfinished: bool,
-    presence: Presence,
-    is_known: bool,
+    /// And whether it was ever heard.
+    presence: (Presence, bool),
+    uplinks: UplinkCounts,
 }
 
 /// What waits for a commit.
@@ -169,25 +163,24 @@ impl Running {
         let reply = asked.and_then(|asked| self.reply(asked, &records));
         let view = self.view(key);
         let uplinks = self.machine.uplink_counts();
-        let standing = Standing {
+        let row = Row {
             unfinished: !self.machine.is_idle(),
-            presence: view.presence,
-            is_known: view.last_seen.is_some(),
+            presence: (view.presence, view.last_seen.is_some()),
+            uplinks,
         };
-        let row = Row { standing, uplinks };
         let is_new_view = self.last_view.as_ref() != Some(&view);
         let row_changed = is_new_view || self.last_row != Some(row);
-        let standing_changed = self.last_row.is_none_or(|last| last.standing != standing);
-        self.last_row = Some(row);
+        let last_row = self.last_row.replace(row);
         let change = DeviceChange {
             dev_eui: key.dev_eui,
             device_id: self.stored.device_id,
             tenant_id: self.stored.tenant_id,
             state: serde_json::to_string(&self.machine)
                 .expect("the machine's maps have text keys and its floats are finite"),
-            unfinished: standing.unfinished,
+            unfinished: row.unfinished,
             row_changed,
-            standing_changed,
+            presence_changed: last_row.is_none_or(|last| last.presence != row.presence),
+            unfinished_changed: last_row.is_none_or(|last| last.unfinished != row.unfinished),
             at: now,
             last_seen: view.last_seen,
             rssi_dbm: view.rssi_dbm,

@@ -76,8 +76,10 @@ pub struct DeviceChange {
     /// Whether anything that the registry shows of it may differ from what is stored: `unfinished`, `last_seen` and what
     /// else belongs to the device's own row. Most steps change only the state.
     pub row_changed: bool,
-    /// Whether `unfinished`, `presence`, or that it was ever heard may differ from what is stored: what indexes go by.
-    pub standing_changed: bool,
+    /// Whether `presence`, or that it was ever heard, may differ from what is stored. Indexes go by it.
+    pub presence_changed: bool,
+    /// Whether `unfinished` may. Indexes go by it.
+    pub unfinished_changed: bool,
     /// When this was.
     pub at: Timestamp,
     /// When the device was last heard.

@@ -58,7 +58,8 @@ pub(in crate::store) async fn who_is_overdue_for_longest_comes_first(store: &Sto
         let device = store.device_by_dev_eui(Scope::Platform, eui(number));
         let device = device.await.unwrap().unwrap();
         let spoke = DeviceChange {
-            standing_changed: false,
+            presence_changed: false,
+            unfinished_changed: false,
             ..heard_at(&device, heard, Presence::Online)
         };
         store.commit(&[spoke]).await.unwrap();

@@ -83,8 +83,9 @@ pub(crate) struct DeviceRow<'a> {
     pub(crate) change: &'a DeviceChange,
     /// Whether the device's own row is to be written.
     pub(crate) row_changed: bool,
-    /// Whether what indexes go by is.
-    pub(crate) standing_changed: bool,
+    /// Whether its presence is to be looked at, and whether it has work under way: indexes go by them.
+    pub(crate) presence_changed: bool,
+    pub(crate) unfinished_changed: bool,
     pub(crate) last_seen: Option<Timestamp>,
     pub(crate) rssi_dbm: Option<i32>,
     pub(crate) snr_db: Option<f32>,
@@ -198,12 +199,6 @@ impl<'a> Batch<'a> {
     pub(crate) fn changed_rows(&self) -> Vec<&DeviceRow<'a>> {
         self.devices.iter().filter(|row| row.row_changed).collect()
     }
-
-    /// Those of them whose places in indexes may be others.
-    pub(crate) fn changed_standings(&self) -> Vec<&DeviceRow<'a>> {
-        let changed = self.devices.iter();
-        changed.filter(|row| row.standing_changed).collect()
-    }
 }
 
 impl<'a> DeviceRow<'a> {
@@ -211,7 +206,8 @@ impl<'a> DeviceRow<'a> {
         Self {
             change,
             row_changed: false,
-            standing_changed: false,
+            presence_changed: false,
+            unfinished_changed: false,
             last_seen: None,
             rssi_dbm: None,
             snr_db: None,
@@ -224,7 +220,8 @@ impl<'a> DeviceRow<'a> {
     fn merge(&mut self, change: &'a DeviceChange) {
         self.change = change;
         self.row_changed |= change.row_changed;
-        self.standing_changed |= change.standing_changed;
+        self.presence_changed |= change.presence_changed;
+        self.unfinished_changed |= change.unfinished_changed;
         self.last_seen = change.last_seen.or(self.last_seen);
         self.rssi_dbm = change.rssi_dbm.or(self.rssi_dbm);
         self.snr_db = change.snr_db.or(self.snr_db);

@@ -153,10 +153,25 @@ impl Sqlite {
 /// alone would do so for itself, and the commit waits for each of these crossings.
 fn script(batch: &Batch<'_>) -> QueryBuilder<Db> {
     let mut script = QueryBuilder::default();
-    each_chunk(&mut script, &batch.changed_rows(), update_devices);
-    let standings = batch.changed_standings();
-    each_chunk(&mut script, &standings, update_presences);
-    each_chunk(&mut script, &standings, update_unfinished);
+    let changed = batch.changed_rows();
+    let part = |wanted: fn(&DeviceRow<'_>) -> bool| -> Vec<&DeviceRow<'_>> {
+        changed.iter().copied().filter(|row| wanted(row)).collect()
+    };
+    let (with, without) = (
+        part(|row| row.unfinished_changed),
+        part(|row| !row.unfinished_changed),
+    );
+    each_chunk(&mut script, &without, |script, rows| {
+        update_devices(script, rows, "");
+    });
+    each_chunk(&mut script, &with, |script, rows| {
+        update_devices(script, rows, "unfinished = v.column17,");
+    });
+    each_chunk(
+        &mut script,
+        &part(|row| row.presence_changed),
+        update_presences,
+    );
     each_chunk(&mut script, &batch.devices, upsert_states);
     each_chunk(&mut script, &batch.downlinks, upsert_downlinks);
     each_chunk(&mut script, &batch.steps, insert_steps);
@@ -179,12 +194,13 @@ fn each_chunk<T>(
     }
 }
 
-/// Without what indexes go by: `SQLite` enters a row anew in each index that a statement names a column of, whether or
-/// not it has another value now.
-fn update_devices(script: &mut QueryBuilder<Db>, rows: &[&DeviceRow<'_>]) {
+/// Without what indexes go by, unless it is to change: `SQLite` enters a row anew in each index that a statement names a
+/// column of, whether or not it has another value now.
+fn update_devices(script: &mut QueryBuilder<Db>, rows: &[&DeviceRow<'_>], unfinished: &str) {
+    script.push("UPDATE device SET ");
+    script.push(unfinished);
     script.push(
-        "UPDATE device SET
-            revision = revision + 1,
+        "revision = revision + 1,
             last_seen = coalesce(v.column3, last_seen),
             rssi_dbm = coalesce(v.column4, rssi_dbm),
             snr_db = coalesce(v.column5, snr_db),
@@ -220,7 +236,8 @@ fn update_devices(script: &mut QueryBuilder<Db>, rows: &[&DeviceRow<'_>]) {
             .push_bind(row.reported.map(|(_, at)| millis(at)))
             .push_bind(of_count(row.change.uplinks_heard))
             .push_bind(of_count(row.change.uplinks_missed))
-            .push_bind(row.initialisation());
+            .push_bind(row.initialisation())
+            .push_bind(row.change.unfinished);
     });
     script.push(") AS v WHERE device.id = v.column1 AND device.dev_eui = v.column2");
 }
@@ -239,19 +256,6 @@ fn update_presences(script: &mut QueryBuilder<Db>, rows: &[&DeviceRow<'_>]) {
     script.push(
         ") AS v WHERE device.id = v.column1 AND device.dev_eui = v.column2
             AND (presence <> v.column3 OR (last_seen_at_look IS NULL AND last_seen IS NOT NULL))",
-    );
-}
-
-fn update_unfinished(script: &mut QueryBuilder<Db>, rows: &[&DeviceRow<'_>]) {
-    script.push("UPDATE device SET revision = revision + 1, unfinished = v.column3 FROM (");
-    script.push_values(rows, |mut values, row| {
-        values
-            .push_bind(row.change.device_id.as_uuid())
-            .push_bind(row.change.dev_eui.to_string())
-            .push_bind(row.change.unfinished);
-    });
-    script.push(
-        ") AS v WHERE device.id = v.column1 AND device.dev_eui = v.column2 AND unfinished <> v.column3",
     );
 }
 
