@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::problem::ApiError;
 use super::refusals::Refusals;
+use super::webhooks::held::{Full, Holding};
 
 /// The places there are.
 #[derive(Debug, Clone)]
@@ -22,6 +23,15 @@ pub(super) struct Admission {
     waits: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     refusals: Arc<Refusals>,
+}
+
+/// What a request has to pass.
+#[derive(Clone)]
+pub(super) struct Gate {
+    places: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
+    /// Where events are held until they are committed: when it is full nobody needs to read what came.
+    holding: Option<Holding>,
 }
 
 /// A request's place, in its extensions: whoever goes on to wait gives it back early.
@@ -58,14 +68,22 @@ impl Admission {
         Arc::clone(&self.waits).try_acquire_owned().ok()
     }
 
-    fn places_for(&self, request: &Request) -> Arc<Semaphore> {
-        let route = request.extensions().get::<MatchedPath>();
-        let is_webhook = route.is_some_and(|route| route.as_str().contains("/webhooks/"));
-        Arc::clone(if is_webhook {
-            &self.webhooks
-        } else {
-            &self.requests
-        })
+    /// For callers.
+    pub(super) fn callers(&self) -> Gate {
+        Gate {
+            places: Arc::clone(&self.requests),
+            refusals: Arc::clone(&self.refusals),
+            holding: None,
+        }
+    }
+
+    /// For webhooks, whose events are held there.
+    pub(super) fn webhooks(&self, holding: Holding) -> Gate {
+        Gate {
+            places: Arc::clone(&self.webhooks),
+            refusals: Arc::clone(&self.refusals),
+            holding: Some(holding),
+        }
     }
 
     /// A place to watch the live feed.
@@ -75,15 +93,26 @@ impl Admission {
     }
 }
 
+impl Gate {
+    /// A place, if there is one.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Some(holding) = &self.holding
+            && holding.has_room() == Err(Full)
+        {
+            return None;
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned().ok();
+        if place.is_none() {
+            self.refusals.count();
+        }
+        place
+    }
+}
+
 /// Takes a request in, or tells it to come again.
-pub(super) async fn admit(
-    State(admission): State<Admission>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let Ok(permit) = admission.places_for(&request).try_acquire_owned() else {
+pub(super) async fn admit(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let Some(permit) = gate.place() else {
         metrics::counter!("downbeat_http_refused_total").increment(1);
-        admission.refusals.count();
         return ApiError::Overloaded.into_response();
     };
     let place = Place(Arc::new(Mutex::new(Some(permit))));
@@ -104,25 +133,6 @@ mod tests {
     use tower::ServiceExt as _;
 
     #[tokio::test]
-    async fn callers_leave_no_webhook_without_a_place() {
-        let admission = Admission::new(1, 0, 0);
-        let app = Router::new()
-            .route("/devices", get(std::future::pending::<()>))
-            .route("/{tenant}/webhooks/status", get(async || StatusCode::OK))
-            .layer(from_fn_with_state(admission.clone(), admit));
-        let ask = |uri: &str| {
-            let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
-            app.clone().oneshot(request)
-        };
-        let mut first = std::pin::pin!(ask("/devices"));
-        assert!(futures_util::poll!(&mut first).is_pending());
-        let refused = ask("/devices").await.unwrap();
-        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-        let webhook = ask("/a/webhooks/status").await.unwrap();
-        assert_eq!(webhook.status(), StatusCode::OK);
-    }
-
-    #[tokio::test]
     async fn a_full_house_says_so_and_who_only_waits_makes_room() {
         let admission = Admission::new(1, 0, 0);
         let (entered, mut inside) = tokio::sync::mpsc::channel::<Place>(2);
@@ -132,7 +142,7 @@ mod tests {
         };
         let app = Router::new()
             .route("/", get(handler))
-            .layer(from_fn_with_state(admission.clone(), admit));
+            .layer(from_fn_with_state(admission.callers(), admit));
         let ask = || {
             let request = Request::builder().uri("/").body(Body::empty()).unwrap();
             app.clone().oneshot(request)

@@ -17,14 +17,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::admission::{self, Gate};
 use super::auth::{Caller, Operator, metered};
 use super::extract::BODY_MAX;
 use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
 use super::{
-    AppState, admission, airtime, api_keys, audit, devices, downlinks, events, gateways, health,
-    jobs, metrics, network_server, open_problems, overview, request, session, sessions, sync,
-    tenants, unclaimed, webhooks,
+    AppState, airtime, api_keys, audit, devices, downlinks, events, gateways, health, jobs,
+    metrics, network_server, open_problems, overview, request, session, sessions, sync, tenants,
+    unclaimed, webhooks,
 };
 
 /// The page of the API's description loads its own files only. Its styles are set by its scripts.
@@ -50,6 +51,7 @@ pub(super) struct HasSimulator(pub(super) bool);
 pub fn router(state: AppState, parts: RouterParts) -> Router {
     let Routes {
         api,
+        webhooks,
         open,
         document,
     } = routes();
@@ -68,20 +70,15 @@ pub fn router(state: AppState, parts: RouterParts) -> Router {
             .route_layer(from_fn_with_state(state.clone(), may_command));
         admitted = admitted.nest_service("/api/v1/simulator", simulator);
     }
-    // In one: each `layer` of a router is a box that every request opens.
-    let admitted = admitted.layer(
-        ServiceBuilder::new()
-            .layer(from_fn_with_state(
-                state.admission().clone(),
-                admission::admit,
-            ))
-            .layer(CompressionLayer::new())
-            .layer(from_fn(metered::meter))
-            .layer(DefaultBodyLimit::max(BODY_MAX))
-            .layer(Extension(has_simulator)),
+    let admission = state.admission();
+    let callers = behind(
+        admission.callers(),
+        admitted.layer(Extension(has_simulator)),
     );
+    let webhooks = behind(admission.webhooks(state.holding().clone()), webhooks);
     let trusted = Arc::clone(state.trusted_proxies());
-    admitted
+    callers
+        .merge(webhooks)
         .merge(open)
         .with_state(state)
         .fallback(|| async { ApiError::NoRoute })
@@ -94,9 +91,22 @@ pub fn router(state: AppState, parts: RouterParts) -> Router {
         )
 }
 
+/// What is to pass a gate.
+fn behind(gate: Gate, router: Router<AppState>) -> Router<AppState> {
+    // In one: each `layer` of a router is a box that every request opens.
+    router.layer(
+        ServiceBuilder::new()
+            .layer(from_fn_with_state(gate, admission::admit))
+            .layer(CompressionLayer::new())
+            .layer(from_fn(metered::meter))
+            .layer(DefaultBodyLimit::max(BODY_MAX)),
+    )
+}
+
 /// All routes, with their description.
 pub(super) struct Routes {
     api: Router<AppState>,
+    webhooks: Router<AppState>,
     /// What is answered without a key, and also when the house is full.
     open: Router<AppState>,
     pub(super) document: OpenApi,
@@ -146,12 +156,6 @@ pub(super) fn routes() -> Routes {
         .routes(routes!(unclaimed::list::all))
         .routes(routes!(unclaimed::claim::claim))
         .routes(routes!(unclaimed::dismiss::dismiss))
-        .routes(routes!(webhooks::receive::chirpstack))
-        .routes(routes!(webhooks::receive::uplink))
-        .routes(routes!(webhooks::of_tenant::any))
-        .routes(routes!(webhooks::of_tenant::uplink))
-        .routes(routes!(webhooks::of_tenant::status))
-        .routes(routes!(webhooks::of_tenant::error))
         .routes(routes!(overview::overview))
         .routes(routes!(open_problems::problems))
         .route_layer(from_fn(request::limit));
@@ -168,14 +172,26 @@ pub(super) fn routes() -> Routes {
     let api = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .merge(quick)
         .merge(slow);
+    let webhooks = OpenApiRouter::new()
+        .routes(routes!(webhooks::receive::chirpstack))
+        .routes(routes!(webhooks::receive::uplink))
+        .routes(routes!(webhooks::of_tenant::any))
+        .routes(routes!(webhooks::of_tenant::uplink))
+        .routes(routes!(webhooks::of_tenant::status))
+        .routes(routes!(webhooks::of_tenant::error))
+        .route_layer(from_fn(request::limit));
     let open = OpenApiRouter::new()
         .routes(routes!(health::alive))
         .routes(routes!(health::ready));
-    let ((api, mut document), (open, more)) = (api.split_for_parts(), open.split_for_parts());
-    document.merge(more);
+    let (api, mut document) = api.split_for_parts();
+    let (webhooks, of_webhooks) = webhooks.split_for_parts();
+    let (open, of_open) = open.split_for_parts();
+    document.merge(of_webhooks);
+    document.merge(of_open);
     openapi::tell_common_answers(&mut document);
     Routes {
         api,
+        webhooks,
         open,
         document,
     }

@@ -1,6 +1,19 @@
 //! ChirpStack's webhooks over HTTP.
 
 use super::*;
+use crate::config::LimitsSection;
+
+/// One caller at once, and one event held.
+fn narrow() -> Config {
+    Config {
+        limits: LimitsSection {
+            requests: 1,
+            held_events: 1,
+            ..LimitsSection::default()
+        },
+        ..Config::default()
+    }
+}
 
 on_both_stores! {
     every_captured_event_is_stored_and_of_unknown_devices_ignored,
@@ -8,6 +21,8 @@ on_both_stores! {
     kinds_that_are_not_known_are_ignored,
     while_the_database_is_away_an_event_is_held_and_said_to_be,
     a_held_event_is_stored_when_the_database_is_back,
+    callers_leave_no_webhook_without_a_place,
+    where_nothing_more_is_held_nothing_is_read,
 }
 
 async fn deliver(service: &Service, path: &str, name: &str) -> Answer {
@@ -142,4 +157,46 @@ async fn a_held_event_is_stored_when_the_database_is_back(service: Service) {
     let path = format!("/api/v1/tenants/default/devices/{id}");
     let device = service.get(&path, &service.viewer).await.json();
     assert_eq!(device["reported"]["red"], 255);
+}
+
+async fn callers_leave_no_webhook_without_a_place(first: Service) {
+    let service = first.sibling(&narrow()).await;
+    service.register(LAMP).await;
+    let only = service.state.admission().callers().place();
+    assert!(only.is_some());
+    let devices = "/api/v1/tenants/default/devices";
+    let refused = service.get(devices, &service.viewer).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    let path = "/api/v1/webhooks/chirpstack?event=up";
+    let answer = deliver(&service, path, "up-verifies.json").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    drop(only);
+    let admitted = service.get(devices, &service.viewer).await;
+    assert_eq!(admitted.status, StatusCode::OK);
+}
+
+async fn where_nothing_more_is_held_nothing_is_read(first: Service) {
+    let service = first.sibling(&narrow()).await;
+    service.register(LAMP).await;
+    let path = "/api/v1/webhooks/chirpstack?event=up";
+    deliver(&service, path, "up-confirmed.json").await;
+    let lock = service.database.lock().await;
+    let held = deliver(&service, path, "up-verifies.json").await;
+    assert_eq!(held.json()["type"], "urn:downbeat:problem:held");
+    // Who it is would come to light only later.
+    let unread = request("POST", path, "no key", Some(&json!({})));
+    let refused = service.send(unread).await;
+    assert_eq!(
+        (refused.status, &refused.json()["type"]),
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!("urn:downbeat:problem:overloaded")
+        )
+    );
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(service.state.holding().refused_lately(), 1);
+    drop(lock);
+    assert_eq!(service.state.drain_held(PATIENCE).await, 0);
+    let answer = deliver(&service, path, "up-verifies.json").await;
+    assert_eq!(answer.status, StatusCode::OK);
 }

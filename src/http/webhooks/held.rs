@@ -163,6 +163,15 @@ impl Holding {
         addresses.tenant_of_path(scope, text, now).await
     }
 
+    /// Whether one more event may be held. Who asks turns it away if not, and it counts as refused.
+    pub(in crate::http) fn has_room(&self) -> Result<(), Full> {
+        if self.shared.places.available_permits() > 0 && self.shared.bytes.available_permits() > 0 {
+            return Ok(());
+        }
+        self.shared.refusals.count();
+        Err(Full)
+    }
+
     /// Tells an event; the receiver hears when it is over. `size` is that of its body in bytes.
     pub(in crate::http) fn tell(
         &self,
