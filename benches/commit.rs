@@ -5,6 +5,8 @@
 //! enqueued, transmitted, verified. The bare inserts go into tables without any index but their key; downlinks and events
 //! are in ten, and states are replaced. A batch of one is a wait for the disk in either case.
 
+mod times;
+
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -25,6 +27,8 @@ use downbeat_testdb::Database;
 use sqlx::{PgPool, QueryBuilder, SqlitePool};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
+
+use times::Times;
 
 const GATEWAY: GatewayId = GatewayId::from_u64(0x0016_c001_5033_0000);
 
@@ -341,9 +345,9 @@ fn beside(criterion: &mut Criterion, name: &str, runtime: &Runtime, store: &Stor
     let mut group = criterion.benchmark_group(format!("commit on {name}"));
     for size in SIZES {
         group.throughput(Throughput::Elements(u64::from(size)));
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs) = (Times::default(), Times::default());
         group.bench_function(BenchmarkId::new("ours", size), |bencher| {
-            bencher.iter_custom(|times| {
+            ours.measure(bencher, |times| {
                 let mut took = Duration::ZERO;
                 for _ in 0..times {
                     let changes = batch(size);
@@ -352,12 +356,11 @@ fn beside(criterion: &mut Criterion, name: &str, runtime: &Runtime, store: &Stor
                     took += began.elapsed();
                     done.expect("the database is there");
                 }
-                ours.push(of_each(took, times));
                 took
             });
         });
         group.bench_function(BenchmarkId::new("bare inserts", size), |bencher| {
-            bencher.iter_custom(|times| {
+            theirs.measure(bencher, |times| {
                 let mut took = Duration::ZERO;
                 for _ in 0..times {
                     let (states, added) = texts(&batch(size));
@@ -366,11 +369,10 @@ fn beside(criterion: &mut Criterion, name: &str, runtime: &Runtime, store: &Stor
                     took += began.elapsed();
                     done.expect("the database is there");
                 }
-                theirs.push(of_each(took, times));
                 took
             });
         });
-        ratios.push((size, median(&mut ours), median(&mut theirs)));
+        ratios.push((size, ours.median(), theirs.median()));
     }
     group.finish();
     for (size, ours, theirs) in ratios {
@@ -380,16 +382,6 @@ fn beside(criterion: &mut Criterion, name: &str, runtime: &Runtime, store: &Stor
             theirs / ours
         );
     }
-}
-
-fn of_each(took: Duration, times: u64) -> f64 {
-    (took / u32::try_from(times).unwrap_or(u32::MAX)).as_secs_f64()
-}
-
-/// 0 where nothing was measured, as when benches are only listed.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 fn sqlite(criterion: &mut Criterion) {

@@ -2,7 +2,10 @@
 //!
 //! The channel neither keeps what was missed nor numbers it. Writing an event into a thousand connections is in neither.
 
+mod times;
+
 use std::hint::black_box;
+use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use downbeat_actors::observe::{DeviceView, Feed, FeedBody, FeedEvent};
@@ -12,6 +15,8 @@ use downbeat_core::time::Timestamp;
 use futures_util::FutureExt as _;
 use tokio::sync::broadcast;
 use uuid::Uuid;
+
+use times::Times;
 
 const WATCHERS: usize = 1_000;
 
@@ -37,29 +42,42 @@ fn event() -> FeedEvent {
 fn fan_out(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("an event to a thousand");
     group.throughput(Throughput::Elements(WATCHERS as u64));
+    let (mut ours, mut theirs) = (Times::default(), Times::default());
     group.bench_function("the feed", |bencher| {
         let feed = Feed::new(1);
         let mut watchers: Vec<_> = (0..WATCHERS).map(|_| feed.subscribe(None)).collect();
-        bencher.iter(|| {
-            feed.publish(event());
-            for watcher in &mut watchers {
-                let item = watcher.next().now_or_never();
-                assert!(black_box(item).is_some(), "it is there");
+        ours.measure(bencher, |times| {
+            let began = Instant::now();
+            for _ in 0..times {
+                feed.publish(event());
+                for watcher in &mut watchers {
+                    let item = watcher.next().now_or_never();
+                    assert!(black_box(item).is_some(), "it is there");
+                }
             }
+            began.elapsed()
         });
     });
     group.bench_function("a channel", |bencher| {
         let (sender, _) = broadcast::channel(64);
         let mut watchers: Vec<_> = (0..WATCHERS).map(|_| sender.subscribe()).collect();
-        bencher.iter(|| {
-            let sent = sender.send(1_u64);
-            assert_eq!(sent.ok(), Some(WATCHERS), "all are there");
-            for watcher in &mut watchers {
-                assert_eq!(black_box(watcher.try_recv()).ok(), Some(1));
+        theirs.measure(bencher, |times| {
+            let began = Instant::now();
+            for _ in 0..times {
+                let sent = sender.send(1_u64);
+                assert_eq!(sent.ok(), Some(WATCHERS), "all are there");
+                for watcher in &mut watchers {
+                    assert_eq!(black_box(watcher.try_recv()).ok(), Some(1));
+                }
             }
+            began.elapsed()
         });
     });
     group.finish();
+    eprintln!(
+        "the feed, {:.2} of a channel",
+        theirs.median() / ours.median()
+    );
 }
 
 criterion_group!(benches, fan_out);

@@ -4,6 +4,8 @@
 //! Service and callers share the processors here, so what counts is the ratio. With a core for each of them,
 //! `downbeat loadtest webhook --beside` measures the same.
 
+mod times;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
+
+use times::Times;
 
 const BODY: &str = include_str!("../tests/fixtures/chirpstack-v4/up-status-3gw.json");
 const ANSWER: &str = r#"{"status":"ok"}"#;
@@ -118,6 +122,8 @@ async fn post_all(address: SocketAddr, count: u64) -> Duration {
 }
 
 fn webhooks(criterion: &mut Criterion) {
+    // The one that the service has installed already, if so.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = Runtime::new().expect("a runtime");
     let data = tempfile::tempdir().expect("a temporary directory");
     let server = runtime.block_on(async {
@@ -126,15 +132,23 @@ fn webhooks(criterion: &mut Criterion) {
         server
     });
     let bare = runtime.block_on(bare());
+    let (mut ours, mut theirs) = (Times::default(), Times::default());
     let mut group = criterion.benchmark_group("webhook");
     group.throughput(Throughput::Elements(1)).sample_size(10);
-    for (name, address) in [("bare", bare), ("committed", server.address)] {
+    for (name, address, times) in [
+        ("bare", bare, &mut theirs),
+        ("committed", server.address, &mut ours),
+    ] {
         group.bench_function(name, |bencher| {
-            bencher.iter_custom(|count| runtime.block_on(post_all(address, count)));
+            times.measure(bencher, |count| runtime.block_on(post_all(address, count)));
         });
     }
     group.finish();
     runtime.block_on(server.stop());
+    eprintln!(
+        "webhooks, {:.2} of a bare server",
+        theirs.median() / ours.median()
+    );
 }
 
 criterion_group!(benches, webhooks);

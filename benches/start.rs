@@ -1,6 +1,8 @@
 //! From nothing to ready with 100,000 devices of which 10,000 have a command under way, on both stores; beside it, that
 //! states of as many are read by their database alone. The ratio is printed at the end.
 
+mod times;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +24,8 @@ use futures_util::future::join_all;
 use sqlx::{PgPool, SqlitePool};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
+
+use times::Times;
 
 const DEVICES: u64 = 100_000;
 const UNFINISHED: u64 = 10_000;
@@ -196,34 +200,24 @@ fn beside(criterion: &mut Criterion, name: &str, runtime: &Runtime, url: &str) {
     group
         .sample_size(10)
         .sampling_mode(criterion::SamplingMode::Flat);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut ours, mut theirs) = (Times::default(), Times::default());
     group.bench_function("ready", |bencher| {
-        bencher.iter_custom(|times| {
-            let each: Vec<_> = (0..times).map(|_| runtime.block_on(start(url))).collect();
-            ours.extend(&each);
-            each.iter().sum()
+        ours.measure(bencher, |times| {
+            (0..times).map(|_| runtime.block_on(start(url))).sum()
         });
     });
     group.bench_function("states read", |bencher| {
-        bencher.iter_custom(|times| {
-            let each: Vec<_> = (0..times).map(|_| runtime.block_on(read(url))).collect();
-            theirs.extend(&each);
-            each.iter().sum()
+        theirs.measure(bencher, |times| {
+            (0..times).map(|_| runtime.block_on(read(url))).sum()
         });
     });
     group.finish();
-    let (ours, theirs) = (median(&mut ours), median(&mut theirs));
+    let (ours, theirs) = (ours.median(), theirs.median());
     eprintln!(
         "{name}: ready after {:.2} s, {:.1} times as long as reading the states takes",
-        ours.as_secs_f64(),
-        ours.as_secs_f64() / theirs.as_secs_f64()
+        ours,
+        ours / theirs
     );
-}
-
-/// Zero where nothing was measured, as when benches are only listed.
-fn median(values: &mut [Duration]) -> Duration {
-    values.sort();
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 fn sqlite(criterion: &mut Criterion) {

@@ -5,14 +5,15 @@ use std::time::Duration;
 use downbeat_actors::clock::Clock;
 use downbeat_actors::port::{JobStore as _, StoreError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::store::{DELETE_BATCH_MAX, DELETE_DOWNLINKS_MAX, Store};
 
-/// Between two rounds.
-const PERIOD: Duration = Duration::from_mins(10);
+/// Between two rounds: little and often, so that nobody feels it.
+const PERIOD: Duration = Duration::from_mins(1);
 
-/// Between two batches of a round: the writer takes its turns in between.
-const BREATH: Duration = Duration::from_millis(50);
+/// Between two batches of a round, at the least.
+const BREATH_MIN: Duration = Duration::from_millis(2);
 
 /// Answers under an `Idempotency-Key` are kept so long.
 const ANSWERS_KEPT: Duration = Duration::from_hours(24);
@@ -82,8 +83,12 @@ async fn in_batches_of<Batch>(full: u32, delete: impl Fn() -> Batch) -> Result<(
 where
     Batch: Future<Output = Result<u64, StoreError>>,
 {
-    while delete().await? >= u64::from(full) {
-        tokio::time::sleep(BREATH).await;
+    loop {
+        let began = Instant::now();
+        if delete().await? < u64::from(full) {
+            return Ok(());
+        }
+        // The longer it took, the more others had to be written meanwhile.
+        tokio::time::sleep(began.elapsed().max(BREATH_MIN)).await;
     }
-    Ok(())
 }

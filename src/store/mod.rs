@@ -84,11 +84,12 @@ pub(crate) use postgres::tests::database as postgres_database;
 use registrar::Registrar;
 use sqlite::Sqlite;
 
-/// How many rows of history are deleted in one transaction at the most, so that commands wait for milliseconds only.
-pub const DELETE_BATCH_MAX: u32 = 500;
+/// How many rows of history are deleted in one transaction at the most, so that commands wait for milliseconds only:
+/// where there are many, each is somewhere else in the file.
+pub const DELETE_BATCH_MAX: u32 = 100;
 
 /// The same of downlinks: each has a timeline, and is in many indexes.
-pub const DELETE_DOWNLINKS_MAX: u32 = 100;
+pub const DELETE_DOWNLINKS_MAX: u32 = 25;
 
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]

@@ -213,19 +213,19 @@ pub(in crate::store) async fn spans_are_summed_up(store: &Store) {
 
 pub(in crate::store) async fn old_values_are_deleted_in_batches(store: &Store) {
     let device = register(store, default_tenant(store).await, 1).await;
-    let batch: Vec<_> = (0..700)
+    let batch: Vec<_> = (0..220)
         .map(|second| values(&device, second, &[("x", Number(1.0))]))
         .collect();
     store.commit(&batch).await.unwrap();
-    for expected in [500, 100, 0] {
-        let deleted = store.delete_telemetry_before(at(600)).await.unwrap();
+    for expected in [100, 20, 0] {
+        let deleted = store.delete_telemetry_before(at(120)).await.unwrap();
         assert_eq!(deleted, expected);
     }
     let left = store
         .telemetry(Scope::Platform, device.id, &query("x", 0, 10_000))
         .await
         .unwrap();
-    assert_eq!((left.len(), left[0].at), (100, at(600)));
+    assert_eq!((left.len(), left[0].at), (100, at(120)));
 }
 
 fn values(device: &Device, second: i64, fields: &[(&str, TelemetryValue)]) -> DeviceChange {

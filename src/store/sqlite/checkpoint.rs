@@ -7,7 +7,9 @@
 //! more. So when it is long, the writer stands still for what little is left to carry over. A reader that began before
 //! that is in the way; the next pass tries again. The writer's own checkpoint stays for when readers take very long.
 
+use std::fs::File;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,35 +36,98 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Whether somebody was in the way, the pages of the log, and how many of them have been carried over.
 type Progress = (i32, i32, i32);
 
+/// Pages that were carried over and of which the disk may not have been told, at the most: 4 MiB.
+const UNSYNCED_MAX: u32 = 1_000;
+
 /// Starts the task. It ends with the pool, or when nobody commits any more. Who holds `turn` writes alone.
-pub(super) fn start(pool: SqlitePool, committed: watch::Receiver<()>, turn: Arc<Mutex<()>>) {
-    tokio::spawn(run(pool, committed, turn));
+///
+/// # Errors
+/// If the file cannot be opened.
+pub(super) fn start(
+    pool: SqlitePool,
+    path: &Path,
+    committed: watch::Receiver<()>,
+    turn: Arc<Mutex<()>>,
+) -> Result<(), std::io::Error> {
+    // Never closed: closing any descriptor of a file gives back all locks that the process has on it, `SQLite`'s as well
+    // (<https://sqlite.org/howtocorrupt.html>, 2.2).
+    let file = Box::leak(Box::new(File::open(path)?));
+    let checkpointer = Checkpointer {
+        pool,
+        file,
+        turn,
+        carried_over: 0,
+        unsynced: 0,
+    };
+    tokio::spawn(checkpointer.run(committed));
+    Ok(())
 }
 
-async fn run(pool: SqlitePool, mut committed: watch::Receiver<()>, turn: Arc<Mutex<()>>) {
-    let mut pause = PAUSE_MAX;
-    let mut before = 0;
-    while committed.changed().await.is_ok() {
-        tokio::time::sleep(pause).await;
-        match pass(&pool, &turn).await {
-            Ok((_, _, carried_over)) => {
-                pause = next_pause(pause, pages_of_pass(before, carried_over));
-                before = carried_over;
+struct Checkpointer {
+    pool: SqlitePool,
+    file: &'static File,
+    turn: Arc<Mutex<()>>,
+    /// Pages, since the log began anew.
+    carried_over: i32,
+    /// Pages, since the disk was told.
+    unsynced: u32,
+}
+
+impl Checkpointer {
+    async fn run(mut self, mut committed: watch::Receiver<()>) {
+        let mut pause = PAUSE_MAX;
+        while committed.changed().await.is_ok() {
+            tokio::time::sleep(pause).await;
+            match self.pass().await {
+                Ok(pages) => pause = next_pause(pause, pages),
+                Err(sqlx::Error::PoolClosed) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "the write-ahead log could not be carried over");
+                }
             }
-            Err(sqlx::Error::PoolClosed) => return,
-            Err(error) => tracing::warn!(%error, "the write-ahead log could not be carried over"),
         }
     }
-}
 
-async fn pass(pool: &SqlitePool, turn: &Mutex<()>) -> Result<Progress, sqlx::Error> {
-    let done = carry_over(pool).await?;
-    let (_, log, _) = done;
-    if log < *LOG_LONG.start() || log < long(pool).await? {
-        return Ok(done);
+    /// Gives the pages that it carried over.
+    async fn pass(&mut self) -> Result<u32, sqlx::Error> {
+        let (log, pages) = self.carry_over().await?;
+        let is_long = log >= *LOG_LONG.start() && log >= long(&self.pool).await?;
+        if is_long || self.unsynced > UNSYNCED_MAX {
+            self.sync().await?;
+        }
+        if !is_long {
+            return Ok(pages);
+        }
+        let turn = Arc::clone(&self.turn);
+        let _turn = turn.lock().await;
+        let (_, left) = self.carry_over().await?;
+        // All of it was: `SQLite` has waited for the disk.
+        self.unsynced = 0;
+        Ok(pages + left)
     }
-    let _turn = turn.lock().await;
-    carry_over(pool).await
+
+    async fn carry_over(&mut self) -> Result<(i32, u32), sqlx::Error> {
+        let done = carry_over(&self.pool).await?;
+        Ok(self.note(done))
+    }
+
+    /// The log's pages, and how many of them this pass carried over.
+    fn note(&mut self, (_, log, carried_over): Progress) -> (i32, u32) {
+        let pages = pages_of_pass(self.carried_over, carried_over);
+        self.carried_over = carried_over;
+        self.unsynced += pages;
+        (log, pages)
+    }
+
+    /// Waits for the disk while others write. `SQLite` itself waits only when all has been carried over, which is when the
+    /// writer stands still: then all that had gathered would be waited for.
+    async fn sync(&mut self) -> Result<(), sqlx::Error> {
+        let file = self.file;
+        let synced = tokio::task::spawn_blocking(|| file.sync_data());
+        synced.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
+        self.unsynced = 0;
+        Ok(())
+    }
 }
 
 /// From how many pages on the log is long. It is to take no more of a small disk than the file itself, and the longer

@@ -112,7 +112,13 @@ impl Sqlite {
         seal_check::check(&writer, &sealer).await?;
         tenant::ensure_default(&writer).await?;
         let queue = WriteQueue::start(writer.clone());
-        checkpoint::start(checkpointer.clone(), queue.committed(), queue.turn());
+        let started = checkpoint::start(
+            checkpointer.clone(),
+            Path::new(path),
+            queue.committed(),
+            queue.turn(),
+        );
+        started.map_err(|error| store_error(error.into()))?;
         Ok(Self {
             writer,
             readers,
