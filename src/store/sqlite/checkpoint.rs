@@ -31,7 +31,7 @@ const PASS_PAGES: f64 = 300.0;
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
 /// The same, at the most.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// Whether somebody was in the way, the pages of the log, and how many of them have been carried over.
 type Progress = (i32, i32, i32);
@@ -76,8 +76,8 @@ struct Checkpointer {
 impl Checkpointer {
     async fn run(mut self, mut committed: watch::Receiver<()>) {
         let mut pause = PAUSE_MAX;
-        while committed.changed().await.is_ok() {
-            tokio::time::sleep(pause).await;
+        // At once, for what a process that was killed has left.
+        loop {
             match self.pass().await {
                 Ok(pages) => pause = next_pause(pause, pages),
                 Err(sqlx::Error::PoolClosed) => return,
@@ -85,6 +85,10 @@ impl Checkpointer {
                     tracing::warn!(%error, "the write-ahead log could not be carried over");
                 }
             }
+            if committed.changed().await.is_err() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -168,9 +172,9 @@ mod tests {
     fn the_more_is_written_the_sooner_it_is_carried_over() {
         // Pages a second, and the pause that it comes to.
         for (rate, millis) in [
-            (0, 1_000),
-            (100, 1_000),
-            (600, 500),
+            (0, 250),
+            (100, 250),
+            (1_500, 200),
             (3_000, 100),
             (100_000, 5),
         ] {
