@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use super::problem::ApiError;
 use super::refusals::Refusals;
 use super::webhooks::held::{Full, Holding};
+use super::webhooks::receive::count;
 
 /// The places there are.
 #[derive(Debug, Clone)]
@@ -99,6 +100,8 @@ impl Gate {
         if let Some(holding) = &self.holding
             && holding.has_room() == Err(Full)
         {
+            // Its kind would have to be read.
+            count(None, "refused");
             return None;
         }
         let place = Arc::clone(&self.places).try_acquire_owned().ok();

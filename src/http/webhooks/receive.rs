@@ -252,7 +252,8 @@ fn refused(kind: EventKind, error: ParseWebhookError) -> ApiError {
     }
 }
 
-fn count(kind: Option<EventKind>, outcome: &'static str) {
+/// Counts an event by what became of it; `kind` is `None` where nobody knows it.
+pub(in crate::http) fn count(kind: Option<EventKind>, outcome: &'static str) {
     let labels = [("event", name(kind)), ("outcome", outcome)];
     metrics::counter!("downbeat_webhooks_total", &labels).increment(1);
 }

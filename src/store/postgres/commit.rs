@@ -168,7 +168,11 @@ impl Postgres {
     }
 }
 
-async fn write(batch: &Batch<'_>, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Everything, in a transaction that others may read on in.
+pub(super) async fn write(
+    batch: &Batch<'_>,
+    connection: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
     let changed = batch.changed_rows();
     if !changed.is_empty() {
         execute(connection, update_devices(&changed)).await?;

@@ -63,6 +63,12 @@ pub(super) fn is_collision(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code == "40001" || code == "40P01")
 }
 
+/// Whether a lock was not had in time.
+pub(super) fn is_late_lock(error: &sqlx::Error) -> bool {
+    let refusal = error.as_database_error();
+    refusal.is_some_and(|refusal| refusal.code().as_deref() == Some("55P03"))
+}
+
 /// Whether a statement broke that constraint.
 pub(super) fn breaks(error: &sqlx::Error, constraint: &str) -> bool {
     let refusal = error

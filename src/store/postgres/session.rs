@@ -12,7 +12,7 @@ use downbeat_core::id::TenantId;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Postgres as Db, Transaction};
 
-use super::error::{is_lost_connection, store_error};
+use super::error::{is_late_lock, is_lost_connection, store_error};
 use crate::store::Scope;
 
 /// Connections at once; PostgreSQL itself allows 100 by default, for all its clients.
@@ -102,17 +102,32 @@ macro_rules! writers {
     };
 }
 
+/// How often a second is waited for earlier writers: for longer than any statement may take.
+const EARLIER_WRITERS_TRIES: u32 = 35;
+
 /// Waits until what an earlier process left under way is committed, or undone. A server goes on with what a client that
 /// was killed had asked for; whoever reads before that would go on from what is about to change.
+///
+/// Whoever writes meanwhile queues behind this wait: a service that runs while a command-line tool opens its database.
+/// So it is given up after a second, and begun again.
 pub(super) async fn await_earlier_writers(
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
     let alone = concat!(
-        "BEGIN; SELECT pg_advisory_xact_lock(",
+        "BEGIN; SET LOCAL lock_timeout = '1s'; SELECT pg_advisory_xact_lock(",
         writers!(),
         "); COMMIT"
     );
-    sqlx::raw_sql(alone).execute(connection).await.map(drop)
+    let mut tries_left = EARLIER_WRITERS_TRIES;
+    loop {
+        tries_left -= 1;
+        match connection.execute(alone).await {
+            Err(error) if is_late_lock(&error) && tries_left > 0 => {
+                connection.execute("ROLLBACK").await?;
+            }
+            result => return result.map(drop),
+        }
+    }
 }
 
 /// Lets the rest of a transaction reach every tenant's rows: a `DevEUI` that one registers may have been another's.

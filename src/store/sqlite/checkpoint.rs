@@ -105,8 +105,6 @@ impl Checkpointer {
         let turn = Arc::clone(&self.turn);
         let _turn = turn.lock().await;
         let (_, left) = self.carry_over().await?;
-        // All of it was: `SQLite` has waited for the disk.
-        self.unsynced = 0;
         Ok(pages + left)
     }
 
@@ -119,7 +117,9 @@ impl Checkpointer {
     fn note(&mut self, (_, log, carried_over): Progress) -> (i32, u32) {
         let pages = pages_of_pass(self.carried_over, carried_over);
         self.carried_over = carried_over;
-        self.unsynced += pages;
+        // Where all of it was, `SQLite` has waited for the disk; not where a reader was in the way.
+        let is_all = carried_over == log;
+        self.unsynced = if is_all { 0 } else { self.unsynced + pages };
         (log, pages)
     }
 

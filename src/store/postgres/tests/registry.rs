@@ -1,14 +1,18 @@
 //! What PostgreSQL does otherwise than `SQLite`: many change the registry at once, and its texts hold no NUL.
 
-use downbeat_actors::port::{DeviceStore as _, SyncChange};
+use downbeat_actors::port::{DeviceChange, DeviceStore as _, SyncChange};
+use downbeat_core::device::Presence;
 use downbeat_core::sync::{SyncState, SyncStatus};
 use downbeat_core::time::Timestamp;
 
+use super::super::commit::write;
+use super::super::session::Access;
 use super::tables::wanted_device;
-use super::{fresh, superuser};
+use super::{fresh, postgres, superuser};
 use crate::store::conformance::{
     at, by, change, default_tenant, lamp, new_tenant, on_default, register, telemetry,
 };
+use crate::store::row::batch::Batch;
 use crate::store::{
     AppKeyChange, DeviceFilter, NetworkServerFields, PageRequest, Scope, Store, TelemetryQuery,
     TelemetryValue, TenantFields, UnclaimedSighting, WriteDeviceError, WriteNetworkServerError,
@@ -343,4 +347,40 @@ async fn values_of_an_older_version_are_read_along() {
             .unwrap();
     }
     telemetry::older_values_are_read_along(&store, &device, &old).await;
+}
+
+/// How often this connection updated devices' rows of late, and how often without an entry in any index.
+async fn updates(connection: &mut sqlx::PgConnection) -> (i64, i64) {
+    let counted = sqlx::query_as(
+        "SELECT pg_stat_get_xact_tuples_updated('device'::regclass),
+                pg_stat_get_xact_tuples_hot_updated('device'::regclass)",
+    );
+    counted.fetch_one(connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_uplink_enters_its_device_in_no_index() {
+    let (store, _database) = fresh().await;
+    let device = register(&store, default_tenant(&store).await, 1).await;
+    let heard = |second, presence| DeviceChange {
+        last_seen: Some(at(second)),
+        presence,
+        ..change(&device, "{}", at(second))
+    };
+    store.commit(&[heard(1, Presence::Online)]).await.unwrap();
+    for (second, presence, expected) in [
+        (2, Presence::Online, (1, 1)),
+        (3, Presence::Offline, (1, 0)),
+    ] {
+        let changes = [heard(second, presence)];
+        let batch = Batch::of(&changes).unwrap();
+        let sessions = &postgres(&store).sessions;
+        let mut transaction = sessions.begin(Access::Platform).await.unwrap();
+        let before = updates(&mut transaction).await;
+        write(&batch, &mut transaction).await.unwrap();
+        let after = updates(&mut transaction).await;
+        let done = (after.0 - before.0, after.1 - before.1);
+        assert_eq!(done, expected, "{presence:?}");
+        transaction.commit().await.unwrap();
+    }
 }
