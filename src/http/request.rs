@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use dashmap::DashMap;
 use futures_util::FutureExt as _;
+use metrics::{Counter, Histogram};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -27,6 +29,68 @@ const REQUEST_ID_MAX: usize = 64;
 /// Everything but waiting for a device and live streams is answered within this.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// What requests go through, and what is counted of them.
+pub(super) struct Entrance {
+    trusted: Arc<Networks>,
+    routes: DashMap<String, Arc<Figures>>,
+}
+
+/// The figures of one route: kept, so that counting a request finds none by its labels.
+struct Figures {
+    seconds: Histogram,
+    answers: DashMap<(&'static str, StatusCode), Counter>,
+}
+
+impl Entrance {
+    pub(super) fn new(trusted: Arc<Networks>) -> Self {
+        Self {
+            trusted,
+            routes: DashMap::new(),
+        }
+    }
+
+    fn figures(&self, route: &str) -> Arc<Figures> {
+        if let Some(figures) = self.routes.get(route) {
+            return Arc::clone(&figures);
+        }
+        let label = route.to_owned();
+        let figures = Figures {
+            seconds: metrics::histogram!("downbeat_http_request_seconds", "route" => label),
+            answers: DashMap::new(),
+        };
+        let entry = self.routes.entry(route.to_owned());
+        Arc::clone(&entry.or_insert_with(|| Arc::new(figures)))
+    }
+
+    fn note(&self, method: &'static str, route: &str, status: StatusCode, elapsed: Duration) {
+        let figures = self.figures(route);
+        figures.seconds.record(elapsed.as_secs_f64());
+        let counter = figures.answers.entry((method, status)).or_insert_with(|| {
+            let labels = [
+                ("method", method.to_owned()),
+                ("route", route.to_owned()),
+                ("status", status.as_str().to_owned()),
+            ];
+            metrics::counter!("downbeat_http_requests_total", &labels)
+        });
+        counter.increment(1);
+    }
+}
+
+/// A method's name as a label. Anybody can send methods without end, which would be labels without end.
+fn method_name(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
 /// A request's id, in its extensions.
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(Arc<str>);
@@ -39,19 +103,23 @@ impl RequestId {
 
 /// Gives the request an id and a span, notes whence it comes, ends it even if it panics, and writes the body of a refusal.
 pub(super) async fn trace(
-    State(trusted): State<Arc<Networks>>,
+    State(entrance): State<Arc<Entrance>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    client_address::note(&trusted, &mut request);
+    client_address::note(&entrance.trusted, &mut request);
     let request_id = request_id(request.headers());
     let shared = RequestId(Arc::from(request_id.as_str()));
     request.extensions_mut().insert(shared);
-    let (method, route) = (request.method().clone(), route(&request));
+    let (method, route) = (
+        method_name(request.method()),
+        request.extensions().get().cloned(),
+    );
+    let route = name_of(route.as_ref());
     let span = tracing::info_span!(
         "http.request",
-        http.method = %method,
+        http.method = method,
         http.route = route,
         request.id = request_id,
     );
@@ -65,7 +133,13 @@ pub(super) async fn trace(
             ApiError::Panicked.into_response()
         });
         let response = finish(response, &request_id);
-        note(&method, &route, &response, started.elapsed());
+        let elapsed = started.elapsed();
+        entrance.note(method, route, response.status(), elapsed);
+        tracing::debug!(
+            http.status = response.status().as_u16(),
+            duration_ms = elapsed.as_millis(),
+            "http.request.done"
+        );
         response
     })
 }
@@ -87,11 +161,8 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 /// The route's pattern: a path itself holds identifiers and would be a label without end.
-fn route(request: &Request) -> String {
-    request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned())
+fn name_of(route: Option<&MatchedPath>) -> &str {
+    route.map_or("unknown", MatchedPath::as_str)
 }
 
 fn finish(mut response: Response, request_id: &str) -> Response {
@@ -109,23 +180,6 @@ fn finish(mut response: Response, request_id: &str) -> Response {
     response
 }
 
-fn note(method: &Method, route: &str, response: &Response, elapsed: Duration) {
-    let status = response.status().as_u16();
-    let labels = [
-        ("method", method.to_string()),
-        ("route", route.to_owned()),
-        ("status", status.to_string()),
-    ];
-    metrics::counter!("downbeat_http_requests_total", &labels).increment(1);
-    metrics::histogram!("downbeat_http_request_seconds", "route" => route.to_owned())
-        .record(elapsed.as_secs_f64());
-    tracing::debug!(
-        http.status = status,
-        duration_ms = elapsed.as_millis(),
-        "http.request.done"
-    );
-}
-
 /// Answers in time, whatever happens behind.
 pub(super) async fn limit(request: Request, next: Next) -> Response {
     match tokio::time::timeout(LIMIT, next.run(request)).await {
@@ -137,6 +191,13 @@ pub(super) async fn limit(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn methods_that_anybody_can_think_of_are_one() {
+        let odd = Method::from_bytes(b"BREW").unwrap();
+        assert_eq!(method_name(&odd), "other");
+        assert_eq!(method_name(&Method::PATCH), Method::PATCH.as_str());
+    }
 
     #[test]
     fn an_id_of_the_caller_is_kept_if_a_log_can_bear_it() {

@@ -22,6 +22,7 @@ use super::auth::{Caller, Operator, metered};
 use super::extract::BODY_MAX;
 use super::openapi::{self, ApiDoc};
 use super::problem::ApiError;
+use super::request::Entrance;
 use super::{
     AppState, airtime, api_keys, audit, devices, downlinks, events, gateways, health, jobs,
     metrics, network_server, open_problems, overview, request, session, sessions, sync, tenants,
@@ -71,12 +72,15 @@ pub fn router(state: AppState, parts: RouterParts) -> Router {
         admitted = admitted.nest_service("/api/v1/simulator", simulator);
     }
     let admission = state.admission();
-    let callers = behind(
-        admission.callers(),
-        admitted.layer(Extension(has_simulator)),
+    let admitted = admitted.layer(
+        // What ChirpStack is told of a webhook is too short for it.
+        ServiceBuilder::new()
+            .layer(CompressionLayer::new())
+            .layer(Extension(has_simulator)),
     );
+    let callers = behind(admission.callers(), admitted);
     let webhooks = behind(admission.webhooks(state.holding().clone()), webhooks);
-    let trusted = Arc::clone(state.trusted_proxies());
+    let entrance = Arc::new(Entrance::new(Arc::clone(state.trusted_proxies())));
     callers
         .merge(webhooks)
         .merge(open)
@@ -85,7 +89,7 @@ pub fn router(state: AppState, parts: RouterParts) -> Router {
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(
             ServiceBuilder::new()
-                .layer(from_fn_with_state(trusted, request::trace))
+                .layer(from_fn_with_state(entrance, request::trace))
                 .layer(header(REFERRER_POLICY, "no-referrer"))
                 .layer(header(X_CONTENT_TYPE_OPTIONS, "nosniff")),
         )
@@ -97,7 +101,6 @@ fn behind(gate: Gate, router: Router<AppState>) -> Router<AppState> {
     router.layer(
         ServiceBuilder::new()
             .layer(from_fn_with_state(gate, admission::admit))
-            .layer(CompressionLayer::new())
             .layer(from_fn(metered::meter))
             .layer(DefaultBodyLimit::max(BODY_MAX)),
     )

@@ -1,14 +1,14 @@
 //! The audit log.
 
+use std::borrow::Borrow;
+
 use downbeat_actors::port::StoreError;
 use sqlx::{QueryBuilder, Sqlite as Db, SqliteConnection};
 
+use super::rows::{ROWS_MAX, push_rows};
 use super::{Sqlite, push_scope, store_error};
 use crate::store::row::{AuditRow, AuditValues, millis};
 use crate::store::{AuditEntry, AuditFilter, Cursor, Page, PageRequest, Scope};
-
-/// Rows of one statement.
-const ROWS_MAX: usize = 500;
 
 impl Sqlite {
     pub(in crate::store) async fn append_audit(
@@ -83,7 +83,7 @@ pub(super) async fn append(
     entry: &AuditEntry,
 ) -> Result<(), StoreError> {
     let mut query = QueryBuilder::default();
-    push_audit(&mut query, [entry]);
+    push_audit(&mut query, &[entry]);
     let done = query.build().execute(connection).await;
     done.map(drop).map_err(store_error)
 }
@@ -95,22 +95,24 @@ async fn append_all(
     for rows in entries.chunks(ROWS_MAX) {
         let mut query = QueryBuilder::new("");
         push_audit(&mut query, rows);
-        let query = query.build().persistent(false);
-        query.execute(&mut *connection).await.map_err(store_error)?;
+        query
+            .build()
+            .execute(&mut *connection)
+            .await
+            .map_err(store_error)?;
     }
     Ok(())
 }
 
 /// Adds a statement that adds entries.
-pub(super) fn push_audit<'a>(
-    query: &mut QueryBuilder<Db>,
-    entries: impl IntoIterator<Item = &'a AuditEntry>,
-) {
+pub(super) fn push_audit<E: Borrow<AuditEntry>>(query: &mut QueryBuilder<Db>, entries: &[E]) {
     query.push(
         "INSERT INTO audit
-            (id, at, tenant_id, key_id, by_name, address, request_id, action, object_id, before, after) ",
+            (id, at, tenant_id, key_id, by_name, address, request_id, action, object_id, before, after)
+         SELECT * FROM (",
     );
-    query.push_values(entries, |mut row, entry| {
+    push_rows(query, 11, entries, |row, entry| {
+        let entry = entry.borrow();
         let values = AuditValues::of(entry);
         row.push_bind(entry.id)
             .push_bind(values.at)
@@ -124,5 +126,5 @@ pub(super) fn push_audit<'a>(
             .push_bind(values.before)
             .push_bind(values.after);
     });
-    query.push(" ON CONFLICT (id) DO NOTHING");
+    query.push(") AS v WHERE v.column1 IS NOT NULL ON CONFLICT (id) DO NOTHING");
 }

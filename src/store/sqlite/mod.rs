@@ -18,6 +18,7 @@ mod job;
 mod network_server;
 mod outcome;
 mod queue;
+mod rows;
 mod seal_check;
 mod sync;
 mod telemetry;

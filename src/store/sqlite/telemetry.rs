@@ -5,6 +5,7 @@ use downbeat_core::id::DeviceId;
 use downbeat_core::time::Timestamp;
 use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite as Db};
 
+use super::rows::push_rows;
 use super::{Sqlite, store_error};
 use crate::store::row::{
     ReportRow, TelemetryFieldRow, TelemetryPointRow, TelemetryWindow, millis, tenant_of,
@@ -131,8 +132,8 @@ impl Sqlite {
 }
 
 pub(super) fn insert_reports(script: &mut QueryBuilder<Db>, rows: &[ReportRow<'_>]) {
-    script.push("INSERT INTO telemetry_report (device_id, at, tenant_id, fields) ");
-    script.push_values(rows, |mut values, row| {
+    script.push("INSERT INTO telemetry_report (device_id, at, tenant_id, fields) SELECT * FROM (");
+    push_rows(script, 4, rows, |values, row| {
         values
             .push_bind(row.device_id)
             .push_bind(row.at)
@@ -140,6 +141,7 @@ pub(super) fn insert_reports(script: &mut QueryBuilder<Db>, rows: &[ReportRow<'_
             .push_bind(row.json());
     });
     script.push(
-        " ON CONFLICT (device_id, at) DO UPDATE SET fields = json_patch(telemetry_report.fields, excluded.fields)",
+        ") AS v WHERE v.column1 IS NOT NULL
+         ON CONFLICT (device_id, at) DO UPDATE SET fields = json_patch(telemetry_report.fields, excluded.fields)",
     );
 }
