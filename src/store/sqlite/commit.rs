@@ -22,9 +22,6 @@ use crate::store::row::batch::{
 };
 use crate::store::row::{millis, of_count, span};
 
-/// Rows of one script, as long as each statement of it is shorter than the longest.
-const SCRIPT_ROWS_MAX: usize = 4 * ROWS_MAX;
-
 /// Devices that were looked at, in one transaction: others wait for it.
 const LOOK_BATCH: u32 = 200;
 
@@ -151,8 +148,9 @@ impl Sqlite {
     }
 }
 
-/// The statements of a batch, in scripts: each crosses over to the database's thread and back once, and the commit waits for
-/// each of these crossings. One script, unless it would be too long to be met again.
+/// The statements of a batch, in scripts. Each crosses over to the database's thread and back once, and the commit waits for
+/// each of these crossings, so few are better; but each is kept prepared by its text, so those that are hardly ever met again
+/// would be parsed each time, and take the others' place.
 fn scripts(batch: &Batch<'_>) -> Vec<QueryBuilder<Db>> {
     let changed = batch.changed_rows();
     let part = |wanted: fn(&DeviceRow<'_>) -> bool| -> Vec<&DeviceRow<'_>> {
@@ -162,12 +160,26 @@ fn scripts(batch: &Batch<'_>) -> Vec<QueryBuilder<Db>> {
         part(|row| row.unfinished_changed),
         part(|row| !row.unfinished_changed),
     );
-    let mut scripts = Scripts::default();
+    let presences = part(|row| row.presence_changed);
+    let mut scripts = Scripts {
+        done: Vec::new(),
+        is_one: are_even([
+            without.len(),
+            with.len(),
+            presences.len(),
+            batch.devices.len(),
+            batch.downlinks.len(),
+            batch.steps.len(),
+            batch.events.len(),
+            batch.reports.len(),
+            batch.audit.len(),
+        ]),
+    };
     scripts.push(&without, |script, rows| update_devices(script, rows, ""));
     scripts.push(&with, |script, rows| {
         update_devices(script, rows, "unfinished = v.column17,");
     });
-    scripts.push(&part(|row| row.presence_changed), update_presences);
+    scripts.push(&presences, update_presences);
     scripts.push(&batch.devices, upsert_states);
     scripts.push(&batch.downlinks, upsert_downlinks);
     scripts.push(&batch.steps, insert_steps);
@@ -177,23 +189,27 @@ fn scripts(batch: &Batch<'_>) -> Vec<QueryBuilder<Db>> {
     scripts.done
 }
 
-#[derive(Default)]
+/// Whether there are as many of each kind, or none, and one statement is enough for each: so it is with a lonely change, and
+/// with many uplinks.
+fn are_even<const N: usize>(rows: [usize; N]) -> bool {
+    let mut sizes = rows.into_iter().filter(|&rows| rows > 0).map(padded);
+    let first = sizes.next();
+    first.is_none_or(|first| first <= ROWS_MAX && sizes.all(|size| size == first))
+}
+
 struct Scripts {
     done: Vec<QueryBuilder<Db>>,
-    /// Of the last one.
-    rows: usize,
+    /// All statements in one; else each by itself.
+    is_one: bool,
 }
 
 impl Scripts {
     /// Rows of one kind, in statements of their own.
     fn push<T>(&mut self, rows: &[T], push: impl Fn(&mut QueryBuilder<Db>, &[T])) {
         for rows in rows.chunks(ROWS_MAX) {
-            let size = padded(rows.len());
-            if self.done.is_empty() || self.rows + size > SCRIPT_ROWS_MAX {
+            if self.done.is_empty() || !self.is_one {
                 self.done.push(QueryBuilder::default());
-                self.rows = 0;
             }
-            self.rows += size;
             if let Some(script) = self.done.last_mut() {
                 push(script, rows);
                 script.push(";");
@@ -350,4 +366,23 @@ fn insert_events(script: &mut QueryBuilder<Db>, rows: &[EventRow<'_>]) {
             .push_bind(row.body);
     });
     script.push(") AS v WHERE v.column1 IS NOT NULL ON CONFLICT (id) DO NOTHING");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_script_where_it_will_be_met_again() {
+        for (rows, expected) in [
+            ([0, 0, 0], true),
+            ([1, 0, 1], true),
+            ([33, 64, 40], true),
+            ([65, 70, 66], false),
+            ([1, 2, 0], false),
+            ([31, 33, 0], false),
+        ] {
+            assert_eq!(are_even(rows), expected, "{rows:?}");
+        }
+    }
 }

@@ -33,3 +33,51 @@ pub(super) fn push_rows<'a, T>(
         },
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Execute as _;
+
+    #[test]
+    fn numbers_of_rows_that_are_near_each_other_are_one_text() {
+        let text = |rows: usize| {
+            let rows: Vec<i64> = (0..).take(rows).collect();
+            let mut statement = QueryBuilder::new("SELECT * FROM (");
+            push_rows(&mut statement, 2, &rows, |values, row| {
+                values.push_bind(*row).push_bind(*row);
+            });
+            statement.push(")");
+            statement.build().sql().as_str().to_owned()
+        };
+        assert_eq!(text(33), text(ROWS_MAX));
+        assert_ne!(text(32), text(33));
+        assert_eq!(text(1).matches('?').count(), 2);
+    }
+
+    #[tokio::test]
+    async fn blank_rows_are_blank() {
+        use sqlx::Connection as _;
+
+        let mut connection = sqlx::SqliteConnection::connect("sqlite::memory:")
+            .await
+            .unwrap();
+        let mut statement = QueryBuilder::new("SELECT v.column1, v.column2 FROM (");
+        push_rows(&mut statement, 2, &[1_i64, 2, 3], |values, row| {
+            values.push_bind(*row).push_bind(10 * *row);
+        });
+        statement.push(") AS v");
+        let rows: Vec<(Option<i64>, Option<i64>)> = statement
+            .build_query_as()
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        let expected = [
+            (Some(1), Some(10)),
+            (Some(2), Some(20)),
+            (Some(3), Some(30)),
+            (None, None),
+        ];
+        assert_eq!(rows, expected);
+    }
+}
