@@ -73,7 +73,7 @@ pub fn router(state: AppState, parts: RouterParts) -> Router {
     }
     let admission = state.admission();
     let admitted = admitted.layer(
-        // What ChirpStack is told of a webhook is too short for it.
+        // Not of webhooks: what ChirpStack is told is too short to be worth it.
         ServiceBuilder::new()
             .layer(CompressionLayer::new())
             .layer(Extension(has_simulator)),
