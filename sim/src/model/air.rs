@@ -184,10 +184,14 @@ impl Network {
                 frame.heard_by.push(heard);
             }
         }
-        if !frame.heard_by.is_empty() {
-            let at = self.now + self.config.links.latency + self.config.server.deduplication_delay;
-            self.schedule(at, Event::UplinkMerged(frame));
+        if frame.heard_by.is_empty() {
+            if matches!(frame.content, UplinkContent::Data { .. }) {
+                self.lamps[frame.lamp].truth.uplinks_unheard += 1;
+            }
+            return;
         }
+        let at = self.now + self.config.links.latency + self.config.server.deduplication_delay;
+        self.schedule(at, Event::UplinkMerged(frame));
     }
 
     fn with_noise(&mut self, gateway: usize, link: Link) -> Heard {

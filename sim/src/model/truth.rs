@@ -78,6 +78,8 @@ pub struct LightTruth {
     pub downlinks_received: u32,
     /// Reports sent since the join, as its firmware counts them.
     pub uplinks_sent: u32,
+    /// Uplinks that no gateway heard, in all its sessions.
+    pub uplinks_unheard: u64,
     /// Frames dropped because their counter had been seen.
     pub replays_dropped: u64,
     /// Frames dropped because they belong to an older session.
@@ -100,6 +102,7 @@ impl LightTruth {
             joined: false,
             downlinks_received: 0,
             uplinks_sent: 0,
+            uplinks_unheard: 0,
             replays_dropped: 0,
             foreign_frames: 0,
             changes: VecDeque::new(),

@@ -222,9 +222,14 @@ fn a_stopped_chirpstack_loses_uplinks_and_keeps_its_queue() {
 
 #[test]
 fn a_gateway_that_sends_hears_nothing() {
-    let mut answered = 0;
+    let (mut answered, mut sent) = (0, 0);
+    let unheard = |world: &World| -> u64 {
+        let lights = world.network.lights();
+        lights.map(|light| light.uplinks_unheard).sum()
+    };
     for seed in 0..4 {
         let mut world = World::settled(lab(60, 1), seed);
+        let before = unheard(&world);
         for index in 0..60 {
             world.enqueue(lamp(index), RED);
         }
@@ -235,10 +240,12 @@ fn a_gateway_that_sends_hears_nothing() {
             .unwrap();
         world.wait(60.0);
         answered += world.count(is_up);
+        sent += world.count(is_up) + usize::try_from(unheard(&world) - before).unwrap();
         let full = |event: &NetworkEvent| matches!(event, NetworkEvent::Refused(refused) if refused.status == "QUEUE_FULL");
         assert!(world.count(full) > 20);
     }
-    assert!(answered < 4 * 20, "{answered} of 240 answers came through");
+    assert!(answered < 4 * 20, "{answered} answers came through");
+    assert_eq!(sent, 240, "each was heard or is counted as unheard");
 }
 
 #[test]
