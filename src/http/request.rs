@@ -65,15 +65,18 @@ impl Entrance {
     fn note(&self, method: &'static str, route: &str, status: StatusCode, elapsed: Duration) {
         let figures = self.figures(route);
         figures.seconds.record(elapsed.as_secs_f64());
-        let counter = figures.answers.entry((method, status)).or_insert_with(|| {
-            let labels = [
-                ("method", method.to_owned()),
-                ("route", route.to_owned()),
-                ("status", status.as_str().to_owned()),
-            ];
-            metrics::counter!("downbeat_http_requests_total", &labels)
-        });
+        if let Some(counter) = figures.answers.get(&(method, status)) {
+            counter.increment(1);
+            return;
+        }
+        let labels = [
+            ("method", method.to_owned()),
+            ("route", route.to_owned()),
+            ("status", status.as_str().to_owned()),
+        ];
+        let counter = metrics::counter!("downbeat_http_requests_total", &labels);
         counter.increment(1);
+        figures.answers.insert((method, status), counter);
     }
 }
 
@@ -87,6 +90,8 @@ fn method_name(method: &Method) -> &'static str {
         "PATCH" => "PATCH",
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
+        "CONNECT" => "CONNECT",
+        "TRACE" => "TRACE",
         _ => "other",
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn measure() {
 }
 
 /// `VmRSS` of `/proc/self/status`, which is given in kB.
-fn resident_bytes(status: &str) -> Option<f64> {
+pub(super) fn resident_bytes(status: &str) -> Option<f64> {
     let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"))?;
     let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kilobytes * 1024.0)

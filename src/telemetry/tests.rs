@@ -11,7 +11,7 @@ use downbeat_core::id::{DevEui, GatewayId, QueueItemId};
 use downbeat_core::time::Timestamp;
 use uuid::Uuid;
 
-use super::recorder;
+use super::{COUNTED_EVERY, count_samples, process, recorder};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -180,6 +180,52 @@ fn mailboxes_are_measured_by_kind_of_actor() {
         let device = format!("downbeat_mailbox_{name}{{actor=\"device\"}} ");
         assert!(shown.lines().any(|it| it.starts_with(&device)), "{shown}");
     }
+}
+
+/// Memory is the whole process's, so the test has one for itself.
+#[test]
+fn what_histograms_are_told_is_let_go() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "telemetry::tests::a_minute_of_values",
+            "--ignored",
+        ])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && told.contains("1 passed"),
+        "{told}"
+    );
+}
+
+/// Twelve times as many values as are counted at once: kept, they would take 80 MB.
+#[tokio::test(start_paused = true)]
+#[ignore = "is run in a process of its own"]
+async fn a_minute_of_values() {
+    let recorder = recorder().unwrap();
+    tokio::spawn(count_samples(recorder.handle()));
+    let histogram = metrics::with_local_recorder(&recorder, || {
+        metrics::histogram!("downbeat_webhook_seconds")
+    });
+    let mut after_a_while = 0.0;
+    for round in 0..13 {
+        for _ in 0..400_000 {
+            histogram.record(0.004);
+        }
+        tokio::time::sleep(COUNTED_EVERY).await;
+        if round == 0 {
+            after_a_while = memory();
+        }
+    }
+    let grown = memory() - after_a_while;
+    assert!(grown < 4e6, "{grown} bytes more");
+}
+
+fn memory() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    process::resident_bytes(&status).unwrap()
 }
 
 fn at(millis: i64) -> Timestamp {

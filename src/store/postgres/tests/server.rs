@@ -1,5 +1,7 @@
 //! A server that goes, comes back, or says no.
 
+use std::collections::BTreeSet;
+
 use downbeat_actors::port::{DeviceStore as _, StoreError};
 use downbeat_testdb::Server;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -224,14 +226,18 @@ async fn what_a_killed_process_left_under_way_is_waited_for() {
         .unwrap();
     run(&mut left, "UPDATE tenant SET name = 'renamed'").await;
     let mut watcher = superuser(&database).await;
-    let mut is_waited_for = async || -> bool {
-        let waits = "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
-                     WHERE locktype = 'advisory' AND NOT granted AND datname = current_database())";
+    let mut who_waits = async || -> Option<String> {
+        let waits = "SELECT max(pid || ' ' || query_start) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'advisory'";
         let waits = sqlx::query_scalar(waits);
         waits.fetch_one(&mut watcher).await.unwrap()
     };
     let ends = async move {
-        while !is_waited_for().await {}
+        // It gives way to those who write, and waits again.
+        let mut waits = BTreeSet::new();
+        while waits.len() < 2 {
+            waits.extend(who_waits().await);
+        }
         left.commit().await.unwrap();
     };
     let url = database.url();
