@@ -39,8 +39,9 @@ use crate::timer::Timers;
 use crate::writer::WriterMessage;
 
 /// Devices that are loaded at once. At the start there may be tens of thousands to load: were they all to ask at once, whoever
-/// else needs the database would stand behind them, longer than a connection is waited for.
-pub(crate) const LOADED_AT_ONCE: usize = 8;
+/// else needs the database would stand behind them, longer than a connection is waited for. Many, because a store reads those
+/// that are asked for at the same time together.
+pub(crate) const LOADED_AT_ONCE: usize = 64;
 
 /// Messages from outside that may wait in one device's mailbox.
 const MAILBOX_MAX: usize = 256;

@@ -256,7 +256,7 @@ impl DeviceStore for Store {
     }
 
     async fn load(&self, key: DeviceKey) -> Result<Option<StoredDevice>, StoreError> {
-        on_backend!(self.load(key))
+        self.loader.stored(key).await
     }
 
     async fn unfinished(&self) -> Result<Vec<DeviceKey>, StoreError> {

@@ -2,6 +2,7 @@
 
 use downbeat_actors::port::HistoryEntry;
 use downbeat_core::light::{Color, LightState};
+use futures_util::future::join_all;
 
 use super::*;
 
@@ -100,6 +101,39 @@ pub(in crate::store) async fn only_the_last_state_of_a_batch_stands(store: &Stor
             .collect::<Vec<_>>(),
         [0, 1]
     );
+}
+
+pub(in crate::store) async fn many_that_are_loaded_at_once_get_each_its_own(store: &Store) {
+    let tenant = default_tenant(store).await;
+    let mut expected = BTreeMap::new();
+    for number in 1..=40 {
+        let device = register(store, tenant, number).await;
+        let state = format!("state of {number}");
+        if number % 3 > 0 {
+            let change = change(&device, &state, at(1));
+            store.commit(&[change]).await.unwrap();
+        }
+        let kept = (number % 3 > 0).then_some(state);
+        expected.insert(number, Some((device.id, kept)));
+    }
+    // Nobody's, and another server's.
+    expected.insert(41, None);
+    let elsewhere = DeviceKey {
+        server: NetworkServerId::from_uuid(Uuid::from_u128(7)),
+        ..on_default(1)
+    };
+    let others = store.load(elsewhere);
+    let twice = expected.keys().chain(expected.keys());
+    let loads = twice.map(|&number| async move {
+        let loaded = store.load(on_default(number)).await.unwrap();
+        (number, loaded.map(|it| (it.device_id, it.state)))
+    });
+    let (loaded, others) = tokio::join!(join_all(loads), others);
+    assert_eq!(loaded.len(), 2 * expected.len());
+    for (number, found) in loaded {
+        assert_eq!(found, expected[&number], "{number}");
+    }
+    assert_eq!(others.unwrap(), None);
 }
 
 pub(in crate::store) async fn a_repeated_batch_changes_nothing(store: &Store) {

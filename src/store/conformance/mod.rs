@@ -67,6 +67,7 @@ macro_rules! conformance {
             policies::how_far_an_initialisation_is_stays_with_the_device,
             commit::what_an_actor_stores_is_loaded_and_listed,
             commit::only_the_last_state_of_a_batch_stands,
+            commit::many_that_are_loaded_at_once_get_each_its_own,
             commit::a_repeated_batch_changes_nothing,
             commit::an_older_batch_puts_no_newer_downlink_back,
             commit::a_deleted_device_does_not_spoil_the_batch_of_others,

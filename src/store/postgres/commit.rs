@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use downbeat_actors::port::{DeviceChange, StoreError, StoredDevice};
 use downbeat_core::device::{Reason, SILENT_INTERVALS};
-use downbeat_core::id::{DeviceKey, TenantId};
+use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId, TenantId};
 use downbeat_core::time::Timestamp;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
@@ -65,25 +65,28 @@ impl Postgres {
         }
     }
 
+    /// What is stored of a network server's devices.
     pub(in crate::store) async fn load(
         &self,
-        key: DeviceKey,
-    ) -> Result<Option<StoredDevice>, StoreError> {
+        server: NetworkServerId,
+        devices: &BTreeSet<DevEui>,
+    ) -> Result<Vec<(DevEui, StoredDevice)>, StoreError> {
         // An uplink names a DevEUI and no tenant.
         let mut transaction = self.sessions.begin_to_read(Access::Platform).await?;
-        let row: Option<StoredDeviceRow> = sqlx::query_as(
-            "SELECT device.id, device.tenant_id, device.codec, device.uplink_interval_ms, device.policy,
+        let dev_euis: Vec<String> = devices.iter().map(DevEui::to_string).collect();
+        let rows: Vec<StoredDeviceRow> = sqlx::query_as(
+            "SELECT device.dev_eui, device.id, device.tenant_id, device.codec, device.uplink_interval_ms, device.policy,
                 (SELECT tenant.policy FROM tenant WHERE tenant.id = device.tenant_id) AS tenant_policy,
                 device_state.state
              FROM device LEFT JOIN device_state ON device_state.device_id = device.id
-             WHERE device.network_server_id = $1 AND device.dev_eui = $2",
+             WHERE device.network_server_id = $1 AND device.dev_eui = ANY ($2)",
         )
-        .bind(key.server.as_uuid())
-        .bind(key.dev_eui.to_string())
-        .fetch_optional(&mut *transaction)
+        .bind(server.as_uuid())
+        .bind(dev_euis)
+        .fetch_all(&mut *transaction)
         .await
         .map_err(store_error)?;
-        row.map(StoredDevice::try_from).transpose()
+        rows.into_iter().map(StoredDeviceRow::of_dev_eui).collect()
     }
 
     pub(in crate::store) async fn unfinished(&self) -> Result<Vec<DeviceKey>, StoreError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use downbeat_actors::port::{AuditEntry, DeviceChange, StoreError, StoredDevice};
 use downbeat_core::codec::CodecKind;
 use downbeat_core::device::Record;
-use downbeat_core::id::{DeviceId, DeviceKey, NetworkServerId, TenantId};
+use downbeat_core::id::{DevEui, DeviceId, DeviceKey, NetworkServerId, TenantId};
 use downbeat_core::light::LightState;
 use downbeat_core::time::Timestamp;
 use sqlx::FromRow;
@@ -16,6 +16,7 @@ use super::{OutcomeValues, ReportRow, corrupt, count, event_id, millis, parse_de
 
 #[derive(FromRow)]
 pub(crate) struct StoredDeviceRow {
+    pub(crate) dev_eui: String,
     pub(crate) id: Uuid,
     pub(crate) tenant_id: Uuid,
     pub(crate) codec: String,
@@ -24,6 +25,14 @@ pub(crate) struct StoredDeviceRow {
     /// Of the tenant, which is there.
     pub(crate) tenant_policy: Option<String>,
     pub(crate) state: Option<String>,
+}
+
+impl StoredDeviceRow {
+    /// With the `DevEUI` it was asked for by.
+    pub(crate) fn of_dev_eui(self) -> Result<(DevEui, StoredDevice), StoreError> {
+        let dev_eui = parse_dev_eui(&self.dev_eui, "device", self.id)?;
+        Ok((dev_eui, self.try_into()?))
+    }
 }
 
 impl TryFrom<StoredDeviceRow> for StoredDevice {

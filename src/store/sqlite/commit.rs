@@ -6,11 +6,12 @@
 //! A repeated batch changes nothing: states and downlinks are replaced by what they are, never by something older; steps and
 //! events have their own keys.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use downbeat_actors::port::{DeviceChange, StoreError, StoredDevice};
 use downbeat_core::device::SILENT_INTERVALS;
-use downbeat_core::id::DeviceKey;
+use downbeat_core::id::{DevEui, DeviceKey, NetworkServerId};
 use downbeat_core::time::Timestamp;
 use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite as Db};
 
@@ -47,23 +48,25 @@ impl Sqlite {
         .await
     }
 
+    /// What is stored of a network server's devices. One statement for any number of them, so that it is kept prepared.
     pub(in crate::store) async fn load(
         &self,
-        key: DeviceKey,
-    ) -> Result<Option<StoredDevice>, StoreError> {
-        let row: Option<StoredDeviceRow> = sqlx::query_as(
-            "SELECT device.id, device.tenant_id, device.codec, device.uplink_interval_ms, device.policy,
+        server: NetworkServerId,
+        devices: &BTreeSet<DevEui>,
+    ) -> Result<Vec<(DevEui, StoredDevice)>, StoreError> {
+        let rows: Vec<StoredDeviceRow> = sqlx::query_as(
+            "SELECT device.dev_eui, device.id, device.tenant_id, device.codec, device.uplink_interval_ms, device.policy,
                 (SELECT tenant.policy FROM tenant WHERE tenant.id = device.tenant_id) AS tenant_policy,
                 device_state.state
              FROM device LEFT JOIN device_state ON device_state.device_id = device.id
-             WHERE device.network_server_id = ?1 AND device.dev_eui = ?2",
+             WHERE device.network_server_id = ?1 AND device.dev_eui IN (SELECT value FROM json_each(?2))",
         )
-        .bind(key.server.as_uuid())
-        .bind(key.dev_eui.to_string())
-        .fetch_optional(&self.readers)
+        .bind(server.as_uuid())
+        .bind(serde_json::json!(devices).to_string())
+        .fetch_all(&self.readers)
         .await
         .map_err(store_error)?;
-        row.map(StoredDevice::try_from).transpose()
+        rows.into_iter().map(StoredDeviceRow::of_dev_eui).collect()
     }
 
     pub(in crate::store) async fn unfinished(&self) -> Result<Vec<DeviceKey>, StoreError> {
