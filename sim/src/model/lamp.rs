@@ -381,9 +381,12 @@ impl Lamp {
         Some(report)
     }
 
-    /// The earliest instant at which its duty cycle lets it send.
+    /// The earliest instant at which its radio is free and its duty cycle lets it send.
     pub(super) fn may_send_at(&self, now: Timestamp) -> Timestamp {
-        now.max(self.duty_free_at - self.saved_up())
+        // However free it is to: a radio sends one frame at a time.
+        let done_at = self.sending.map_or(now, |(_, end)| end);
+        let free_at = self.duty_free_at - self.saved_up();
+        now.max(done_at).max(free_at)
     }
 
     /// Sends `len` bytes of application payload from `now` on: until when.
@@ -560,10 +563,18 @@ mod tests {
         let pause = strict.may_send_at(START).since(START);
         assert!((8_000..8_500).contains(&pause.as_millis()), "{pause:?}");
         let mut saved = lamp(|config| config.duty_cycle.burst = Duration::from_millis(200));
-        saved.send(24, START);
-        assert_eq!(saved.may_send_at(START), START);
-        saved.send(24, START);
-        saved.send(24, START);
-        assert!(saved.may_send_at(START) > START);
+        let first_ends = saved.send(24, START);
+        assert_eq!(saved.may_send_at(first_ends), first_ends);
+        let second_ends = saved.send(24, first_ends);
+        let third_ends = saved.send(24, second_ends);
+        assert!(saved.may_send_at(third_ends) > third_ends);
+    }
+
+    #[test]
+    fn a_light_does_not_send_over_itself() {
+        let mut free = lamp(|config| config.duty_cycle = DutyCycle::UNLIMITED);
+        let ends = free.send(24, START);
+        assert!(ends > START);
+        assert_eq!(free.may_send_at(START), ends);
     }
 }
