@@ -128,6 +128,10 @@ pub struct WebhookArgs {
     /// For so long.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
+    /// Before that, post for so many seconds whose times are left out: callers connect, and devices are met for the first
+    /// time. What is stored is checked all the same.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    warm_up: u64,
     /// Post the same to a bare server first, as fast as it is answered, and tell the ratio; see `bare`.
     #[arg(long, value_name = "URL")]
     beside: Option<Url>,
@@ -255,13 +259,12 @@ async fn webhook(arguments: WebhookArgs) -> anyhow::Result<()> {
         encoding: arguments.encoding,
         rate: arguments.rate,
         duration: Duration::from_secs(arguments.seconds),
+        warm_up: Duration::from_secs(arguments.warm_up),
         beside: arguments.beside,
         overload: arguments.overload,
         keep: arguments.keep,
     };
-    let duration = load.duration;
-    let count = load.rate.map(|rate| pace::Pace::open(rate, duration));
-    let bar = bar(count.and_then(|pace| pace.count()))?;
+    let bar = bar(load.count())?;
     let report = load.run(ticks(&bar)).await?;
     bar.finish_and_clear();
     common.tell(&report, earlier.as_ref())

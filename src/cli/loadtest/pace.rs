@@ -20,6 +20,8 @@ pub(super) struct Pace {
     rate: Option<f64>,
     /// Nothing begins after this.
     ends: Option<Instant>,
+    /// What begins before this is the warm-up.
+    warm_from: Instant,
 }
 
 /// One request of a plan.
@@ -29,17 +31,21 @@ pub(super) struct Due {
     pub(super) number: u64,
     /// Times are counted from here.
     pub(super) at: Instant,
+    /// Its time tells of the beginning of a run, and not of the run.
+    pub(super) is_warm_up: bool,
 }
 
 impl Pace {
     /// So many requests, each as soon as a caller is free.
     pub(super) fn closed(count: u64) -> Self {
+        let began = Instant::now();
         Self {
-            began: Instant::now(),
+            began,
             next: Arc::default(),
             count,
             rate: None,
             ends: None,
+            warm_from: began,
         }
     }
 
@@ -65,6 +71,14 @@ impl Pace {
         }
     }
 
+    /// The first of it is the warm-up. Of a plan whose length is a time.
+    pub(super) fn warming_up(self, warm_up: Duration) -> Self {
+        Self {
+            warm_from: self.began + warm_up,
+            ..self
+        }
+    }
+
     /// How many there will be, where that is known beforehand.
     pub(super) fn count(&self) -> Option<u64> {
         (self.count < u64::MAX).then_some(self.count)
@@ -84,7 +98,11 @@ impl Pace {
             return None;
         }
         tokio::time::sleep_until(at).await;
-        Some(Due { number, at })
+        Some(Due {
+            number,
+            at,
+            is_warm_up: at < self.warm_from,
+        })
     }
 }
 
@@ -109,6 +127,17 @@ mod tests {
             assert_eq!(due.at - pace.began, Duration::from_millis(number));
         }
         assert!(pace.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_first_of_a_plan_is_the_warm_up() {
+        let plan = Pace::open(1_000.0, Duration::from_millis(6));
+        let pace = plan.warming_up(Duration::from_millis(2));
+        let mut warm_up = Vec::new();
+        while let Some(due) = pace.next().await {
+            warm_up.push(due.is_warm_up);
+        }
+        assert_eq!(warm_up, [true, true, false, false, false, false]);
     }
 
     #[tokio::test]

@@ -34,6 +34,8 @@ pub(super) struct WebhookLoad {
     /// Posts a second; `None`: each caller posts as soon as it was answered.
     pub(super) rate: Option<f64>,
     pub(super) duration: Duration,
+    /// So long before that, posts are checked and their times left out: callers connect, and each device is met anew.
+    pub(super) warm_up: Duration,
     /// A server that does nothing, to which the same is posted first, as fast as it is answered.
     pub(super) beside: Option<Url>,
     /// More is posted than can be borne: refusals with a time to come again are no errors.
@@ -72,22 +74,20 @@ impl WebhookLoad {
         let ceiling = match &self.beside {
             None => None,
             Some(url) => {
+                let pace = self.pace(None);
                 let began = Instant::now();
-                let pace = Pace::closed_for(self.duration);
                 let posting = || Posting::elsewhere(&self.target, url, self.encoding);
                 let tally = self.post(&devices, &pace, posting, || {}).await;
-                Some(tally.times.finish("bare server", began.elapsed()))
+                let took = began.elapsed().saturating_sub(self.warm_up);
+                Some(tally.times.finish("bare server", took))
             }
         };
         let before = Snapshot::of(&self.target).await;
+        let pace = self.pace(self.rate);
         let began = Instant::now();
-        let pace = match self.rate {
-            Some(rate) => Pace::open(rate, self.duration),
-            None => Pace::closed_for(self.duration),
-        };
         let posting = || Posting::of(&self.target, self.encoding);
         let tally = self.post(&devices, &pace, posting, progress).await;
-        let took = began.elapsed();
+        let took = began.elapsed().saturating_sub(self.warm_up);
         let Tally {
             mut times,
             refused,
@@ -154,6 +154,20 @@ impl WebhookLoad {
         Ok(report)
     }
 
+    /// How many posts there will be, where that is known beforehand.
+    pub(super) fn count(&self) -> Option<u64> {
+        self.pace(self.rate).count()
+    }
+
+    fn pace(&self, rate: Option<f64>) -> Pace {
+        let duration = self.warm_up + self.duration;
+        let pace = match rate {
+            Some(rate) => Pace::open(rate, duration),
+            None => Pace::closed_for(duration),
+        };
+        pace.warming_up(self.warm_up)
+    }
+
     async fn post(
         &self,
         devices: &Arc<Vec<(String, String)>>,
@@ -168,6 +182,7 @@ impl WebhookLoad {
             let (pace, devices) = (pace.clone(), Arc::clone(devices));
             let (counters, progress) = (Arc::clone(&counters), progress.clone());
             let (uplinks, mut posting) = (Uplinks::new(self.encoding), posting());
+            let overload = self.overload;
             callers.spawn(async move {
                 let mut tally = Tally::default();
                 while let Some(due) = pace.next().await {
@@ -176,9 +191,13 @@ impl WebhookLoad {
                     let body = uplinks.body(&devices[number].0, f_cnt);
                     match posting.post(body).await {
                         Ok(Received::Stored) => {
-                            tally.times.note(due.at.elapsed());
+                            if !due.is_warm_up {
+                                tally.times.note(due.at.elapsed());
+                            }
                             *tally.stored.entry(number).or_default() += 1;
                         }
+                        // Where none may be refused, one of the warm-up may not either.
+                        Ok(Received::ComeAgain) if due.is_warm_up && overload => {}
                         Ok(Received::ComeAgain) => tally.refused.note(due.at.elapsed()),
                         Err(error) => tally.times.note_error(error),
                     }
@@ -203,8 +222,12 @@ impl WebhookLoad {
             None => "as fast as they are answered".to_owned(),
         };
         let (devices, connections) = (self.devices, self.connections);
+        let warm_up = match self.warm_up.as_secs() {
+            0 => String::new(),
+            seconds => format!(", after {seconds} s of warm-up"),
+        };
         format!(
-            "Webhooks ({:?}) of {devices} devices, {pace}, {connections} at once at the most",
+            "Webhooks ({:?}) of {devices} devices, {pace}, {connections} at once at the most{warm_up}",
             self.encoding
         )
     }
