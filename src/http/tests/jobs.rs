@@ -7,6 +7,7 @@ use downbeat_sim::server::{DEFAULT_API_KEY, HttpIntegration, RunningSim, SimConf
 
 use super::live::Events;
 use super::*;
+use crate::store::conformance::jobs::over_with_missed_proofs;
 
 on_both_stores! {
     a_job_is_previewed_made_and_followed,
@@ -19,6 +20,7 @@ on_both_stores! {
     two_hundred_lamps_show_what_one_job_told_them,
     a_restart_in_the_middle_tells_nobody_twice_and_forgets_nobody,
     what_a_job_did_not_reach_is_tried_again,
+    proofs_whose_news_was_missed_are_counted_page_by_page,
     all_devices_are_initialised,
 }
 
@@ -658,6 +660,22 @@ async fn what_a_job_did_not_reach_is_tried_again(service: Service) {
     assert_eq!(
         (&again["retry_of"], &again["counts"]["total"]),
         (&done["id"], &json!(failed))
+    );
+}
+
+async fn proofs_whose_news_was_missed_are_counted_page_by_page(mut service: Service) {
+    // More than are looked for at once.
+    let job = over_with_missed_proofs(&service.store, 1_100).await;
+    service.state.system().stop(PATIENCE).await;
+    let store = service.store.clone();
+    (service.app, service.state) = Service::on(&store, &Config::default()).await;
+    let job = format!("{JOBS}/{job}");
+    let all = |job: &Value| job["counts"]["verified"] == 1_100;
+    let counted = service.until(&job, all).await;
+    assert_eq!(
+        (&counted["counts"]["unverified"], &counted["state"]),
+        (&json!(0), &json!("done")),
+        "{counted}"
     );
 }
 

@@ -260,6 +260,35 @@ pub(in crate::store) async fn a_late_proof_whose_news_was_missed_is_found(store:
     assert_eq!(store.late_proofs(10).await.unwrap(), []);
 }
 
+/// A job that is over, whose commands were all proven after it had given them up, and nobody told it.
+pub(crate) async fn over_with_missed_proofs(store: &Store, devices: u32) -> JobId {
+    let tenant = default_tenant(store).await;
+    let device = register(store, tenant, 1).await;
+    let items: Vec<NewJobItem> = (0..devices).map(|seq| item(seq, seq.into())).collect();
+    let job = begun(store, tenant, at(1), &items).await;
+    let mut counts = Counts::default();
+    counts.add(ItemState::Unverified, devices.into());
+    let mut over = change_of(&job, JobState::Done, counts, at(5));
+    over.progress.finished_at = Some(at(5));
+    over.items = (0..devices)
+        .map(|seq| becomes(seq, ItemState::Unverified, 4))
+        .collect();
+    store.commit_jobs(&[over]).await.unwrap();
+    let proven = items.iter().map(|item| {
+        let mut proven = Downlink {
+            id: item.downlink_id,
+            ..downlink(at(1))
+        };
+        record(&mut proven, DownlinkState::Verified, at(6))
+    });
+    let told = DeviceChange {
+        records: proven.collect(),
+        ..change(&device, "{}", at(6))
+    };
+    store.commit(&[told]).await.unwrap();
+    job.id
+}
+
 pub(in crate::store) async fn jobs_that_are_over_or_were_never_begun_are_forgotten(store: &Store) {
     let tenant = default_tenant(store).await;
     let never = job(tenant, at(1), 1, 0);

@@ -12,7 +12,7 @@ pub(super) mod gateways;
 pub(super) mod history;
 pub(super) mod idempotency;
 pub(super) mod isolation;
-pub(super) mod jobs;
+pub(crate) mod jobs;
 pub(super) mod keys;
 pub(super) mod outcomes;
 pub(super) mod policies;
