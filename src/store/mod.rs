@@ -82,6 +82,7 @@ pub use postgres::RoleError;
 #[cfg(test)]
 pub(crate) use postgres::tests::database as postgres_database;
 use registrar::Registrar;
+pub use sqlite::BareStore;
 use sqlite::Sqlite;
 
 /// How many rows of history are deleted in one transaction at the most, so that commands wait for milliseconds only:

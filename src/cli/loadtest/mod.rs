@@ -56,7 +56,7 @@ pub enum LoadCommand {
     Webhook(WebhookArgs),
     /// Answer webhooks without doing anything with them: what the machine allows, for `webhook --beside`.
     #[command(
-        after_help = "Example:\n  taskset -c 0 downbeat loadtest bare & taskset -c 1 downbeat loadtest webhook --beside http://127.0.0.1:8009"
+        after_help = "Examples:\n  taskset -c 0 downbeat loadtest bare & taskset -c 1 downbeat loadtest webhook --beside http://127.0.0.1:8009\n  downbeat loadtest bare --keep /tmp/bare.db"
     )]
     Bare(BareArgs),
     /// Send colours to simulated lights, and hold what is said of them against what they really showed.
@@ -149,6 +149,10 @@ pub struct BareArgs {
     /// Where it listens.
     #[arg(long, default_value = "127.0.0.1:8009")]
     listen: SocketAddr,
+    /// Keep each body in this `SQLite` file, and answer when it is committed: what the machine allows to whoever answers
+    /// no sooner.
+    #[arg(long, value_name = "FILE")]
+    keep: Option<PathBuf>,
 }
 
 /// Options of the load by commands.
@@ -228,7 +232,9 @@ pub(super) async fn run(command: LoadCommand) -> anyhow::Result<()> {
     match command {
         LoadCommand::Registry(arguments) => registry(arguments).await,
         LoadCommand::Webhook(arguments) => webhook(arguments).await,
-        LoadCommand::Bare(arguments) => bare::run(arguments.listen).await,
+        LoadCommand::Bare(arguments) => {
+            bare::run(arguments.listen, arguments.keep.as_deref()).await
+        }
         LoadCommand::Commands(arguments) => commands(*arguments).await,
         LoadCommand::Live(arguments) => live(arguments).await,
     }

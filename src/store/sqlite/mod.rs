@@ -3,6 +3,7 @@
 
 mod api_key;
 mod audit;
+mod bare;
 mod browser_session;
 mod checkpoint;
 mod commit;
@@ -26,6 +27,8 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod unclaimed;
+
+pub use bare::BareStore;
 
 use std::path::Path;
 use std::str::FromStr;

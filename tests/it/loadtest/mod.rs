@@ -1,14 +1,50 @@
 //! The load tool against the real service: small runs whose counts are known.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use sqlx::Connection as _;
 
 use crate::support::{Database, World};
 
 /// A network in a hurry without lights: each run makes its own.
 async fn world() -> World {
     World::new(Database::Sqlite, 0, 3, |config| config.speed = 20.0).await
+}
+
+/// A server that keeps what it is posted, and does nothing else.
+struct Bare {
+    child: Child,
+    url: String,
+}
+
+impl Bare {
+    fn start(file: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_downbeat"))
+            .args(["loadtest", "bare", "--listen", "127.0.0.1:0", "--keep"])
+            .arg(file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let said = BufReader::new(child.stdout.take().expect("it is piped"));
+        let line = said.lines().next().expect("a line").expect("text");
+        let url = line
+            .strip_prefix("Answering on ")
+            .expect("where it listens");
+        Self {
+            child,
+            url: url.to_owned(),
+        }
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Runs it, and gives what it found; it has to be content with it.
@@ -154,6 +190,34 @@ async fn webhooks_of_both_encodings_are_all_kept() {
     let report = loadtest(&world, "webhook", &open).await;
     assert_eq!(count(&report, "webhook"), 60, "of its times");
     assert_figures(&report, &[("stored, as the server counts", 90.0)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhooks_are_held_against_a_server_that_only_keeps_them() {
+    let world = world().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("bare.db");
+    let bare = Bare::start(&file);
+    let options = ["--devices", "5", "--connections", "3", "--seconds", "1"];
+    let report = loadtest(
+        &world,
+        "webhook",
+        &[&options[..], &["--beside", &bare.url]].concat(),
+    )
+    .await;
+    assert!(
+        figure(&report, "webhooks for each answer of a bare server") > 0.0,
+        "{report:#}"
+    );
+    let mut kept = sqlx::SqliteConnection::connect(&format!("sqlite://{}", file.display()))
+        .await
+        .unwrap();
+    let kept: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM body WHERE json_valid(CAST(body AS TEXT))")
+            .fetch_one(&mut kept)
+            .await
+            .unwrap();
+    assert_eq!(kept.unsigned_abs(), count(&report, "bare server"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
