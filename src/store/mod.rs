@@ -87,7 +87,7 @@ use sqlite::Sqlite;
 
 /// How many rows of history are deleted in one transaction at the most, so that commands wait for milliseconds only:
 /// where there are many, each is somewhere else in the file.
-pub const DELETE_BATCH_MAX: u32 = 100;
+pub const DELETE_BATCH_MAX: u32 = 50;
 
 /// The same of downlinks: each has a timeline, and is in many indexes.
 pub const DELETE_DOWNLINKS_MAX: u32 = 25;

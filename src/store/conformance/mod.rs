@@ -358,6 +358,17 @@ pub(crate) fn downlink(accepted_at: Timestamp) -> Downlink {
     }
 }
 
+/// How many are deleted time after time, where there are so many.
+fn batches(mut rows: u64) -> Vec<u64> {
+    let mut batches = Vec::new();
+    while batches.last() != Some(&0) {
+        let batch = rows.min(DELETE_BATCH_MAX.into());
+        rows -= batch;
+        batches.push(batch);
+    }
+    batches
+}
+
 /// One more step of a downlink's life.
 pub(super) fn record(downlink: &mut Downlink, state: DownlinkState, when: Timestamp) -> Record {
     let step = if state == DownlinkState::Accepted {

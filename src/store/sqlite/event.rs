@@ -79,6 +79,15 @@ impl Sqlite {
         &self,
         before: Timestamp,
     ) -> Result<u64, StoreError> {
+        self.read_ahead(
+            "SELECT sum(length(old.body)) FROM (
+                SELECT id, device_id, body FROM device_event WHERE id < ?1 ORDER BY id LIMIT ?2
+             ) AS old
+             JOIN device_event AS entry INDEXED BY device_event_device_idx
+                ON entry.device_id = old.device_id AND entry.id = old.id",
+            first_id_of(before),
+        )
+        .await?;
         self.write(move |connection| {
             Box::pin(async move {
                 let deleted = sqlx::query(

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use super::migration::migrate_error;
 use super::row::tenant_of;
-use super::{OpenStoreError, Scope};
+use super::{DELETE_BATCH_MAX, OpenStoreError, Scope};
 use crate::seal::Sealer;
 use downbeat_actors::port::StoreError;
 use futures_util::future::BoxFuture;
@@ -45,7 +45,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, QueryBuilder, Sqlite as Db, SqliteConnection};
+use sqlx::{ConnectOptions, Encode, QueryBuilder, Sqlite as Db, SqliteConnection, Type};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -146,6 +146,17 @@ impl Sqlite {
         self.checkpointer.close().await;
         self.readers.close().await;
         self.writer.close().await;
+    }
+
+    /// Reads what a batch is about to delete of all that is older: nobody may have read those pages for weeks, and whoever
+    /// writes would wait for the disk to bring them.
+    async fn read_ahead<T>(&self, old: &'static str, before: T) -> Result<(), StoreError>
+    where
+        T: for<'q> Encode<'q, Db> + Type<Db> + Send + 'static,
+    {
+        let read = sqlx::query(old).bind(before).bind(DELETE_BATCH_MAX);
+        let read = read.fetch_optional(&self.readers).await;
+        read.map(drop).map_err(store_error)
     }
 
     /// Carries a write out in a transaction, with those of others; see [`WriteQueue::write`].

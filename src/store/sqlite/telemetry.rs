@@ -105,6 +105,14 @@ impl Sqlite {
         &self,
         before: Timestamp,
     ) -> Result<u64, StoreError> {
+        self.read_ahead(
+            "SELECT sum(length(report.fields)) FROM (
+                SELECT device_id, at FROM telemetry_report WHERE at < ?1 ORDER BY at LIMIT ?2
+             ) AS old
+             JOIN telemetry_report AS report ON report.device_id = old.device_id AND report.at = old.at",
+            millis(before),
+        )
+        .await?;
         self.write(move |connection| {
             Box::pin(async move {
                 let mut deleted = 0;
