@@ -26,6 +26,7 @@ const JOBS_KEPT: Duration = Duration::from_hours(90 * 24);
 
 /// No job takes so long to be written down.
 const JOBS_PREPARED_WITHIN: Duration = Duration::from_hours(1);
+
 /// Counts and history of a gateway that does nothing any more are kept so long.
 const GATEWAYS_KEPT: Duration = Duration::from_hours(30 * 24);
 
