@@ -3,8 +3,12 @@
 //! A request holds a place until it is answered. Waiting for a device and watching the live feed take minutes or hours
 //! and next to nothing else, so they are counted apart and give the first place back. Webhooks have places of their own:
 //! a caller who is refused comes again, an event that ChirpStack cannot deliver is gone.
+//!
+//! To refuse takes a quarter of the processor that storing takes. Whoever comes again at once would be refused so often
+//! that what was taken on is not done, so refusals are told after a pause: as many callers ask less often.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -16,6 +20,12 @@ use super::refusals::Refusals;
 use super::webhooks::held::{Full, Holding};
 use super::webhooks::receive::count;
 
+/// A refusal is told after this.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Beyond so many that wait for theirs, refusals are told at once.
+const PAUSING_MAX: usize = 10_000;
+
 /// The places there are.
 #[derive(Debug, Clone)]
 pub(super) struct Admission {
@@ -24,6 +34,7 @@ pub(super) struct Admission {
     waits: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     refusals: Arc<Refusals>,
+    pausing: Arc<Semaphore>,
 }
 
 /// What a request has to pass.
@@ -31,6 +42,8 @@ pub(super) struct Admission {
 pub(super) struct Gate {
     places: Arc<Semaphore>,
     refusals: Arc<Refusals>,
+    /// For those that will be refused.
+    pausing: Arc<Semaphore>,
     /// Where events are held until they are committed: when it is full nobody needs to read what came.
     holding: Option<Holding>,
 }
@@ -56,6 +69,7 @@ impl Admission {
             waits: places(waits),
             streams: places(streams),
             refusals: Arc::default(),
+            pausing: places(PAUSING_MAX),
         }
     }
 
@@ -74,6 +88,7 @@ impl Admission {
         Gate {
             places: Arc::clone(&self.requests),
             refusals: Arc::clone(&self.refusals),
+            pausing: Arc::clone(&self.pausing),
             holding: None,
         }
     }
@@ -83,6 +98,7 @@ impl Admission {
         Gate {
             places: Arc::clone(&self.webhooks),
             refusals: Arc::clone(&self.refusals),
+            pausing: Arc::clone(&self.pausing),
             holding: Some(holding),
         }
     }
@@ -110,12 +126,20 @@ impl Gate {
         }
         place
     }
+
+    /// Lets whoever is refused wait for it.
+    async fn pause(&self) {
+        if let Ok(_pausing) = self.pausing.try_acquire() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
 }
 
 /// Takes a request in, or tells it to come again.
 pub(super) async fn admit(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let Some(permit) = gate.place() else {
         metrics::counter!("downbeat_http_refused_total").increment(1);
+        gate.pause().await;
         return ApiError::Overloaded.into_response();
     };
     let place = Place(Arc::new(Mutex::new(Some(permit))));
@@ -133,9 +157,10 @@ mod tests {
     use axum::http::StatusCode;
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
+    use tokio::time::Instant;
     use tower::ServiceExt as _;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_full_house_says_so_and_who_only_waits_makes_room() {
         let admission = Admission::new(1, 0, 0);
         let (entered, mut inside) = tokio::sync::mpsc::channel::<Place>(2);
@@ -152,10 +177,18 @@ mod tests {
         };
         let first = tokio::spawn(ask());
         let place = inside.recv().await.unwrap();
+        let began = Instant::now();
         let refused = ask().await.unwrap();
+        assert!(began.elapsed() >= PAUSE);
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(refused.headers().contains_key("retry-after"));
         assert_eq!(admission.refused_lately(), 1);
+        let began = Instant::now();
+        let all = admission.pausing.acquire_many(10_000).await.unwrap();
+        let refused = ask().await.unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        drop(all);
         place.give_back().await;
         let second = tokio::spawn(ask());
         inside.recv().await.unwrap();
