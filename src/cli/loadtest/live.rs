@@ -187,6 +187,7 @@ impl LiveLoad {
                     let (dev_eui, _) = &devices[number % devices.len()];
                     match posting.post(uplinks.body(dev_eui, f_cnt)).await {
                         Ok(Received::Stored) => times.note(due.at.elapsed()),
+                        Ok(Received::Held) => times.note_error("503, held".to_owned()),
                         Ok(Received::ComeAgain) => times.note_error("503, come again".to_owned()),
                         Err(error) => times.note_error(error),
                     }

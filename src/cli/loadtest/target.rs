@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use uuid::Uuid;
+
+use super::wire::Answer;
 
 /// What the tag of a device says of the run that made it, so that a run counts and removes its own.
 pub(super) const TAG: &str = "loadtest";
@@ -152,16 +154,28 @@ impl Target {
     }
 }
 
+/// A whole answer, whatever it says.
+pub(super) async fn answer_of(request: RequestBuilder) -> Result<Answer, String> {
+    let answer = request.timeout(PATIENCE).send().await;
+    let answer = answer.map_err(|error| in_words(&error))?;
+    Ok(Answer {
+        status: answer.status(),
+        says_when: answer.headers().contains_key(RETRY_AFTER),
+        body: answer
+            .bytes()
+            .await
+            .map_err(|error| in_words(&error))?
+            .to_vec(),
+    })
+}
+
 /// The body of an answer with the right status. The whole of it is read, because a list that was not read is not done; but
 /// it is not taken apart, because callers do that on machines of their own.
 pub(super) async fn body_of(
     request: RequestBuilder,
     expected: StatusCode,
-) -> Result<Bytes, String> {
-    let answer = request.timeout(PATIENCE).send().await;
-    let answer = answer.map_err(|error| in_words(&error))?;
-    let status = answer.status();
-    let body = answer.bytes().await.map_err(|error| in_words(&error))?;
+) -> Result<Vec<u8>, String> {
+    let Answer { status, body, .. } = answer_of(request).await?;
     // 202 and 200 both say that a command is accepted; whoever expects one is content with the other.
     let is_accepted = expected == StatusCode::ACCEPTED && status == StatusCode::OK;
     if status != expected && !is_accepted {

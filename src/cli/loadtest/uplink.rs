@@ -7,11 +7,11 @@ use clap::ValueEnum;
 use prost::Message as _;
 use reqwest::{Method, StatusCode, Url};
 use secrecy::ExposeSecret as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::target::{LoadError, TAG, Target, answered, body_of};
-use super::wire::Wire;
+use super::target::{LoadError, TAG, Target, answer_of, answered};
+use super::wire::{Answer, Wire};
 
 /// The body of a lamp's status that three gateways heard, 1.8 kB as JSON.
 const JSON: &str = include_str!("../../../tests/fixtures/chirpstack-v4/up-status-3gw.json");
@@ -30,6 +30,9 @@ const PATH: &str = "/api/v1/webhooks/chirpstack?event=up";
 
 /// The answer to an event that is stored.
 const STORED: &[u8] = br#"{"status":"ok"}"#;
+
+/// The `type` of a 503 whose event is kept all the same.
+const HELD: &str = "urn:downbeat:problem:held";
 
 /// An answer that takes longer is an error.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -121,6 +124,8 @@ impl Uplinks {
 pub(super) enum Received {
     /// The event is stored.
     Stored,
+    /// It is not yet, and will be.
+    Held,
     /// It is refused, with a time to come again.
     ComeAgain,
 }
@@ -154,31 +159,34 @@ impl Posting {
 
     /// Posts one.
     pub(super) async fn post(&mut self, body: Vec<u8>) -> Result<Received, String> {
-        let body = match self {
+        let answer = match self {
             Self::Client(target, encoding) => {
                 let request = target.call(Method::POST, PATH);
                 let request = request.header("content-type", encoding.content_type());
-                body_of(request.body(body), StatusCode::OK).await?.to_vec()
+                answer_of(request.body(body)).await?
             }
             Self::Wire(wire) => {
                 let answer = tokio::time::timeout(PATIENCE, wire.post(&body)).await;
-                let answer = answer.map_err(|_| "no answer".to_owned())??;
-                match answer.status {
-                    StatusCode::OK => answer.body,
-                    StatusCode::SERVICE_UNAVAILABLE if answer.says_when => {
-                        return Ok(Received::ComeAgain);
-                    }
-                    status => {
-                        let words = String::from_utf8_lossy(&answer.body);
-                        return Err(format!("{status}: {words}"));
-                    }
-                }
+                answer.map_err(|_| "no answer".to_owned())??
             }
         };
-        if body == STORED {
-            Ok(Received::Stored)
-        } else {
-            Err(String::from_utf8_lossy(&body).into_owned())
+        Received::of(&answer)
+    }
+}
+
+impl Received {
+    fn of(answer: &Answer) -> Result<Self, String> {
+        match answer.status {
+            StatusCode::OK if answer.body == STORED => Ok(Self::Stored),
+            StatusCode::SERVICE_UNAVAILABLE if answer.says_when => {
+                let problem: Option<Value> = serde_json::from_slice(&answer.body).ok();
+                let is_held = problem.is_some_and(|problem| problem["type"] == HELD);
+                Ok(if is_held { Self::Held } else { Self::ComeAgain })
+            }
+            status => {
+                let words = String::from_utf8_lossy(&answer.body);
+                Err(format!("{status}: {words}"))
+            }
         }
     }
 }
@@ -244,6 +252,29 @@ mod tests {
 
     use super::*;
     use crate::webhook::{self, EventKind};
+
+    #[test]
+    fn what_is_held_is_told_from_what_is_refused() {
+        let of = |status: u16, says_when, body: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let body = body.as_bytes().to_vec();
+            Received::of(&Answer {
+                status,
+                says_when,
+                body,
+            })
+        };
+        let problem = |name| format!(r#"{{"type":"urn:downbeat:problem:{name}","status":503}}"#);
+        assert_eq!(of(200, false, r#"{"status":"ok"}"#), Ok(Received::Stored));
+        assert_eq!(of(503, true, &problem("held")), Ok(Received::Held));
+        assert_eq!(
+            of(503, true, &problem("overloaded")),
+            Ok(Received::ComeAgain)
+        );
+        assert_eq!(of(503, true, "no JSON"), Ok(Received::ComeAgain));
+        assert!(of(503, false, &problem("held")).is_err());
+        assert!(of(200, false, r#"{"status":"ignored"}"#).is_err());
+    }
 
     #[test]
     fn both_encodings_say_the_same_of_the_device_that_was_named() {

@@ -22,6 +22,12 @@ const STORED: &str = "downbeat_webhooks_total{event=\"up\",outcome=\"stored\"}";
 /// Devices whose histories are read and counted afterwards.
 const CHECKED: usize = 20;
 
+/// What is held is stored within this, or counts as lost.
+const HELD_MAX: Duration = Duration::from_secs(30);
+
+/// Pause before a history that is not complete is read again.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
 /// What to do to which Downbeat.
 #[derive(Debug, Clone)]
 pub(super) struct WebhookLoad {
@@ -50,16 +56,26 @@ struct Tally {
     times: Measuring,
     /// Posts that were refused, with a time to come again.
     refused: Measuring,
+    /// Posts that were not stored in time, and will be.
+    held: Measuring,
     /// Posts that were stored, by the device's number.
     stored: BTreeMap<usize, u64>,
+    /// Those that will be.
+    to_come: BTreeMap<usize, u64>,
 }
 
 impl Tally {
     fn add(&mut self, other: Self) {
         self.times.add(other.times);
         self.refused.add(other.refused);
-        for (number, stored) in other.stored {
-            *self.stored.entry(number).or_default() += stored;
+        self.held.add(other.held);
+        for (all, others) in [
+            (&mut self.stored, other.stored),
+            (&mut self.to_come, other.to_come),
+        ] {
+            for (number, count) in others {
+                *all.entry(number).or_default() += count;
+            }
         }
     }
 }
@@ -91,7 +107,9 @@ impl WebhookLoad {
         let Tally {
             mut times,
             refused,
+            held,
             stored,
+            to_come,
         } = tally;
         let mut report = Report {
             what: self.in_words(),
@@ -99,6 +117,9 @@ impl WebhookLoad {
         };
         if !self.overload && refused.count() > 0 {
             times.note_errors(refused.count(), "503, come again".to_owned());
+        }
+        if !self.overload && held.count() > 0 {
+            times.note_errors(held.count(), "503, held".to_owned());
         }
         let webhook = times.finish("webhook", took);
         if let Some(ceiling) = &ceiling {
@@ -109,6 +130,7 @@ impl WebhookLoad {
         report.measurements.push(webhook);
         report.measurements.extend(ceiling);
         if self.overload {
+            report.measurements.push(held.finish("held", took));
             report.measurements.push(refused.finish("refused", took));
         }
         let all: u64 = stored.values().sum();
@@ -133,14 +155,12 @@ impl WebhookLoad {
         }
         for (number, (dev_eui, id)) in devices.iter().enumerate().take(CHECKED) {
             let posted = stored.get(&number).copied().unwrap_or(0);
-            let path = format!(
-                "/api/v1/tenants/{}/devices/{id}/uplinks",
-                self.target.tenant()
-            );
-            let kept = self.target.all(&path, "uplinks").await?.len() as u64;
-            if kept != posted {
-                let words =
-                    format!("{posted} of {dev_eui} were answered as stored, {kept} are kept");
+            let to_come = to_come.get(&number).copied().unwrap_or(0);
+            let kept = self.kept(id, posted + to_come).await?;
+            if kept != posted + to_come {
+                let words = format!(
+                    "{posted} of {dev_eui} were answered as stored and {to_come} as held, {kept} are kept"
+                );
                 report.discrepancies.push(words);
             }
         }
@@ -152,6 +172,20 @@ impl WebhookLoad {
             }
         }
         Ok(report)
+    }
+
+    /// A device's uplinks, when there are as many as expected: those that are held come in their time.
+    async fn kept(&self, id: &str, expected: u64) -> Result<u64, LoadError> {
+        let tenant = self.target.tenant();
+        let path = format!("/api/v1/tenants/{tenant}/devices/{id}/uplinks");
+        let began = Instant::now();
+        loop {
+            let kept = self.target.all(&path, "uplinks").await?.len() as u64;
+            if kept >= expected || began.elapsed() > HELD_MAX {
+                return Ok(kept);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// How many posts there will be, where that is known beforehand.
@@ -195,6 +229,10 @@ impl WebhookLoad {
                                 tally.times.note(due.at.elapsed());
                             }
                             *tally.stored.entry(number).or_default() += 1;
+                        }
+                        Ok(Received::Held) => {
+                            tally.held.note(due.at.elapsed());
+                            *tally.to_come.entry(number).or_default() += 1;
                         }
                         // Where none may be refused, one of the warm-up may not either.
                         Ok(Received::ComeAgain) if due.is_warm_up && overload => {}
