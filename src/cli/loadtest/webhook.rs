@@ -153,10 +153,11 @@ impl WebhookLoad {
                 report.discrepancies.push(words);
             }
         }
+        let until = Instant::now() + HELD_MAX;
         for (number, (dev_eui, id)) in devices.iter().enumerate().take(CHECKED) {
             let posted = stored.get(&number).copied().unwrap_or(0);
             let to_come = to_come.get(&number).copied().unwrap_or(0);
-            let kept = self.kept(id, posted + to_come).await?;
+            let kept = self.kept(id, posted + to_come, until).await?;
             if kept != posted + to_come {
                 let words = format!(
                     "{posted} of {dev_eui} were answered as stored and {to_come} as held, {kept} are kept"
@@ -175,13 +176,12 @@ impl WebhookLoad {
     }
 
     /// A device's uplinks, when there are as many as expected: those that are held come in their time.
-    async fn kept(&self, id: &str, expected: u64) -> Result<u64, LoadError> {
+    async fn kept(&self, id: &str, expected: u64, until: Instant) -> Result<u64, LoadError> {
         let tenant = self.target.tenant();
         let path = format!("/api/v1/tenants/{tenant}/devices/{id}/uplinks");
-        let began = Instant::now();
         loop {
             let kept = self.target.all(&path, "uplinks").await?.len() as u64;
-            if kept >= expected || began.elapsed() > HELD_MAX {
+            if kept >= expected || Instant::now() > until {
                 return Ok(kept);
             }
             tokio::time::sleep(LOOK_EVERY).await;
